@@ -1,0 +1,23 @@
+/* The thread-local error message behind cairn/status.h. */
+#include "cairn/status.h"
+
+#include <stdarg.h>
+#include <stdio.h>
+#include <string.h>
+
+static _Thread_local char message[2048];
+
+cairn_status cairn_error_set(cairn_status status, const char *format, ...) {
+    /* Formatted aside first: the old message may be one of the arguments. */
+    char text[sizeof message];
+    va_list args;
+    va_start(args, format);
+    vsnprintf(text, sizeof text, format, args);
+    va_end(args);
+    memcpy(message, text, sizeof message);
+    return status;
+}
+
+const char *cairn_error_message(void) {
+    return message;
+}

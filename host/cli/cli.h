@@ -1,0 +1,59 @@
+/* The commands. Each is one file, host/cli/<command>.c, with one entry here and one row in main.c's
+ * table. A command gets the arguments after its own name (argv[0] is the command's name). */
+#ifndef CAIRN_CLI_H
+#define CAIRN_CLI_H
+
+#include "cairn/config.h"
+#include "cairn/status.h"
+
+#include <signal.h>
+#include <stdbool.h>
+#include <stddef.h>
+
+typedef struct {
+    const char *name;
+    const char *summary; /* one line for `cairn --help` */
+    const char *help;    /* the whole text of `cairn NAME --help` */
+    cairn_status (*run)(int argc, char **argv);
+} cairn_command;
+
+extern const cairn_command cairn_command_train, cairn_command_eval, cairn_command_predict,
+    cairn_command_gradcheck, cairn_command_bench, cairn_command_data, cairn_command_params,
+    cairn_command_info;
+
+/* Set by SIGINT and SIGTERM. */
+extern volatile sig_atomic_t cairn_stop_requested;
+
+/* One option of a command: `--name` sets *flag, or `--name VALUE` sets *value; the other is NULL.
+ */
+typedef struct {
+    const char *name;
+    bool *flag;
+    const char **value;
+} cairn_option;
+
+enum { CAIRN_OVERRIDES_MAX = 64 };
+
+/* What most commands share: [--params FILE] [-S key=value]... [--device D]. */
+typedef struct {
+    const char *params; /* "params.yaml" unless given */
+    const char *overrides[CAIRN_OVERRIDES_MAX];
+    size_t override_count;
+    const char *device; /* NULL: as configured */
+} cairn_common_arguments;
+
+/* Reads options and positional arguments (in any order; after `--` all are positional). `common`
+ * may be NULL for a command without the shared options. `positionals` has room for argc pointers.
+ * CAIRN_BAD_INPUT names the argument and the command's help. */
+cairn_status cairn_arguments_parse(int argc, char **argv, const cairn_option *options,
+                                   size_t option_count, cairn_common_arguments *common,
+                                   const char **positionals, size_t *positional_count);
+
+/* The configuration that the shared arguments name, --device applied. */
+cairn_status cairn_common_config(cairn_config *config, const cairn_common_arguments *arguments);
+
+/* A whole decimal number in [low, high], for the option of that name. */
+cairn_status cairn_argument_integer(const char *option, const char *text, long low, long high,
+                                    long *value);
+
+#endif

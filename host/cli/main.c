@@ -1,0 +1,75 @@
+/* The program `cairn`: finds the command, runs it, prints its error, returns its exit code. */
+#include "cli.h"
+
+#include <stdio.h>
+#include <string.h>
+
+volatile sig_atomic_t cairn_stop_requested;
+
+static const cairn_command *const commands[] = {
+    &cairn_command_train, &cairn_command_eval, &cairn_command_predict, &cairn_command_gradcheck,
+    &cairn_command_bench, &cairn_command_data, &cairn_command_params,  &cairn_command_info,
+};
+enum { COMMANDS = sizeof commands / sizeof commands[0] };
+
+static void print_help(FILE *out) {
+    fputs("usage: cairn COMMAND [ARGUMENT]...\n\n"
+          "Trains image-classification CNNs from a params.yaml.\n\ncommands:\n",
+          out);
+    for (int i = 0; i < COMMANDS; i++)
+        fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
+    fputs("\n`cairn COMMAND --help` explains one. `cairn --version` prints the version.\n"
+          "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or data; 130 interrupted.\n",
+          out);
+}
+
+static void request_stop(int signal_number) {
+    (void)signal_number;
+    cairn_stop_requested = 1;
+}
+
+static bool wants_help(int argc, char **argv) {
+    for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
+        if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
+            return true;
+    return false;
+}
+
+static const cairn_command *find_command(const char *name) {
+    for (int i = 0; i < COMMANDS; i++)
+        if (strcmp(commands[i]->name, name) == 0)
+            return commands[i];
+    return NULL;
+}
+
+int main(int argc, char **argv) {
+    if (argc < 2) {
+        print_help(stderr);
+        return CAIRN_BAD_INPUT;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
+        print_help(stdout);
+        return CAIRN_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        puts("cairn " CAIRN_VERSION);
+        return CAIRN_OK;
+    }
+    const cairn_command *command = find_command(argv[1]);
+    if (!command) {
+        fprintf(stderr, "cairn: no command '%s'; `cairn --help` lists them\n", argv[1]);
+        return CAIRN_BAD_INPUT;
+    }
+    if (wants_help(argc - 1, argv + 1)) {
+        fputs(command->help, stdout);
+        return CAIRN_OK;
+    }
+    struct sigaction action = {.sa_handler = request_stop};
+    sigemptyset(&action.sa_mask);
+    sigaction(SIGINT, &action, NULL);
+    sigaction(SIGTERM, &action, NULL);
+    cairn_status status = command->run(argc - 1, argv + 1);
+    if (status == CAIRN_FAILED || status == CAIRN_BAD_INPUT)
+        fprintf(stderr, "cairn: %s\n", cairn_error_message());
+    return (int)status;
+}

@@ -1,0 +1,10 @@
+/* `cairn predict`. */
+#include "cli.h"
+
+static cairn_status run(int argc, char **argv) {
+    (void)argc;
+    (void)argv;
+    return cairn_error_set(CAIRN_FAILED, "predict is not built yet");
+}
+
+const cairn_command cairn_command_predict = {"predict", "", "", run};

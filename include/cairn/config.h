@@ -1,0 +1,101 @@
+/* Configuration: what params.yaml and the command line's -S overrides say, checked and resolved.
+ *
+ * Everything that can be set is one row of the schema table in host/config/schema.c; the struct
+ * below holds the values. A cairn_config owns nothing and may be copied. */
+#ifndef CAIRN_CONFIG_H
+#define CAIRN_CONFIG_H
+
+#include "cairn/digest.h"
+#include "cairn/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <stdio.h>
+
+enum { CAIRN_TEXT_MAX = 1024 }; /* bytes of a text value, with its zero */
+
+typedef enum { CAIRN_FLOAT32, CAIRN_BF16, CAIRN_FLOAT64 } cairn_precision;
+
+typedef struct {
+    uint64_t seed;
+    char device[CAIRN_TEXT_MAX]; /* auto, cpu, reference, cuda, cuda:N */
+    struct {
+        char name[CAIRN_TEXT_MAX]; /* cifar10 or synthetic */
+        char dir[CAIRN_TEXT_MAX];
+        int64_t num_workers; /* read for the reference's files; Cairn has no loader processes */
+        int64_t train_limit; /* 0: all */
+        int64_t test_limit;
+        int64_t
+            crop_padding; /* zero pixels added on each side before the random crop; 0: no crop */
+    } data;
+    struct {
+        char name[CAIRN_TEXT_MAX];
+        double dropout;
+    } model;
+    struct {
+        int64_t epochs;
+        int64_t batch_size;
+        double lr;
+        int64_t precision; /* a cairn_precision */
+        int64_t threads;   /* 0: one for every core that the process may use */
+    } train;
+    struct {
+        char name[CAIRN_TEXT_MAX];
+        char out_dir[CAIRN_TEXT_MAX];
+    } run;
+} cairn_config;
+
+typedef enum {
+    CAIRN_KEY_INTEGER,
+    CAIRN_KEY_NUMBER,
+    CAIRN_KEY_TEXT,
+    CAIRN_KEY_CHOICE
+} cairn_key_type;
+
+/* One row of the schema. */
+typedef struct {
+    const char *name; /* dotted path: "train.lr" */
+    cairn_key_type type;
+    size_t offset;        /* of the value in cairn_config: uint64_t or int64_t, double, char[] */
+    const char *fallback; /* the default as YAML text; NULL: required */
+    double low, high;     /* the inclusive range of numbers */
+    bool low_open;        /* the lower end itself is out of range */
+    const char *choices;  /* CHOICE: "a|b|c" */
+    bool
+        shapes_result; /* part of what the run computes: its digest covers it, resume compares it */
+    const char *help;
+} cairn_key;
+
+/* The table, in the order in which files are written; `*count` rows. */
+const cairn_key *cairn_config_keys(size_t *count);
+
+/* Reads the YAML file at `path`, then applies `override_count` texts "key=value" in order.
+ * Errors (all CAIRN_BAD_INPUT) read `file:line:column: key: what was found; what would be right`.
+ */
+cairn_status cairn_config_read(cairn_config *config, const char *path, const char *const *overrides,
+                               size_t override_count);
+
+/* The same from memory; `name` stands for the file in messages. */
+cairn_status cairn_config_parse(cairn_config *config, const char *text, size_t size,
+                                const char *name, const char *const *overrides,
+                                size_t override_count);
+
+/* The resolved configuration as YAML (libyaml's emitter): every key, defaults included, such that
+ * reading it gives the same configuration. `*text` is the caller's to free. */
+cairn_status cairn_config_format(const cairn_config *config, char **text);
+
+/* SHA-256 over the keys with `shapes_result`, in the schema's order. */
+cairn_status cairn_config_digest(const cairn_config *config, char hex[CAIRN_DIGEST_HEX]);
+
+/* The first key with `shapes_result` whose values differ, or NULL. */
+const cairn_key *cairn_config_difference(const cairn_config *a, const cairn_config *b);
+
+/* One value as text ("0.0005"). Returns `out`. */
+const char *cairn_config_value(const cairn_config *config, const cairn_key *key, char *out,
+                               size_t size);
+
+/* "float32", "bf16", "float64". */
+const char *cairn_precision_name(cairn_precision precision);
+
+#endif

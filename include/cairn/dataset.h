@@ -1,0 +1,58 @@
+/* Data sets in memory: 8-bit images and labels, in two splits. */
+#ifndef CAIRN_DATASET_H
+#define CAIRN_DATASET_H
+
+#include "cairn/config.h"
+#include "cairn/digest.h"
+#include "cairn/status.h"
+
+#include <stdint.h>
+
+/* `count` images [count, channels, height, width], row-major, 0..255, and their labels [count]. */
+typedef struct {
+    int count, channels, height, width;
+    uint8_t *images;
+    uint8_t *labels;
+} cairn_split;
+
+enum { CAIRN_CLASSES_MAX = 256, CAIRN_CHANNELS_MAX = 4 };
+
+typedef struct {
+    char name[32]; /* "cifar10" or "synthetic" */
+    cairn_split train, test;
+    int classes;
+    char class_names[CAIRN_CLASSES_MAX][32];
+    /* Channel statistics of the training pixels scaled to [0,1], for x -> (x / 255 - mean) / std.
+     */
+    float mean[CAIRN_CHANNELS_MAX], std[CAIRN_CHANNELS_MAX];
+    /* SHA-256 over what will be used: train images, train labels, test images, test labels. */
+    char digest[CAIRN_DIGEST_HEX];
+} cairn_dataset;
+
+/* Loads what config->data names, cut to its limits; free with cairn_dataset_destroy.
+ *   cifar10    data.dir holds cifar-10-batches-bin or cifar-10-batches-py (or is one of them)
+ *   synthetic  computed from config->seed; needs no files
+ * CAIRN_BAD_INPUT names the file and what is wrong with it, and says how to get the data. */
+cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *config);
+void cairn_dataset_destroy(cairn_dataset *dataset); /* NULL is allowed */
+
+/* Where cairn_dataset_fetch takes the archive from, and how it knows it. */
+typedef struct {
+    const char *source; /* path or URL of the .tar.gz; NULL: the official address */
+    const char *md5;    /* hex; NULL: the official archive's when source is NULL, else unchecked
+                           (only for a path; a URL needs a checksum) */
+    const char *sha256; /* hex; NULL: not checked */
+    const char *folder; /* data.dir */
+    bool quiet;
+} cairn_fetch;
+
+/* Brings cifar-10-batches-bin into the folder: resumes a partial download, verifies, unpacks beside
+ * the final place and renames. Returns at once when the folder already holds complete data. */
+cairn_status cairn_dataset_fetch(const cairn_fetch *fetch);
+
+/* The order of one epoch: a permutation of 0..count-1 by Fisher-Yates,
+ * for i = count-1 .. 1: swap(order[i], order[below(word 0 of (seed, SHUFFLE, epoch, 0, i), i +
+ * 1)]). */
+void cairn_sampler_order(uint64_t seed, uint32_t epoch, int count, int32_t *order);
+
+#endif

@@ -1,0 +1,146 @@
+/* Backends and executors.
+ *
+ * A backend compiles a net for one batch size and precision into an executor, which owns every
+ * buffer: data, parameters, gradients, Adam's moments, activations. A batch crosses this line as
+ * sample indices, never as pixels; gathering, cropping and normalising happen inside, beside the
+ * data. Parameters, gradients and moments cross it as float32 in PyTorch's layouts.
+ *
+ * An executor belongs to one thread at a time. Work may be asynchronous: only the calls marked
+ * "waits" wait for it, and an asynchronous failure is reported by the next call that waits. */
+#ifndef CAIRN_EXECUTOR_H
+#define CAIRN_EXECUTOR_H
+
+#include "cairn/config.h"
+#include "cairn/dataset.h"
+#include "cairn/net.h"
+#include "cairn/status.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef struct {
+    int batch;                 /* the largest batch of one training step, at least 1 */
+    cairn_precision precision; /* of activations; parameters and moments are at least float32 */
+    int threads;               /* CPU backends; 0: all that the process may use */
+    int device;                /* ordinal among the backend's devices */
+    bool deterministic;
+    uint64_t seed;               /* for crops and dropout */
+    float beta1, beta2, epsilon; /* Adam (Kingma and Ba, ICLR 2015), bias-corrected */
+    int crop_padding;            /* training: pad by so many zero pixels, crop back at random */
+    /* x -> (x / 255 - mean) / std by channel, after cropping; channel c takes entry c % 4. */
+    float mean[CAIRN_CHANNELS_MAX], std[CAIRN_CHANNELS_MAX];
+} cairn_executor_options;
+
+/* Batch 128, float32, all threads, deterministic, seed 42, PyTorch's Adam; no crop, mean 0, std 1.
+ */
+cairn_executor_options cairn_executor_defaults(void);
+
+/* What `config` says, with the data set's statistics. */
+cairn_executor_options cairn_executor_configure(const cairn_config *config,
+                                                const cairn_dataset *dataset);
+
+typedef enum { CAIRN_SPLIT_TRAIN, CAIRN_SPLIT_TEST } cairn_split_id;
+
+typedef enum {
+    CAIRN_PARAMETER,
+    CAIRN_GRADIENT,      /* of the last step's mean loss */
+    CAIRN_FIRST_MOMENT,  /* Adam's exp_avg */
+    CAIRN_SECOND_MOMENT, /* Adam's exp_avg_sq */
+} cairn_tensor_kind;
+
+/* One training step: forward, mean cross-entropy over the batch, backward, Adam. Sample i's random
+ * crop has offsets dy = below(word 0, 2 * padding + 1), dx = below(word 1, ...) of
+ * (seed, CROP, epoch, 0, indices[i]). Adam's t is step + 1. With lr = 0 parameters keep their
+ * values (moments and gradients do not), which is how gradients are checked. */
+typedef struct {
+    const int32_t *indices; /* [count], into the training split; read before the call returns */
+    int count;              /* 1..options.batch */
+    uint32_t epoch;         /* from 0 */
+    uint32_t step;          /* from 0, over the whole run */
+    double lr;
+} cairn_step;
+
+/* Sums over the samples seen since they were last set. NaN losses stay NaN. */
+typedef struct {
+    double loss; /* sum of the samples' losses */
+    int64_t correct;
+    int64_t seen;
+} cairn_stats;
+
+typedef struct cairn_executor cairn_executor;
+typedef struct cairn_backend cairn_backend;
+
+/* What a backend implements; every entry is required. */
+typedef struct {
+    void (*destroy)(cairn_executor *executor);
+    /* Copies a split in; replaces an earlier one. Its shape must be the net's input. */
+    cairn_status (*upload)(cairn_executor *executor, cairn_split_id id, const cairn_split *split);
+    cairn_status (*train_step)(cairn_executor *executor, const cairn_step *step);
+    /* Samples first..first+count-1 of a split, any count: no crop, no dropout; adds to the stats.
+     */
+    cairn_status (*evaluate)(cairn_executor *executor, cairn_split_id id, int first, int count);
+    /* Waits. The same samples' logits [count, classes]; leaves the stats alone. */
+    cairn_status (*logits)(cairn_executor *executor, cairn_split_id id, int first, int count,
+                           float *logits);
+    /* Wait. One parameter's values [parameter.count] out or in. A set gradient has no use. */
+    cairn_status (*get)(cairn_executor *executor, cairn_tensor_kind kind, int ordinal,
+                        float *values);
+    cairn_status (*set)(cairn_executor *executor, cairn_tensor_kind kind, int ordinal,
+                        const float *values);
+    /* Wait. The running sums out or in; set to zeros to begin, to saved sums to resume. */
+    cairn_status (*get_stats)(cairn_executor *executor, cairn_stats *stats);
+    cairn_status (*set_stats)(cairn_executor *executor, const cairn_stats *stats);
+} cairn_executor_ops;
+
+/* The head of every backend's own executor struct. */
+struct cairn_executor {
+    const cairn_executor_ops *ops;
+    const cairn_backend *backend;
+    const cairn_net *net; /* the caller's; outlives the executor */
+    cairn_executor_options options;
+    int split_count[2]; /* samples uploaded, by cairn_split_id; 0: none yet */
+};
+
+struct cairn_backend {
+    const char *name; /* "reference", "cpu", "cuda" */
+    /* CAIRN_OK when it can run here; else the error text says why not. */
+    cairn_status (*probe)(void);
+    /* A line about device and libraries: "oneDNN 2.6.3, avx512_core_bf16". Returns `out`. */
+    const char *(*describe)(char *out, size_t size);
+    bool (*supports)(cairn_precision precision);
+    /* Parameters and moments start at zero. */
+    cairn_status (*create)(cairn_executor **executor, const cairn_net *net,
+                           const cairn_executor_options *options);
+};
+
+/* Every backend compiled in, fastest first; NULL-terminated. */
+const cairn_backend *const *cairn_backends(void);
+
+/* The backend for a device text (auto, cpu, reference, cuda, cuda:N) and its device ordinal. `auto`
+ * takes the first that can run in that precision; a named one never falls back. */
+cairn_status cairn_backend_find(const cairn_backend **backend, int *ordinal, const char *device,
+                                cairn_precision precision);
+
+/* The calls, checked against misuse (counts, ranges, missing split: CAIRN_FAILED), then passed on.
+ */
+cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backend *backend,
+                                   const cairn_net *net, const cairn_executor_options *options);
+void cairn_executor_destroy(cairn_executor *executor); /* NULL is allowed */
+cairn_status cairn_executor_upload(cairn_executor *executor, cairn_split_id id,
+                                   const cairn_split *split);
+cairn_status cairn_executor_train_step(cairn_executor *executor, const cairn_step *step);
+cairn_status cairn_executor_evaluate(cairn_executor *executor, cairn_split_id id, int first,
+                                     int count);
+cairn_status cairn_executor_logits(cairn_executor *executor, cairn_split_id id, int first,
+                                   int count, float *logits);
+cairn_status cairn_executor_get(cairn_executor *executor, cairn_tensor_kind kind, int ordinal,
+                                float *values);
+cairn_status cairn_executor_set(cairn_executor *executor, cairn_tensor_kind kind, int ordinal,
+                                const float *values);
+cairn_status cairn_executor_get_stats(cairn_executor *executor, cairn_stats *stats);
+cairn_status cairn_executor_set_stats(cairn_executor *executor, const cairn_stats *stats);
+
+/* Sets every parameter to its initial values under `seed`, and the moments to zero. */
+cairn_status cairn_executor_initialise(cairn_executor *executor, uint64_t seed);
+
+#endif

@@ -1,0 +1,29 @@
+/* Whole files and folders: read, write so that no reader ever sees half a file, make folders. */
+#ifndef CAIRN_FILE_H
+#define CAIRN_FILE_H
+
+#include "cairn/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* Reads a whole file into memory that the caller frees. A zero byte follows the last one, so that
+ * text can be used as a C string; `size` does not count it. A missing file is CAIRN_BAD_INPUT. */
+cairn_status cairn_file_read(const char *path, uint8_t **data, size_t *size);
+
+/* Writes a whole file atomically: temporary file beside it, fsync, rename, fsync of the folder.
+ * After a failure `path` is as it was and the temporary file is gone. */
+cairn_status cairn_file_write(const char *path, const void *data, size_t size);
+
+/* mkdir -p. */
+cairn_status cairn_folder_make(const char *path);
+
+bool cairn_file_exists(const char *path);
+bool cairn_folder_exists(const char *path);
+
+/* Formats a path into `out` (of `size` bytes); too long is CAIRN_BAD_INPUT. */
+cairn_status cairn_path_format(char *out, size_t size, const char *format, ...)
+    __attribute__((format(printf, 3, 4)));
+
+#endif

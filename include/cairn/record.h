@@ -1,0 +1,63 @@
+/* Recorders: what a run leaves on disk and on the terminal. Files are written atomically, and
+ * hold no time stamps but where a field's name says so: the same run gives the same bytes. */
+#ifndef CAIRN_RECORD_H
+#define CAIRN_RECORD_H
+
+#include "cairn/digest.h"
+#include "cairn/status.h"
+
+#include <stdbool.h>
+#include <stddef.h>
+#include <stdint.h>
+
+/* One epoch: means over the samples seen. */
+typedef struct {
+    int epoch; /* from 1 */
+    double train_loss, train_acc, test_loss, test_acc;
+} cairn_epoch_row;
+
+/* metrics.json: the list of rows, keys in the order above. NaN and infinity become null. */
+cairn_status cairn_metrics_write(const char *path, const cairn_epoch_row *rows, size_t count);
+
+/* The same as text and back, for the checkpoint; `*text` and `*rows` are the caller's to free. */
+cairn_status cairn_metrics_format(const cairn_epoch_row *rows, size_t count, char **text);
+cairn_status cairn_metrics_parse(const char *text, const char *name, cairn_epoch_row **rows,
+                                 size_t *count);
+
+/* summary.json. */
+typedef struct {
+    const char *run_name, *status; /* "finished" or "interrupted" */
+    const char *version, *device, *device_description, *precision;
+    const char *model, *data, *data_digest, *config_digest;
+    int64_t epochs, batch_size, threads, train_count, test_count, parameters;
+    double lr;
+    uint64_t seed;
+    cairn_epoch_row final, best;    /* best: highest test_acc, the earliest of equals */
+    double seconds;                 /* training and evaluation, this process and the resumed ones */
+    double train_images_per_second; /* training passes only */
+} cairn_summary;
+cairn_status cairn_summary_write(const char *path, const cairn_summary *summary);
+
+/* predictions.csv: actual,predicted,confidence, one row a test sample; class numbers; confidence is
+ * the softmax probability of the predicted class. And confusion.csv: row actual, column predicted,
+ * counts, with class names on both edges. logits [count, classes]. */
+cairn_status cairn_predictions_write(const char *path, const float *logits, const uint8_t *labels,
+                                     int count, int classes);
+cairn_status cairn_confusion_write(const char *path, const float *logits, const uint8_t *labels,
+                                   int count, int classes, const char (*class_names)[32]);
+
+/* Softmax of one sample's logits; returns the most probable class (the first of equals). */
+int cairn_softmax(const float *logits, int classes, double *probabilities);
+
+/* The terminal. On a TTY without quiet a progress bar on stderr; always the epoch lines on stdout,
+ * unless quiet, flushed one by one. Colour only on a TTY and without NO_COLOR. */
+typedef struct cairn_terminal cairn_terminal;
+cairn_terminal *cairn_terminal_open(bool quiet, int epochs);
+void cairn_terminal_progress(cairn_terminal *terminal, int epoch, int64_t seen, int64_t total);
+void cairn_terminal_epoch(cairn_terminal *terminal, const cairn_epoch_row *row);
+/* A line for people on stderr, below a cleared bar; nothing when quiet. */
+void cairn_terminal_note(cairn_terminal *terminal, const char *format, ...)
+    __attribute__((format(printf, 2, 3)));
+void cairn_terminal_close(cairn_terminal *terminal);
+
+#endif

@@ -1,0 +1,55 @@
+/* The experiment: from a configuration to a run folder. */
+#ifndef CAIRN_TRAIN_H
+#define CAIRN_TRAIN_H
+
+#include "cairn/config.h"
+#include "cairn/executor.h"
+#include "cairn/record.h"
+
+#include <signal.h>
+
+typedef struct {
+    const char *run_dir; /* NULL: <run.out_dir>/<run.name> */
+    bool resume;         /* go on from the folder's checkpoint; without one, start */
+    bool overwrite;      /* replace whatever run the folder holds */
+    bool quiet;
+    const volatile sig_atomic_t *stop; /* becomes non-zero to stop after the current step */
+} cairn_experiment_options;
+
+/* Trains, evaluating after every epoch, and writes the run folder:
+ *   params.yaml metrics.json summary.json model.safetensors checkpoint.safetensors
+ *   predictions.csv confusion.csv
+ * A folder that holds another configuration's run, or an unfinished run, is refused
+ * (CAIRN_BAD_INPUT) unless told to resume or overwrite; a finished run of the same configuration is
+ * trained again. CAIRN_INTERRUPTED after a stop, with the checkpoint saved. */
+cairn_status cairn_experiment_run(const cairn_config *config,
+                                  const cairn_experiment_options *options);
+
+/* Writes or reads the executor's parameters as a safetensors file under PyTorch's names. Reading
+ * refuses missing, extra (but for checkpoint tensors) and misshapen ones by name. */
+cairn_status cairn_model_save(cairn_executor *executor, const char *path);
+cairn_status cairn_model_load(cairn_executor *executor, const char *path);
+
+/* Where a run stands; kept in checkpoint.safetensors with parameters and moments. */
+typedef struct {
+    cairn_config config;
+    char data_digest[CAIRN_DIGEST_HEX];
+    uint32_t epoch;    /* epochs completed */
+    uint32_t batch;    /* batches done of the next epoch */
+    uint32_t step;     /* steps done over the whole run */
+    cairn_stats stats; /* of the epoch begun */
+    double seconds, train_seconds;
+    int64_t trained_images;
+    cairn_epoch_row *rows; /* [epoch]; owned */
+} cairn_checkpoint;
+
+cairn_status cairn_checkpoint_save(cairn_executor *executor, const cairn_checkpoint *checkpoint,
+                                   const char *path);
+cairn_status cairn_checkpoint_load(cairn_executor *executor, cairn_checkpoint *checkpoint,
+                                   const char *path);
+
+/* The position alone, without an executor. */
+cairn_status cairn_checkpoint_peek(cairn_checkpoint *checkpoint, const char *path);
+void cairn_checkpoint_free(cairn_checkpoint *checkpoint);
+
+#endif
