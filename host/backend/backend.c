@@ -1,0 +1,197 @@
+/* The table of backends, and the calls of executor.h: each checks its arguments, then passes on. */
+#include "cairn/executor.h"
+
+#ifdef CAIRN_WITH_ONEDNN
+#include "cpu/cpu.h"
+#endif
+#include "reference/reference.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+const cairn_backend *const *cairn_backends(void) {
+    static const cairn_backend *const backends[] = {
+#ifdef CAIRN_WITH_ONEDNN
+        &cairn_backend_cpu,
+#endif
+        &cairn_backend_reference,
+        NULL,
+    };
+    return backends;
+}
+
+/* "cuda:1" -> backend name "cuda", ordinal 1. */
+static void split_device(const char *device, char *name, size_t size, int *ordinal) {
+    const char *colon = strchr(device, ':');
+    *ordinal = colon ? atoi(colon + 1) : 0;
+    snprintf(name, size, "%.*s", colon ? (int)(colon - device) : (int)strlen(device), device);
+}
+
+static cairn_status usable(const cairn_backend *backend, cairn_precision precision) {
+    if (!backend->supports(precision))
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "train.precision: backend %s does not compute in %s here; "
+                               "`cairn info` lists what each does",
+                               backend->name, cairn_precision_name(precision));
+    return backend->probe();
+}
+
+cairn_status cairn_backend_find(const cairn_backend **backend, int *ordinal, const char *device,
+                                cairn_precision precision) {
+    char name[32];
+    split_device(device, name, sizeof name, ordinal);
+    bool automatic = strcmp(name, "auto") == 0;
+    cairn_status status = cairn_error_set(
+        CAIRN_BAD_INPUT, "device: this build has no backend '%s'; `cairn info` lists those it has",
+        name);
+    for (const cairn_backend *const *entry = cairn_backends(); *entry; entry++) {
+        if (!automatic && strcmp(name, (*entry)->name) != 0)
+            continue;
+        status = usable(*entry, precision);
+        if (status == CAIRN_OK) {
+            *backend = *entry;
+            return CAIRN_OK;
+        }
+    }
+    return status;
+}
+
+cairn_executor_options cairn_executor_defaults(void) {
+    cairn_executor_options options = {.batch = 128,
+                                      .precision = CAIRN_FLOAT32,
+                                      .deterministic = true,
+                                      .seed = 42,
+                                      .beta1 = 0.9f,
+                                      .beta2 = 0.999f,
+                                      .epsilon = 1e-8f};
+    for (int c = 0; c < CAIRN_CHANNELS_MAX; c++)
+        options.std[c] = 1.0f;
+    return options;
+}
+
+cairn_executor_options cairn_executor_configure(const cairn_config *config,
+                                                const cairn_dataset *dataset) {
+    cairn_executor_options options = cairn_executor_defaults();
+    options.batch = (int)config->train.batch_size;
+    options.precision = (cairn_precision)config->train.precision;
+    options.threads = (int)config->train.threads;
+    options.seed = config->seed;
+    options.crop_padding = (int)config->data.crop_padding;
+    memcpy(options.mean, dataset->mean, sizeof options.mean);
+    memcpy(options.std, dataset->std, sizeof options.std);
+    return options;
+}
+
+cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backend *backend,
+                                   const cairn_net *net, const cairn_executor_options *options) {
+    if (options->batch < 1 || net->op_count < 1)
+        return cairn_error_set(CAIRN_FAILED, "an executor wants a batch and an op, not %d and %d",
+                               options->batch, net->op_count);
+    cairn_status status = usable(backend, options->precision);
+    if (status)
+        return status;
+    status = backend->create(executor, net, options);
+    if (status)
+        return status;
+    cairn_executor *made = *executor;
+    made->backend = backend;
+    made->net = net;
+    made->options = *options;
+    made->split_count[CAIRN_SPLIT_TRAIN] = made->split_count[CAIRN_SPLIT_TEST] = 0;
+    return CAIRN_OK;
+}
+
+void cairn_executor_destroy(cairn_executor *executor) {
+    if (executor)
+        executor->ops->destroy(executor);
+}
+
+cairn_status cairn_executor_upload(cairn_executor *executor, cairn_split_id id,
+                                   const cairn_split *split) {
+    cairn_shape input = executor->net->input;
+    if (split->channels != input.c || split->height != input.h || split->width != input.w)
+        return cairn_error_set(CAIRN_BAD_INPUT, "images are %dx%dx%d, the net reads %dx%dx%d",
+                               split->channels, split->height, split->width, input.c, input.h,
+                               input.w);
+    int classes = cairn_net_classes(executor->net);
+    for (int i = 0; i < split->count; i++)
+        if (split->labels[i] >= classes)
+            return cairn_error_set(CAIRN_BAD_INPUT,
+                                   "sample %d has label %d, the net has %d classes", i,
+                                   split->labels[i], classes);
+    executor->split_count[id] = 0;
+    cairn_status status = executor->ops->upload(executor, id, split);
+    if (status == CAIRN_OK)
+        executor->split_count[id] = split->count;
+    return status;
+}
+
+cairn_status cairn_executor_train_step(cairn_executor *executor, const cairn_step *step) {
+    if (step->count < 1 || step->count > executor->options.batch)
+        return cairn_error_set(CAIRN_FAILED, "a step of %d samples, where 1 to %d are right",
+                               step->count, executor->options.batch);
+    int available = executor->split_count[CAIRN_SPLIT_TRAIN];
+    for (int i = 0; i < step->count; i++)
+        if (step->indices[i] < 0 || step->indices[i] >= available)
+            return cairn_error_set(CAIRN_FAILED, "sample %d of %d in the training split",
+                                   step->indices[i], available);
+    return executor->ops->train_step(executor, step);
+}
+
+static cairn_status check_range(const cairn_executor *executor, cairn_split_id id, int first,
+                                int count) {
+    int available = executor->split_count[id];
+    if (first < 0 || count < 0 || first > available - count)
+        return cairn_error_set(CAIRN_FAILED, "samples %d to %d of a split of %d", first,
+                               first + count - 1, available);
+    return CAIRN_OK;
+}
+
+cairn_status cairn_executor_evaluate(cairn_executor *executor, cairn_split_id id, int first,
+                                     int count) {
+    cairn_status status = check_range(executor, id, first, count);
+    return status ? status : executor->ops->evaluate(executor, id, first, count);
+}
+
+cairn_status cairn_executor_logits(cairn_executor *executor, cairn_split_id id, int first,
+                                   int count, float *logits) {
+    cairn_status status = check_range(executor, id, first, count);
+    return status ? status : executor->ops->logits(executor, id, first, count, logits);
+}
+
+cairn_status cairn_executor_get(cairn_executor *executor, cairn_tensor_kind kind, int ordinal,
+                                float *values) {
+    return executor->ops->get(executor, kind, ordinal, values);
+}
+
+cairn_status cairn_executor_set(cairn_executor *executor, cairn_tensor_kind kind, int ordinal,
+                                const float *values) {
+    return executor->ops->set(executor, kind, ordinal, values);
+}
+
+cairn_status cairn_executor_get_stats(cairn_executor *executor, cairn_stats *stats) {
+    return executor->ops->get_stats(executor, stats);
+}
+
+cairn_status cairn_executor_set_stats(cairn_executor *executor, const cairn_stats *stats) {
+    return executor->ops->set_stats(executor, stats);
+}
+
+cairn_status cairn_executor_initialise(cairn_executor *executor, uint64_t seed) {
+    const cairn_net *net = executor->net;
+    cairn_status status = CAIRN_OK;
+    for (int k = 0; k < net->parameter_count && !status; k++) {
+        float *values = calloc(net->parameter[k].count, sizeof *values);
+        if (!values)
+            return cairn_error_set(CAIRN_FAILED, "out of memory for %s", net->parameter[k].name);
+        status = cairn_executor_set(executor, CAIRN_FIRST_MOMENT, k, values);
+        if (!status)
+            status = cairn_executor_set(executor, CAIRN_SECOND_MOMENT, k, values);
+        cairn_parameter_initialise(net, k, seed, values);
+        if (!status)
+            status = cairn_executor_set(executor, CAIRN_PARAMETER, k, values);
+        free(values);
+    }
+    return status;
+}

@@ -1,0 +1,200 @@
+/* Building nets: appends ops, infers shapes, names parameters. Everything that can be known before
+ * a backend is chosen is decided here. */
+#include "cairn/net.h"
+
+#include "cairn/rng.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+cairn_status cairn_net_create(cairn_net **net, cairn_shape input) {
+    if (input.c < 1 || input.h < 1 || input.w < 1)
+        return cairn_error_set(CAIRN_BAD_INPUT, "a net cannot read images of %dx%dx%d", input.c,
+                               input.h, input.w);
+    cairn_net *made = calloc(1, sizeof *made);
+    if (!made)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for a net");
+    made->input = input;
+    *net = made;
+    return CAIRN_OK;
+}
+
+void cairn_net_destroy(cairn_net *net) {
+    free(net);
+}
+
+size_t cairn_shape_count(cairn_shape shape) {
+    return (size_t)shape.c * (size_t)shape.h * (size_t)shape.w;
+}
+
+/* A new op at the end, reading the one before it; NULL when the table is full. Its output's shape
+ * starts as its input's. */
+static cairn_op *append(cairn_net *net, cairn_op_kind kind, const char *name) {
+    if (net->op_count == CAIRN_NET_OPS_MAX) {
+        cairn_error_set(CAIRN_BAD_INPUT, "%s: a net has at most %d ops", name, CAIRN_NET_OPS_MAX);
+        return NULL;
+    }
+    int input = net->op_count - 1;
+    cairn_op *op = &net->op[net->op_count++];
+    *op = (cairn_op){.kind = kind, .input = input, .weight = -1, .bias = -1};
+    op->in = input == CAIRN_NET_INPUT ? net->input : net->op[input].out;
+    op->out = op->in;
+    snprintf(op->name, sizeof op->name, "%s", name);
+    return op;
+}
+
+/* The ordinal of a new parameter "<op>.<role>", or -1 when the table is full. */
+static int add_parameter(cairn_net *net, const cairn_op *op, const char *role, int rank,
+                         const int *dim, int fan_in) {
+    if (net->parameter_count == CAIRN_NET_PARAMETERS_MAX)
+        return -1;
+    cairn_parameter *parameter = &net->parameter[net->parameter_count];
+    *parameter = (cairn_parameter){.rank = rank, .count = 1};
+    snprintf(parameter->name, sizeof parameter->name, "%s.%s", op->name, role);
+    for (int i = 0; i < rank; i++) {
+        parameter->dim[i] = dim[i];
+        parameter->count *= (size_t)dim[i];
+    }
+    parameter->bound = (float)(1.0 / sqrt((double)fan_in));
+    return net->parameter_count++;
+}
+
+/* Weight [out, ...] and bias [out]. */
+static cairn_status add_weight_and_bias(cairn_net *net, cairn_op *op, int rank, const int *dim) {
+    int fan_in = 1;
+    for (int i = 1; i < rank; i++)
+        fan_in *= dim[i];
+    op->weight = add_parameter(net, op, "weight", rank, dim, fan_in);
+    op->bias = add_parameter(net, op, "bias", 1, dim, fan_in);
+    if (op->bias < 0)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: a net has at most %d parameters", op->name,
+                               CAIRN_NET_PARAMETERS_MAX);
+    return CAIRN_OK;
+}
+
+/* The number of places of a window of `kernel` along `size` padded pixels; 0 when it does not fit.
+ */
+static int window_count(int size, int kernel, int stride, int padding) {
+    int room = size + 2 * padding - kernel;
+    return room < 0 ? 0 : room / stride + 1;
+}
+
+static cairn_status slide_window(cairn_op *op) {
+    if (op->kernel < 1 || op->stride < 1 || op->padding < 0 || op->padding >= op->kernel)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: kernel %d, stride %d, padding %d do not fit",
+                               op->name, op->kernel, op->stride, op->padding);
+    op->out.h = window_count(op->in.h, op->kernel, op->stride, op->padding);
+    op->out.w = window_count(op->in.w, op->kernel, op->stride, op->padding);
+    if (op->out.h < 1 || op->out.w < 1)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: a %dx%d window does not fit into its input of %dx%d", op->name,
+                               op->kernel, op->kernel, op->in.h, op->in.w);
+    return CAIRN_OK;
+}
+
+cairn_status cairn_net_conv2d(cairn_net *net, const char *name, int out_channels, int kernel,
+                              int stride, int padding) {
+    cairn_op *op = append(net, CAIRN_OP_CONV2D, name);
+    if (!op)
+        return CAIRN_BAD_INPUT;
+    op->kernel = kernel;
+    op->stride = stride;
+    op->padding = padding;
+    cairn_status status = slide_window(op);
+    if (status)
+        return status;
+    if (out_channels < 1)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: %d output channels", name, out_channels);
+    op->out.c = out_channels;
+    int dim[4] = {out_channels, op->in.c, kernel, kernel};
+    return add_weight_and_bias(net, op, 4, dim);
+}
+
+cairn_status cairn_net_relu(cairn_net *net, const char *name) {
+    return append(net, CAIRN_OP_RELU, name) ? CAIRN_OK : CAIRN_BAD_INPUT;
+}
+
+cairn_status cairn_net_maxpool(cairn_net *net, const char *name, int kernel, int stride) {
+    cairn_op *op = append(net, CAIRN_OP_MAXPOOL, name);
+    if (!op)
+        return CAIRN_BAD_INPUT;
+    op->kernel = kernel;
+    op->stride = stride;
+    return slide_window(op);
+}
+
+cairn_status cairn_net_flatten(cairn_net *net, const char *name) {
+    cairn_op *op = append(net, CAIRN_OP_FLATTEN, name);
+    if (!op)
+        return CAIRN_BAD_INPUT;
+    op->out = (cairn_shape){(int)cairn_shape_count(op->in), 1, 1};
+    return CAIRN_OK;
+}
+
+cairn_status cairn_net_linear(cairn_net *net, const char *name, int out_features) {
+    cairn_op *op = append(net, CAIRN_OP_LINEAR, name);
+    if (!op)
+        return CAIRN_BAD_INPUT;
+    if (op->in.h != 1 || op->in.w != 1 || out_features < 1)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: linear wants flat features in and at least one out; it has "
+                               "%dx%dx%d and %d",
+                               name, op->in.c, op->in.h, op->in.w, out_features);
+    op->out = (cairn_shape){out_features, 1, 1};
+    int dim[2] = {out_features, op->in.c};
+    return add_weight_and_bias(net, op, 2, dim);
+}
+
+cairn_status cairn_net_dropout(cairn_net *net, const char *name, float p) {
+    cairn_op *op = append(net, CAIRN_OP_DROPOUT, name);
+    if (!op)
+        return CAIRN_BAD_INPUT;
+    if (!(p >= 0.0f && p < 1.0f))
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: dropout %g is outside [0, 1)", name,
+                               (double)p);
+    op->p = p;
+    return CAIRN_OK;
+}
+
+int cairn_net_classes(const cairn_net *net) {
+    return net->op_count ? (int)cairn_shape_count(net->op[net->op_count - 1].out) : 0;
+}
+
+size_t cairn_net_parameter_total(const cairn_net *net) {
+    size_t total = 0;
+    for (int k = 0; k < net->parameter_count; k++)
+        total += net->parameter[k].count;
+    return total;
+}
+
+const char *cairn_op_kind_name(cairn_op_kind kind) {
+    static const char *const names[] = {"conv2d",  "relu",   "maxpool",
+                                        "flatten", "linear", "dropout"};
+    return names[kind];
+}
+
+double cairn_op_flops(const cairn_op *op, int training) {
+    double passes = !training ? 1 : op->input == CAIRN_NET_INPUT ? 2 : 3;
+    double forward = 0;
+    if (op->kind == CAIRN_OP_CONV2D)
+        forward = 2.0 * (double)cairn_shape_count(op->out) * op->in.c * op->kernel * op->kernel;
+    else if (op->kind == CAIRN_OP_LINEAR)
+        forward = 2.0 * op->in.c * op->out.c;
+    return passes * forward;
+}
+
+double cairn_net_flops(const cairn_net *net, int training) {
+    double total = 0;
+    for (int i = 0; i < net->op_count; i++)
+        total += cairn_op_flops(&net->op[i], training);
+    return total;
+}
+
+void cairn_parameter_initialise(const cairn_net *net, int ordinal, uint64_t seed, float *values) {
+    const cairn_parameter *parameter = &net->parameter[ordinal];
+    for (size_t i = 0; i < parameter->count; i++) {
+        cairn_rng_block block = cairn_rng(seed, CAIRN_RNG_INIT, 0, (uint32_t)ordinal, i / 4);
+        values[i] = parameter->bound * (2.0f * cairn_rng_unit(block.word[i % 4]) - 1.0f);
+    }
+}
