@@ -61,10 +61,12 @@ typedef struct {
     const char *fallback; /* the default as YAML text; NULL: required */
     double low, high;     /* the inclusive range of numbers */
     bool low_open;        /* the lower end itself is out of range */
-    const char *choices;  /* CHOICE: "a|b|c" */
+    const char *choices;  /* "a|b|c": CHOICE keeps the index, TEXT the text; NULL: an open set */
     bool
         shapes_result; /* part of what the run computes: its digest covers it, resume compares it */
     const char *help;
+    bool (*accepts)(const char *text); /* TEXT of a special form; NULL: any text */
+    const char *form;                  /* that form, for people */
 } cairn_key;
 
 /* The table, in the order in which files are written; `*count` rows. */
@@ -94,6 +96,9 @@ const cairn_key *cairn_config_difference(const cairn_config *a, const cairn_conf
 /* One value as text ("0.0005"). Returns `out`. */
 const char *cairn_config_value(const cairn_config *config, const cairn_key *key, char *out,
                                size_t size);
+
+/* What a key takes, for people: "a whole number from 1 to 10000". Returns `out`. */
+const char *cairn_config_expected(const cairn_key *key, char *out, size_t size);
 
 /* "float32", "bf16", "float64". */
 const char *cairn_precision_name(cairn_precision precision);
