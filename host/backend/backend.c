@@ -62,9 +62,9 @@ cairn_executor_options cairn_executor_defaults(void) {
                                       .precision = CAIRN_FLOAT32,
                                       .deterministic = true,
                                       .seed = 42,
-                                      .beta1 = 0.9f,
-                                      .beta2 = 0.999f,
-                                      .epsilon = 1e-8f};
+                                      .beta1 = 0.9,
+                                      .beta2 = 0.999,
+                                      .epsilon = 1e-8};
     for (int c = 0; c < CAIRN_CHANNELS_MAX; c++)
         options.std[c] = 1.0f;
     return options;
@@ -127,7 +127,7 @@ cairn_status cairn_executor_upload(cairn_executor *executor, cairn_split_id id,
     return status;
 }
 
-cairn_status cairn_executor_train_step(cairn_executor *executor, const cairn_step *step) {
+static cairn_status check_step(const cairn_executor *executor, const cairn_step *step) {
     if (step->count < 1 || step->count > executor->options.batch)
         return cairn_error_set(CAIRN_FAILED, "a step of %d samples, where 1 to %d are right",
                                step->count, executor->options.batch);
@@ -136,7 +136,21 @@ cairn_status cairn_executor_train_step(cairn_executor *executor, const cairn_ste
         if (step->indices[i] < 0 || step->indices[i] >= available)
             return cairn_error_set(CAIRN_FAILED, "sample %d of %d in the training split",
                                    step->indices[i], available);
-    return executor->ops->train_step(executor, step);
+    return CAIRN_OK;
+}
+
+cairn_status cairn_executor_train_step(cairn_executor *executor, const cairn_step *step) {
+    cairn_status status = check_step(executor, step);
+    return status ? status : executor->ops->train_step(executor, step);
+}
+
+cairn_status cairn_executor_profile_step(cairn_executor *executor, const cairn_step *step,
+                                         cairn_timing *rows, int capacity, int *count) {
+    if (!executor->ops->profile_step)
+        return cairn_error_set(CAIRN_BAD_INPUT, "backend %s does not time its parts",
+                               executor->backend->name);
+    cairn_status status = check_step(executor, step);
+    return status ? status : executor->ops->profile_step(executor, step, rows, capacity, count);
 }
 
 static cairn_status check_range(const cairn_executor *executor, cairn_split_id id, int first,

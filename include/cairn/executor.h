@@ -24,9 +24,9 @@ typedef struct {
     int threads;               /* CPU backends; 0: all that the process may use */
     int device;                /* ordinal among the backend's devices */
     bool deterministic;
-    uint64_t seed;               /* for crops and dropout */
-    float beta1, beta2, epsilon; /* Adam (Kingma and Ba, ICLR 2015), bias-corrected */
-    int crop_padding;            /* training: pad by so many zero pixels, crop back at random */
+    uint64_t seed;                /* for crops and dropout */
+    double beta1, beta2, epsilon; /* Adam (Kingma and Ba, ICLR 2015), bias-corrected */
+    int crop_padding;             /* training: pad by so many zero pixels, crop back at random */
     /* x -> (x / 255 - mean) / std by channel, after cropping; channel c takes entry c % 4. */
     float mean[CAIRN_CHANNELS_MAX], std[CAIRN_CHANNELS_MAX];
 } cairn_executor_options;
@@ -67,10 +67,17 @@ typedef struct {
     int64_t seen;
 } cairn_stats;
 
+/* How long one part of a training step took. */
+typedef struct {
+    char name[64]; /* "features.0 forward" */
+    double seconds;
+    double flops; /* 0 where bytes, not arithmetic, are what counts */
+} cairn_timing;
+
 typedef struct cairn_executor cairn_executor;
 typedef struct cairn_backend cairn_backend;
 
-/* What a backend implements; every entry is required. */
+/* What a backend implements; every entry is required but the last. */
 typedef struct {
     void (*destroy)(cairn_executor *executor);
     /* Copies a split in; replaces an earlier one. Its shape must be the net's input. */
@@ -90,6 +97,10 @@ typedef struct {
     /* Wait. The running sums out or in; set to zeros to begin, to saved sums to resume. */
     cairn_status (*get_stats)(cairn_executor *executor, cairn_stats *stats);
     cairn_status (*set_stats)(cairn_executor *executor, const cairn_stats *stats);
+    /* Waits. A training step with each part timed apart, in order: fills rows[*count], at most
+     * `capacity`. Optional. */
+    cairn_status (*profile_step)(cairn_executor *executor, const cairn_step *step,
+                                 cairn_timing *rows, int capacity, int *count);
 } cairn_executor_ops;
 
 /* The head of every backend's own executor struct. */
@@ -139,6 +150,9 @@ cairn_status cairn_executor_set(cairn_executor *executor, cairn_tensor_kind kind
                                 const float *values);
 cairn_status cairn_executor_get_stats(cairn_executor *executor, cairn_stats *stats);
 cairn_status cairn_executor_set_stats(cairn_executor *executor, const cairn_stats *stats);
+
+cairn_status cairn_executor_profile_step(cairn_executor *executor, const cairn_step *step,
+                                         cairn_timing *rows, int capacity, int *count);
 
 /* Sets every parameter to its initial values under `seed`, and the moments to zero. */
 cairn_status cairn_executor_initialise(cairn_executor *executor, uint64_t seed);

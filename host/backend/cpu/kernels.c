@@ -1,0 +1,189 @@
+/* The CPU executor's own loops. They are written so that the compiler vectorises them; the parallel
+ * ones only divide work whose parts do not meet, so the bytes are the same for any thread count. */
+#include "kernels.h"
+
+#include "cairn/rng.h"
+
+#include <math.h>
+#include <string.h>
+
+/* Below this many elements a parallel region costs more than it saves. */
+enum { PARALLEL_MIN = 1 << 14 };
+
+/* Round to nearest, ties to even; NaN stays NaN. */
+static inline bf16 to_bf16(float value) {
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof bits);
+    uint32_t rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
+    return (bf16)(value != value ? (bits >> 16 | 0x40u) : rounded);
+}
+
+/* One row of one channel: `left` padded pixels, then `valid` source pixels, then padded ones. A
+ * padded pixel is 0 before normalising, so it becomes `offset`. */
+static void normalise_row(const uint8_t *source, int left, int valid, int width, float scale,
+                          float offset, float *row) {
+    for (int x = 0; x < left; x++)
+        row[x] = offset;
+    for (int x = 0; x < valid; x++)
+        row[left + x] = (float)source[x] * scale + offset;
+    for (int x = left + valid; x < width; x++)
+        row[x] = offset;
+}
+
+/* The same in bf16. */
+static void normalise_row_bf16(const uint8_t *source, int left, int valid, int width, float scale,
+                               float offset, bf16 *row) {
+    bf16 padded = to_bf16(offset);
+    for (int x = 0; x < left; x++)
+        row[x] = padded;
+    for (int x = 0; x < valid; x++)
+        row[left + x] = to_bf16((float)source[x] * scale + offset);
+    for (int x = left + valid; x < width; x++)
+        row[x] = padded;
+}
+
+/* A sample's place in the padded image: offsets dy, dx of the crop less the padding. */
+static void crop_shift(const cairn_executor_options *options, const batch_source *source,
+                       int32_t index, int *shift_y, int *shift_x) {
+    *shift_y = *shift_x = 0;
+    if (!source->crop || options->crop_padding == 0)
+        return;
+    uint32_t places = 2 * (uint32_t)options->crop_padding + 1;
+    cairn_rng_block random =
+        cairn_rng(options->seed, CAIRN_RNG_CROP, source->epoch, 0, (uint64_t)index);
+    *shift_y = (int)cairn_rng_below(random.word[0], places) - options->crop_padding;
+    *shift_x = (int)cairn_rng_below(random.word[1], places) - options->crop_padding;
+}
+
+static int clamp(int value, int low, int high) {
+    return value < low ? low : value > high ? high : value;
+}
+
+static void assemble_sample(const cairn_executor_options *options, cairn_shape shape,
+                            const uint8_t *image, int shift_y, int shift_x, float *x32, bf16 *x16) {
+    size_t width = (size_t)shape.w, row_index = 0;
+    int left = clamp(-shift_x, 0, shape.w), first = clamp(shift_x, 0, shape.w);
+    int columns = shape.w - left - first;
+    for (int c = 0; c < shape.c; c++) {
+        float deviation = options->std[c % CAIRN_CHANNELS_MAX];
+        float scale = 1.0f / (255.0f * deviation);
+        float offset = -options->mean[c % CAIRN_CHANNELS_MAX] / deviation;
+        for (int y = 0; y < shape.h; y++, row_index++) {
+            bool inside = y + shift_y >= 0 && y + shift_y < shape.h;
+            const uint8_t *source =
+                inside ? image + (row_index + (size_t)shift_y) * width + first : image;
+            int valid = inside ? columns : 0;
+            if (x32)
+                normalise_row(source, left, valid, shape.w, scale, offset, x32 + row_index * width);
+            else
+                normalise_row_bf16(source, left, valid, shape.w, scale, offset,
+                                   x16 + row_index * width);
+        }
+    }
+}
+
+void assemble_batch(const cairn_executor_options *options, cairn_shape shape,
+                    const batch_source *source, int count, float *x32, bf16 *x16, uint8_t *labels) {
+    size_t size = cairn_shape_count(shape);
+#pragma omp parallel for schedule(static)
+    for (int n = 0; n < count; n++) {
+        int32_t index = source->indices ? source->indices[n] : source->first + n;
+        int shift_y, shift_x;
+        crop_shift(options, source, index, &shift_y, &shift_x);
+        assemble_sample(options, shape, source->images + (size_t)index * size, shift_y, shift_x,
+                        x32 ? x32 + (size_t)n * size : NULL, x16 ? x16 + (size_t)n * size : NULL);
+        labels[n] = source->labels[index];
+    }
+}
+
+void cross_entropy(const float *logits, const uint8_t *labels, int count, int classes,
+                   float *gradient, cairn_stats *stats) {
+    for (int n = 0; n < count; n++) {
+        const float *row = logits + (size_t)n * (size_t)classes;
+        int label = labels[n];
+        float peak = row[0];
+        bool correct = true; /* the first of the largest; a NaN anywhere makes it wrong */
+        for (int j = 0; j < classes; j++) {
+            peak = row[j] > peak ? row[j] : peak;
+            correct &= j < label ? row[label] > row[j] : row[label] >= row[j];
+        }
+        double sum = 0;
+        for (int j = 0; j < classes; j++)
+            sum += exp((double)row[j] - (double)peak);
+        stats->loss += log(sum) - ((double)row[label] - (double)peak);
+        stats->correct += correct;
+        if (!gradient)
+            continue;
+        float *out = gradient + (size_t)n * (size_t)classes;
+        for (int j = 0; j < classes; j++) {
+            double probability = exp((double)row[j] - (double)peak) / sum;
+            out[j] = (float)((probability - (j == label)) / count);
+        }
+    }
+    stats->seen += count;
+}
+
+void relu_forward(const float *x, float *y, size_t count) {
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t i = 0; i < count; i++)
+        y[i] = x[i] < 0.0f ? 0.0f : x[i];
+}
+
+void mask_positive_f32(const float *y, float *dy, size_t count) {
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t i = 0; i < count; i++)
+        dy[i] = y[i] > 0.0f ? dy[i] : 0.0f;
+}
+
+void mask_positive_bf16(const bf16 *y, bf16 *dy, size_t count) {
+    /* A bf16 is positive when its bits, as a signed integer, are. */
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t i = 0; i < count; i++)
+        dy[i] = (int16_t)y[i] > 0 ? dy[i] : 0;
+}
+
+void dropout(const float *x, float *y, size_t count, float p, uint64_t seed, uint32_t step,
+             uint32_t op) {
+    uint32_t threshold = cairn_rng_dropout_threshold(p);
+    float scale = 1.0f / (1.0f - p);
+    size_t whole = count / 4;
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t block = 0; block < whole; block++) {
+        cairn_rng_block random = cairn_rng(seed, CAIRN_RNG_DROPOUT, step, op, block);
+        for (size_t k = 0; k < 4; k++)
+            y[4 * block + k] = random.word[k] < threshold ? 0.0f : x[4 * block + k] * scale;
+    }
+    cairn_rng_block random = cairn_rng(seed, CAIRN_RNG_DROPOUT, step, op, whole);
+    for (size_t i = 4 * whole; i < count; i++)
+        y[i] = random.word[i % 4] < threshold ? 0.0f : x[i] * scale;
+}
+
+void add_bias(float *y, const float *bias, int count, int features) {
+    for (int n = 0; n < count; n++)
+        for (int f = 0; f < features; f++)
+            y[(size_t)n * (size_t)features + (size_t)f] += bias[f];
+}
+
+void sum_rows(const float *y, float *sums, int count, int features) {
+    memset(sums, 0, (size_t)features * sizeof *sums);
+    for (int n = 0; n < count; n++)
+        for (int f = 0; f < features; f++)
+            sums[f] += y[(size_t)n * (size_t)features + (size_t)f];
+}
+
+void adam(float *parameter, const float *gradient, float *first, float *second, size_t count,
+          const cairn_executor_options *options, uint32_t t, double lr) {
+    double beta1 = options->beta1, beta2 = options->beta2;
+    float b1 = (float)beta1, b2 = (float)beta2;
+    float a1 = (float)(1.0 - beta1), a2 = (float)(1.0 - beta2);
+    float epsilon = (float)options->epsilon;
+    float step_size = (float)(lr / (1.0 - pow(beta1, (double)t)));
+    float correction = (float)sqrt(1.0 - pow(beta2, (double)t));
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t i = 0; i < count; i++) {
+        float g = gradient[i];
+        first[i] = b1 * first[i] + a1 * g;
+        second[i] = b2 * second[i] + a2 * g * g;
+        parameter[i] -= step_size * (first[i] / (sqrtf(second[i]) / correction + epsilon));
+    }
+}

@@ -1,0 +1,56 @@
+/* The loops that oneDNN does not do better: batch assembly, loss, elementwise ops, Adam. Each is
+ * one pass over its data, split over the caller's OpenMP threads; results do not depend on the
+ * split. */
+#ifndef CAIRN_BACKEND_CPU_KERNELS_H
+#define CAIRN_BACKEND_CPU_KERNELS_H
+
+#include "cairn/executor.h"
+
+#include <stddef.h>
+#include <stdint.h>
+
+typedef uint16_t bf16; /* the upper half of a float */
+
+/* Where a batch comes from: samples of a split, by index or (indices == NULL) from `first` on. */
+typedef struct {
+    const uint8_t *images; /* [count, c, h, w] */
+    const uint8_t *labels;
+    const int32_t *indices;
+    int first;
+    bool crop;
+    uint32_t epoch;
+} batch_source;
+
+/* Gathers, crops and normalises `count` samples into x [count, c, h, w]; exactly one of `x32` and
+ * `x16` is not NULL. labels [count]. */
+void assemble_batch(const cairn_executor_options *options, cairn_shape shape,
+                    const batch_source *source, int count, float *x32, bf16 *x16, uint8_t *labels);
+
+/* Mean softmax cross-entropy of logits [count, classes]: adds to the stats; where `gradient` is not
+ * NULL it becomes d(mean loss)/d(logits) = (softmax - onehot) / count. */
+void cross_entropy(const float *logits, const uint8_t *labels, int count, int classes,
+                   float *gradient, cairn_stats *stats);
+
+/* y = max(x, 0), NaN kept. */
+void relu_forward(const float *x, float *y, size_t count);
+
+/* dy = y > 0 ? dy : 0, in place: the gradient of a ReLU whose output was y. */
+void mask_positive_f32(const float *y, float *dy, size_t count);
+void mask_positive_bf16(const bf16 *y, bf16 *dy, size_t count);
+
+/* y = x / (1 - p) where rng.h's dropout rule keeps the element, else 0. Its own gradient. */
+void dropout(const float *x, float *y, size_t count, float p, uint64_t seed, uint32_t step,
+             uint32_t op);
+
+/* y[n] += bias, for y [count, features]. */
+void add_bias(float *y, const float *bias, int count, int features);
+
+/* sums[f] = sum over n of y[n][f]. */
+void sum_rows(const float *y, float *sums, int count, int features);
+
+/* One Adam step (Kingma and Ba 2015, algorithm 1; operations in PyTorch's order). t counts from 1.
+ */
+void adam(float *parameter, const float *gradient, float *first, float *second, size_t count,
+          const cairn_executor_options *options, uint32_t t, double lr);
+
+#endif
