@@ -1,10 +1,297 @@
-/* `cairn bench`. */
+/* `cairn bench`: how fast a training step is, whole and by part, beside what the machine can do. */
 #include "cli.h"
 
-static cairn_status run(int argc, char **argv) {
-    (void)argc;
-    (void)argv;
-    return cairn_error_set(CAIRN_FAILED, "bench is not built yet");
+#include "cairn/executor.h"
+#include "cairn/model.h"
+#include "cairn/rng.h"
+
+#include <cjson/cJSON.h>
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum { SAMPLES = 4096, PARTS_MAX = 256, ROUNDS = 15 };
+
+/* The machine's peak --------------------------------------------------------------------------- */
+
+/* Independent multiply-adds on registers: enough chains to hide their latency, vectors as wide as
+ * the compiler's target has. Each thread's result is returned so that the work is not optimised
+ * away. */
+typedef float vector __attribute__((vector_size(64)));
+
+static float multiply_add_chains(long rounds, float seed) {
+    vector sum[20];
+    vector factor = {0}, term = {0};
+    factor += 1.0f - seed;
+    term += seed;
+    for (int k = 0; k < 20; k++)
+        sum[k] = term + (float)k;
+    for (long i = 0; i < rounds; i++)
+        for (int k = 0; k < 20; k++)
+            sum[k] = sum[k] * factor + term;
+    for (int k = 1; k < 20; k++)
+        sum[0] += sum[k];
+    return sum[0][0] + sum[0][15];
 }
 
-const cairn_command cairn_command_bench = {"bench", "", "", run};
+/* float32 FLOP/s of `threads` cores: the best of three. */
+static double measure_peak(int threads) {
+    const long rounds = 4000000;
+    double best = 0;
+    for (int attempt = 0; attempt < 3; attempt++) {
+        float sink = 0;
+        double begin = omp_get_wtime();
+#pragma omp parallel num_threads(threads) reduction(+ : sink)
+        sink += multiply_add_chains(rounds, 1e-9f * (float)(attempt + omp_get_thread_num()));
+        double seconds = omp_get_wtime() - begin;
+        double rate = 2.0 * 16 * 20 * (double)rounds * threads / seconds;
+        if (rate > best && sink == sink)
+            best = rate;
+    }
+    return best;
+}
+
+/* Steps ---------------------------------------------------------------------------------------- */
+
+typedef struct {
+    cairn_executor *executor;
+    int32_t order[SAMPLES];
+    int batch, at;
+    uint32_t step;
+    double lr;
+} bench;
+
+static cairn_step next_step(bench *b) {
+    if (b->at + b->batch > SAMPLES)
+        b->at = 0;
+    cairn_step step = {
+        .indices = b->order + b->at, .count = b->batch, .epoch = 0, .step = b->step++, .lr = b->lr};
+    b->at += b->batch;
+    return step;
+}
+
+/* Waits by asking for the stats. */
+static cairn_status run_steps(bench *b, int count) {
+    cairn_stats stats;
+    for (int i = 0; i < count; i++) {
+        cairn_step step = next_step(b);
+        cairn_status status = cairn_executor_train_step(b->executor, &step);
+        if (status)
+            return status;
+    }
+    return cairn_executor_get_stats(b->executor, &stats);
+}
+
+static int compare_doubles(const void *a, const void *b) {
+    double x = *(const double *)a, y = *(const double *)b;
+    return (x > y) - (x < y);
+}
+
+/* Median images per second of ROUNDS stretches that take about `seconds` together. */
+static cairn_status measure_rate(bench *b, double seconds, double rate[3]) {
+    double rates[ROUNDS];
+    cairn_status status = run_steps(b, 3); /* warm up */
+    double begin = omp_get_wtime();
+    if (!status)
+        status = run_steps(b, 3);
+    int steps = (int)(seconds / ROUNDS / ((omp_get_wtime() - begin) / 3)) + 1;
+    for (int round = 0; round < ROUNDS && !status; round++) {
+        begin = omp_get_wtime();
+        status = run_steps(b, steps);
+        rates[round] = (double)steps * b->batch / (omp_get_wtime() - begin);
+    }
+    if (status)
+        return status;
+    qsort(rates, ROUNDS, sizeof rates[0], compare_doubles);
+    rate[0] = rates[ROUNDS / 2];
+    rate[1] = rates[0];
+    rate[2] = rates[ROUNDS - 1];
+    return CAIRN_OK;
+}
+
+/* Medians of each part over ROUNDS timed steps. */
+static cairn_status measure_parts(bench *b, cairn_timing *parts, int *count) {
+    static cairn_timing rows[ROUNDS][PARTS_MAX];
+    for (int round = 0; round < ROUNDS; round++) {
+        cairn_step step = next_step(b);
+        cairn_status status =
+            cairn_executor_profile_step(b->executor, &step, rows[round], PARTS_MAX, count);
+        if (status)
+            return status;
+    }
+    for (int part = 0; part < *count; part++) {
+        double seconds[ROUNDS];
+        for (int round = 0; round < ROUNDS; round++)
+            seconds[round] = rows[round][part].seconds;
+        qsort(seconds, ROUNDS, sizeof seconds[0], compare_doubles);
+        parts[part] = rows[0][part];
+        parts[part].seconds = seconds[ROUNDS / 2];
+    }
+    return CAIRN_OK;
+}
+
+/* Report --------------------------------------------------------------------------------------- */
+
+typedef struct {
+    const char *backend, *precision;
+    int batch, threads;
+    double rate[3]; /* median, slowest, fastest */
+    double peak, step_flops;
+    cairn_timing parts[PARTS_MAX];
+    int part_count;
+} report;
+
+static void print_text(const report *r) {
+    double flops = r->rate[0] * r->step_flops;
+    printf("backend %s, %s, batch %d, %d threads\n", r->backend, r->precision, r->batch,
+           r->threads);
+    printf("training %.0f images/s (%.0f to %.0f), %.2f ms a step, %.1f GFLOP/s\n", r->rate[0],
+           r->rate[1], r->rate[2], 1e3 * r->batch / r->rate[0], 1e-9 * flops);
+    printf("float32 peak measured here: %.1f GFLOP/s; the step reaches %.0f%% of it\n",
+           1e-9 * r->peak, 100 * flops / r->peak);
+    double total = 0;
+    for (int i = 0; i < r->part_count; i++)
+        total += r->parts[i].seconds;
+    if (r->part_count)
+        printf("\n%-34s %8s %9s %7s\n", "part", "ms", "GFLOP/s", "share");
+    for (int i = 0; i < r->part_count; i++) {
+        const cairn_timing *part = &r->parts[i];
+        printf("%-34s %8.3f ", part->name, 1e3 * part->seconds);
+        if (part->flops > 0)
+            printf("%9.1f", 1e-9 * part->flops / part->seconds);
+        else
+            printf("%9s", "");
+        printf(" %6.1f%%\n", 100 * part->seconds / total);
+    }
+}
+
+static cairn_status print_json(const report *r) {
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddStringToObject(root, "backend", r->backend);
+    cJSON_AddStringToObject(root, "precision", r->precision);
+    cJSON_AddNumberToObject(root, "batch_size", r->batch);
+    cJSON_AddNumberToObject(root, "threads", r->threads);
+    cJSON_AddNumberToObject(root, "images_per_second", r->rate[0]);
+    cJSON_AddNumberToObject(root, "slowest", r->rate[1]);
+    cJSON_AddNumberToObject(root, "fastest", r->rate[2]);
+    cJSON_AddNumberToObject(root, "peak_gflops", 1e-9 * r->peak);
+    cJSON_AddNumberToObject(root, "share_of_peak", r->rate[0] * r->step_flops / r->peak);
+    cJSON *parts = cJSON_AddArrayToObject(root, "parts");
+    for (int i = 0; i < r->part_count; i++) {
+        cJSON *part = cJSON_CreateObject();
+        cJSON_AddStringToObject(part, "name", r->parts[i].name);
+        cJSON_AddNumberToObject(part, "milliseconds", 1e3 * r->parts[i].seconds);
+        cJSON_AddNumberToObject(part, "gflops", 1e-9 * r->parts[i].flops / r->parts[i].seconds);
+        cJSON_AddItemToArray(parts, part);
+    }
+    char *text = cJSON_PrintUnformatted(root);
+    cJSON_Delete(root);
+    if (!text)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for the report");
+    puts(text);
+    cJSON_free(text);
+    return CAIRN_OK;
+}
+
+/* Random images of the model's input shape: what they show makes no difference to the speed. */
+static cairn_status random_split(cairn_split *split, cairn_shape shape, int classes) {
+    size_t size = SAMPLES * cairn_shape_count(shape);
+    *split = (cairn_split){SAMPLES, shape.c, shape.h, shape.w, malloc(size), malloc(SAMPLES)};
+    if (!split->images || !split->labels)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for %d images", SAMPLES);
+    for (size_t i = 0; i < size; i++)
+        split->images[i] =
+            (uint8_t)(cairn_rng(1, CAIRN_RNG_TEST, 0, 0, i / 16).word[i % 4] >> 8 * (i / 4 % 4));
+    for (int i = 0; i < SAMPLES; i++)
+        split->labels[i] = (uint8_t)(i % classes);
+    return CAIRN_OK;
+}
+
+static cairn_status measure(const cairn_config *config, double seconds, bool parts, report *r) {
+    const cairn_shape shape = {3, 32, 32};
+    const cairn_backend *backend = NULL;
+    cairn_net *net = NULL;
+    cairn_split split = {0};
+    static bench b;
+    cairn_executor_options options = cairn_executor_defaults();
+    options.batch = (int)config->train.batch_size;
+    options.precision = (cairn_precision)config->train.precision;
+    options.threads = (int)config->train.threads;
+    options.crop_padding = (int)config->data.crop_padding;
+    cairn_status status =
+        cairn_backend_find(&backend, &options.device, config->device, options.precision);
+    if (!status)
+        status = cairn_model_build(&net, config, shape, 10);
+    if (!status)
+        status = cairn_executor_create(&b.executor, backend, net, &options);
+    if (!status)
+        status = cairn_executor_initialise(b.executor, config->seed);
+    if (!status)
+        status = random_split(&split, shape, 10);
+    if (!status)
+        status = cairn_executor_upload(b.executor, CAIRN_SPLIT_TRAIN, &split);
+    cairn_sampler_order(config->seed, 0, SAMPLES, b.order);
+    b.batch = options.batch;
+    b.lr = config->train.lr;
+    if (!status)
+        status = measure_rate(&b, seconds, r->rate);
+    if (!status && parts && b.executor->ops->profile_step)
+        status = measure_parts(&b, r->parts, &r->part_count);
+    if (!status) {
+        r->backend = backend->name;
+        r->precision = cairn_precision_name(options.precision);
+        r->batch = options.batch;
+        r->threads = options.threads ? options.threads : omp_get_num_procs();
+        r->step_flops = cairn_net_flops(net, 1);
+        r->peak = measure_peak(r->threads);
+    }
+    cairn_executor_destroy(b.executor);
+    cairn_net_destroy(net);
+    free(split.images);
+    free(split.labels);
+    return status;
+}
+
+static cairn_status run(int argc, char **argv) {
+    const char *positionals[argc], *seconds_text = "10";
+    bool json = false;
+    size_t positional_count = 0;
+    long seconds = 0;
+    cairn_common_arguments common;
+    const cairn_option options[] = {{"json", &json, NULL}, {"seconds", NULL, &seconds_text}};
+    cairn_config config;
+    cairn_status status =
+        cairn_arguments_parse(argc, argv, options, 2, &common, positionals, &positional_count);
+    if (!status && positional_count > 1)
+        status = cairn_error_set(CAIRN_BAD_INPUT, "bench takes one params.yaml, found also '%s'",
+                                 positionals[1]);
+    if (!status && positional_count == 1)
+        common.params = positionals[0];
+    if (!status)
+        status = cairn_argument_integer("--seconds", seconds_text, 1, 3600, &seconds);
+    if (!status)
+        status = cairn_common_config(&config, &common);
+    if (!status && config.train.batch_size > SAMPLES)
+        status = cairn_error_set(CAIRN_BAD_INPUT, "train.batch_size: bench goes up to %d", SAMPLES);
+    static report r;
+    if (!status)
+        status = measure(&config, (double)seconds, true, &r);
+    if (status)
+        return status;
+    if (json)
+        return print_json(&r);
+    print_text(&r);
+    return CAIRN_OK;
+}
+
+const cairn_command cairn_command_bench = {
+    "bench", "measure the speed of a training step, whole and by part",
+    "usage: cairn bench [params.yaml] [-S key=value]... [--device D] [--seconds N] [--json]\n\n"
+    "Runs training steps of the configured model on random images: batch assembly, forward,\n"
+    "backward and Adam. Prints the median images per second of 15 stretches, its share of the\n"
+    "float32 peak that is measured on the same threads, and a table of the step's parts.\n\n"
+    "  --seconds N   how long the whole measurement takes, about; 10 unless given\n"
+    "  --json        one JSON object instead of text\n\n"
+    "Exit codes: 0 done; 1 failed; 2 wrong usage or configuration.\n",
+    run};

@@ -1,0 +1,217 @@
+/* Compiling a net into a plan, and running it. Each layer says which layouts its primitives want;
+ * where a neighbour's differ, plan_convert puts a reorder between them, and nothing where not. */
+#include "plan.h"
+
+#include <omp.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+static const layer_compiler *compilers[] = {
+    [CAIRN_OP_CONV2D] = &compile_conv2d,   [CAIRN_OP_RELU] = &compile_relu,
+    [CAIRN_OP_MAXPOOL] = &compile_maxpool, [CAIRN_OP_FLATTEN] = &compile_flatten,
+    [CAIRN_OP_LINEAR] = &compile_linear,   [CAIRN_OP_DROPOUT] = &compile_dropout,
+};
+
+/* Memory ----------------------------------------------------------------------------------------*/
+
+float *plan_parameter(const cpu_plan *plan, cairn_tensor_kind kind, int ordinal) {
+    const cpu_executor *executor = plan->executor;
+    return executor->tensors[kind] + executor->offset[ordinal];
+}
+
+void *plan_scratch(cpu_plan *plan, size_t bytes) {
+    cpu_executor *executor = plan->executor;
+    if (plan->blocks_taken == BLOCKS_MAX) {
+        cairn_error_set(CAIRN_FAILED, "a plan of more than %d buffers", BLOCKS_MAX);
+        return NULL;
+    }
+    block *shared = &executor->blocks[plan->blocks_taken++];
+    if (shared->bytes >= bytes)
+        return shared->data;
+    void *data = cairn_arena_alloc(executor->arena, bytes);
+    if (data)
+        *shared = (block){data, bytes};
+    return data;
+}
+
+cairn_status plan_tensor(cpu_plan *plan, tensor *made, onednn_layout layout, void *data) {
+    if (!layout)
+        return CAIRN_FAILED;
+    if (!data)
+        data = plan_scratch(plan, onednn_layout_bytes(layout));
+    if (!data)
+        return CAIRN_FAILED;
+    *made = (tensor){.layout = layout, .data = data};
+    return onednn_memory_create(plan->pool, &made->memory, layout, data);
+}
+
+onednn_layout plan_plain(cpu_plan *plan, cairn_shape shape, dnnl_data_type_t type) {
+    dnnl_dims_t dim = {plan->count, shape.c, shape.h, shape.w};
+    return onednn_layout_create(plan->pool, 4, dim, type, dnnl_abcd);
+}
+
+/* Tasks -----------------------------------------------------------------------------------------*/
+
+cpu_task *plan_add(task_list *list, const cairn_op *layer, const char *what) {
+    if (list->count == list->capacity) {
+        int capacity = list->capacity ? 2 * list->capacity : 16;
+        cpu_task *grown = realloc(list->task, (size_t)capacity * sizeof *grown);
+        if (!grown) {
+            cairn_error_set(CAIRN_FAILED, "out of memory for a plan's tasks");
+            return NULL;
+        }
+        list->task = grown;
+        list->capacity = capacity;
+    }
+    cpu_task *added = &list->task[list->count++];
+    *added = (cpu_task){.layer = layer};
+    snprintf(added->name, sizeof added->name, "%s %s", layer ? layer->name : "net", what);
+    return added;
+}
+
+static cairn_status run_primitive(const cpu_plan *plan, const cpu_task *task) {
+    return onednn_run(plan->pool, &task->op);
+}
+
+cairn_status plan_add_op(task_list *list, const onednn_op *op, const cairn_op *layer,
+                         const char *what, double flops) {
+    cpu_task *added = plan_add(list, layer, what);
+    if (!added)
+        return CAIRN_FAILED;
+    added->run = run_primitive;
+    added->op = *op;
+    added->flops = flops;
+    return CAIRN_OK;
+}
+
+cairn_status plan_convert(cpu_plan *plan, task_list *list, const tensor *given,
+                          onednn_layout layout, const cairn_op *layer, tensor *wanted) {
+    if (!layout)
+        return CAIRN_FAILED;
+    if (onednn_layout_equal(given->layout, layout)) {
+        *wanted = *given;
+        return CAIRN_OK;
+    }
+    onednn_op op = {0};
+    cairn_status status = plan_tensor(plan, wanted, layout, NULL);
+    if (!status)
+        status = onednn_reorder(plan->pool, &op, given->layout, layout);
+    if (status)
+        return status;
+    onednn_bind(&op, DNNL_ARG_FROM, given->memory);
+    onednn_bind(&op, DNNL_ARG_TO, wanted->memory);
+    return plan_add_op(list, &op, layer, "reorder", 0);
+}
+
+void plan_time(cpu_executor *executor, const char *name, double flops, double begin) {
+    if (!executor->timing || executor->timing_count == executor->timing_capacity)
+        return;
+    cairn_timing *row = &executor->timing[executor->timing_count++];
+    *row = (cairn_timing){.seconds = omp_get_wtime() - begin, .flops = flops};
+    snprintf(row->name, sizeof row->name, "%s", name);
+}
+
+cairn_status plan_run(const cpu_plan *plan, const task_list *list) {
+    for (int i = 0; i < list->count; i++) {
+        const cpu_task *task = &list->task[i];
+        double begin = omp_get_wtime();
+        cairn_status status = task->run(plan, task);
+        if (status)
+            return status;
+        plan_time(plan->executor, task->name, task->flops, begin);
+    }
+    return CAIRN_OK;
+}
+
+/* Compiling -------------------------------------------------------------------------------------*/
+
+/* The assembled batch. Only a convolution reads bf16; all else starts from float32. */
+static cairn_status compile_input(cpu_plan *plan, const cairn_net *net) {
+    plan->input_bf16 =
+        plan->executor->base.options.precision == CAIRN_BF16 && net->op[0].kind == CAIRN_OP_CONV2D;
+    onednn_layout layout = plan_plain(plan, net->input, plan->input_bf16 ? dnnl_bf16 : dnnl_f32);
+    plan->labels = plan_scratch(plan, (size_t)plan->count);
+    return plan->labels ? plan_tensor(plan, &plan->input, layout, NULL) : CAIRN_FAILED;
+}
+
+/* The last op's output in row-major order is the logits; their gradient has the same layout. */
+static cairn_status compile_logits(cpu_plan *plan, const cairn_net *net, const tensor *last,
+                                   tensor *gradient) {
+    const cairn_op *op = &net->op[net->op_count - 1];
+    tensor logits;
+    onednn_layout layout = plan_plain(plan, op->out, dnnl_f32);
+    cairn_status status = plan_convert(plan, &plan->forward, last, layout, op, &logits);
+    if (!status)
+        status = plan_tensor(plan, gradient, layout, NULL);
+    if (status)
+        return status;
+    plan->logits = logits.data;
+    plan->logits_gradient = gradient->data;
+    return CAIRN_OK;
+}
+
+static cairn_status compile(cpu_plan *plan, const cairn_net *net, cpu_stage *stages) {
+    int stage_count = 0;
+    cairn_status status = compile_input(plan, net);
+    tensor current = plan->input;
+    for (int i = 0, taken = 1; i < net->op_count && !status; i += taken, taken = 1) {
+        if (net->op[i].input != i - 1)
+            return cairn_error_set(CAIRN_FAILED, "%s: the cpu backend runs chains of ops only",
+                                   net->op[i].name);
+        cpu_stage *stage = &stages[stage_count++];
+        stage->layer = &net->op[i];
+        stage->ordinal = i;
+        status = compilers[stage->layer->kind]->forward(plan, stage, &current, &taken);
+        current = stage->dst;
+    }
+    tensor gradient;
+    if (!status)
+        status = compile_logits(plan, net, &current, &gradient);
+    for (int s = stage_count - 1; s >= 0 && !status; s--) {
+        tensor made = {0};
+        status = compilers[stages[s].layer->kind]->backward(plan, &stages[s], &gradient, &made);
+        gradient = made;
+    }
+    return status;
+}
+
+cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count) {
+    for (cpu_plan *known = executor->plans; known; known = known->next)
+        if (known->count == count) {
+            *found = known;
+            return CAIRN_OK;
+        }
+    const cairn_net *net = executor->base.net;
+    cpu_stage *stages = calloc((size_t)net->op_count, sizeof *stages);
+    cpu_plan *made = calloc(1, sizeof *made);
+    cairn_status status = CAIRN_OK;
+    if (!stages || !made) {
+        status = cairn_error_set(CAIRN_FAILED, "out of memory for a plan");
+        goto done;
+    }
+    made->executor = executor;
+    made->count = count;
+    status = onednn_pool_create(&made->pool);
+    if (!status)
+        status = compile(made, net, stages);
+done:
+    free(stages);
+    if (status) {
+        plan_destroy(made);
+        return status;
+    }
+    made->next = executor->plans;
+    executor->plans = made;
+    *found = made;
+    return CAIRN_OK;
+}
+
+void plan_destroy(cpu_plan *plan) {
+    if (!plan)
+        return;
+    onednn_pool_destroy(plan->pool);
+    free(plan->refresh.task);
+    free(plan->forward.task);
+    free(plan->backward.task);
+    free(plan);
+}
