@@ -7,8 +7,9 @@
 #include <strings.h>
 #include <yaml.h>
 
-/* The fewest digits that read back as the same double. Like Python's YAML writer, an exponent gets
- * a fraction before it (1.0e-05), without which YAML 1.1 readers take the number for a text. */
+/* The fewest digits that read back as the same double; 100 rather than 1e+02. As with Python's YAML
+ * writer an exponent gets a fraction before it (1.0e-05), without which YAML 1.1 readers take the
+ * number for a text. */
 static void format_number(double value, char *out, size_t size) {
     char digits[32];
     for (int precision = 1; precision <= 17; precision++) {
@@ -16,6 +17,8 @@ static void format_number(double value, char *out, size_t size) {
         if (strtod(digits, NULL) == value)
             break;
     }
+    if (strstr(digits, "e+") && value < 1e15)
+        snprintf(digits, sizeof digits, "%.0f", value);
     char *exponent = strchr(digits, 'e');
     bool bare = exponent && !memchr(digits, '.', (size_t)(exponent - digits));
     int mantissa = exponent ? (int)(exponent - digits) : (int)strlen(digits);

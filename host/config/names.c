@@ -78,17 +78,18 @@ static size_t edit_distance(const char *a, size_t a_length, const char *b, size_
     return row[b_length];
 }
 
-/* How far an unknown name is from a known one: as whole dotted names, or a step more when only
- * their last parts are alike ("lr" at the top level for train.lr). */
+/* How far an unknown name is from a known one: as whole dotted names, or as their last parts alone,
+ * with a step more for the wrong section ("lr" at the top level for train.lr). */
 static size_t name_distance(const char *name, const char *known, size_t known_length) {
     size_t whole = edit_distance(name, strlen(name), known, known_length);
-    const char *leaf = strrchr(name, '.'), *known_leaf = memchr(known, '.', known_length);
+    const char *known_leaf = memchr(known, '.', known_length);
     if (!known_leaf)
         return whole;
-    leaf = leaf ? leaf + 1 : name;
     known_leaf++;
-    size_t parts = 1 + edit_distance(leaf, strlen(leaf), known_leaf,
-                                     known_length - (size_t)(known_leaf - known));
+    const char *dot = strrchr(name, '.'), *leaf = dot ? dot + 1 : name;
+    bool elsewhere = strncmp(name, known, (size_t)(known_leaf - known)) != 0;
+    size_t parts = elsewhere + edit_distance(leaf, strlen(leaf), known_leaf,
+                                             known_length - (size_t)(known_leaf - known));
     return whole < parts ? whole : parts;
 }
 
