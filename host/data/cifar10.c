@@ -1,0 +1,217 @@
+/* CIFAR-10 from its files (Krizhevsky, "Learning Multiple Layers of Features from Tiny Images",
+ * 2009; www.cs.toronto.edu/~kriz/cifar.html), in either layout:
+ *
+ *   cifar-10-batches-bin/  data_batch_1.bin .. data_batch_5.bin, test_batch.bin: 10,000 records
+ *                          of one label byte and the red, green and blue planes of 32x32 bytes;
+ *                          batches.meta.txt: the class names, a line each
+ *   cifar-10-batches-py/   data_batch_1 .. data_batch_5, test_batch: pickles, see pickle.c
+ *
+ * Only the files that the limits leave something to read of are opened. */
+#include "cairn/file.h"
+#include "data.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <unistd.h>
+
+enum { RECORD = 1 + PIXELS };
+
+#define HOW_TO_GET                                                                                 \
+    "`cairn data get` fetches the data; -S data.name=synthetic trains on built-in data instead"
+
+/* Opens a regular file and tells its size. */
+static cairn_status open_file(const char *path, int *fd, size_t *size) {
+    struct stat info;
+    *fd = open(path, O_RDONLY | O_CLOEXEC);
+    if (*fd < 0 && errno == ENOENT)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: the file is missing; " HOW_TO_GET, path);
+    if (*fd < 0)
+        return cairn_error_set(CAIRN_FAILED, "%s: cannot open: %s", path, strerror(errno));
+    if (fstat(*fd, &info) != 0 || !S_ISREG(info.st_mode)) {
+        close(*fd);
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: is not a regular file", path);
+    }
+    *size = (size_t)info.st_size;
+    return CAIRN_OK;
+}
+
+/* The first `count` records, scattered straight to their places. A read may stop anywhere: the next
+ * begins at the first record that is not complete. */
+static cairn_status read_records(int fd, const char *path, int count, uint8_t *images,
+                                 uint8_t *labels) {
+    enum { GROUP = 512 }; /* two parts a record; the kernel takes 1024 parts */
+    struct iovec parts[2 * GROUP];
+    for (int done = 0; done < count;) {
+        int group = count - done < GROUP ? count - done : GROUP;
+        for (int i = 0; i < group; i++) {
+            parts[2 * i] = (struct iovec){labels + done + i, 1};
+            parts[2 * i + 1] = (struct iovec){images + (size_t)(done + i) * PIXELS, PIXELS};
+        }
+        ssize_t got = preadv(fd, parts, 2 * group, (off_t)done * RECORD);
+        if (got < 0 && errno == EINTR)
+            continue;
+        if (got < RECORD)
+            return cairn_error_set(CAIRN_FAILED, "%s: cannot read record %d: %s", path, done,
+                                   got < 0 ? strerror(errno) : "the file became shorter");
+        done += (int)(got / RECORD);
+    }
+    return CAIRN_OK;
+}
+
+static cairn_status read_bin(const char *path, int count, uint8_t *images, uint8_t *labels) {
+    int fd;
+    size_t size = 0, wanted = (size_t)BATCH_COUNT * RECORD;
+    cairn_status status = open_file(path, &fd, &size);
+    if (status)
+        return status;
+    if (size != wanted)
+        status = cairn_error_set(
+            CAIRN_BAD_INPUT, "%s: the file is %s: %zu bytes; %d records of %d make %zu", path,
+            size < wanted ? "truncated" : "too large", size, BATCH_COUNT, RECORD, wanted);
+    else
+        status = read_records(fd, path, count, images, labels);
+    close(fd);
+    return status;
+}
+
+/* Mapped, so that the pixels are copied once and the file costs no memory of its own. */
+static cairn_status read_py(const char *path, int count, uint8_t *images, uint8_t *labels) {
+    int fd;
+    size_t size = 0;
+    cairn_status status = open_file(path, &fd, &size);
+    if (status)
+        return status;
+    void *bytes = size ? mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0) : NULL;
+    if (bytes == MAP_FAILED) {
+        status = cairn_error_set(CAIRN_FAILED, "%s: cannot map: %s", path, strerror(errno));
+    } else {
+        status = cairn_pickle_batch(bytes, size, path, count, images, labels);
+        if (bytes)
+            munmap(bytes, size);
+    }
+    close(fd);
+    return status;
+}
+
+/* Where the files lie and how they are written. */
+typedef struct {
+    const char *folder;      /* below data.dir; "" is data.dir itself */
+    const char *suffix;      /* of the files' names */
+    off_t smallest, largest; /* sizes that a file can have */
+    cairn_status (*read)(const char *path, int count, uint8_t *images, uint8_t *labels);
+} layout;
+
+/* A pickle holds at least the pixels; at most, as UTF-8 text, twice as many bytes, and names. */
+static const layout layouts[] = {
+    {"/cifar-10-batches-bin", ".bin", BATCH_COUNT *RECORD, BATCH_COUNT *RECORD, read_bin},
+    {"", ".bin", BATCH_COUNT *RECORD, BATCH_COUNT *RECORD, read_bin},
+    {"/cifar-10-batches-py", "", BATCH_COUNT *PIXELS, 3 * BATCH_COUNT *PIXELS, read_py},
+    {"", "", BATCH_COUNT *PIXELS, 3 * BATCH_COUNT *PIXELS, read_py},
+};
+enum { LAYOUTS = sizeof layouts / sizeof layouts[0] };
+
+/* The path of training file 1..5, or with 0 of the test file. */
+static cairn_status batch_path(char out[PATH_MAX], const char *dir, const layout *where,
+                               int number) {
+    if (number == 0)
+        return cairn_path_format(out, PATH_MAX, "%s%s/test_batch%s", dir, where->folder,
+                                 where->suffix);
+    return cairn_path_format(out, PATH_MAX, "%s%s/data_batch_%d%s", dir, where->folder, number,
+                             where->suffix);
+}
+
+/* The first layout of which any file is there. */
+static const layout *find_layout(const char *dir) {
+    char path[PATH_MAX];
+    for (int i = 0; i < LAYOUTS; i++)
+        for (int number = 0; number <= TRAIN_BATCHES; number++)
+            if (!batch_path(path, dir, &layouts[i], number) && cairn_file_exists(path))
+                return &layouts[i];
+    return NULL;
+}
+
+bool cairn_cifar10_complete(const char *dir) {
+    const layout *where = find_layout(dir);
+    char path[PATH_MAX];
+    struct stat info;
+    for (int number = 0; where && number <= TRAIN_BATCHES; number++)
+        if (batch_path(path, dir, where, number) || stat(path, &info) != 0 ||
+            info.st_size < where->smallest || info.st_size > where->largest)
+            return false;
+    return where != NULL;
+}
+
+/* Files `number`, `number` + 1, ... until the split is full. */
+static cairn_status read_split(const char *dir, const layout *where, int number,
+                               cairn_split *split) {
+    char path[PATH_MAX];
+    for (int first = 0; first < split->count; first += BATCH_COUNT, number++) {
+        int left = split->count - first, count = left < BATCH_COUNT ? left : BATCH_COUNT;
+        uint8_t *labels = split->labels + first;
+        cairn_status status = batch_path(path, dir, where, number);
+        if (!status)
+            status = where->read(path, count, split->images + (size_t)first * PIXELS, labels);
+        if (status)
+            return status;
+        for (int i = 0; i < count; i++)
+            if (labels[i] >= CLASSES)
+                return cairn_error_set(CAIRN_BAD_INPUT,
+                                       "%s: record %d: the label is %d; labels go from 0 to %d",
+                                       path, i, labels[i], CLASSES - 1);
+    }
+    return CAIRN_OK;
+}
+
+/* batches.meta.txt, where there is one; else the names that everyone knows. */
+static cairn_status read_class_names(cairn_dataset *dataset, const char *dir, const layout *where) {
+    static const char known[] =
+        "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n";
+    char path[PATH_MAX];
+    uint8_t *file = NULL;
+    size_t size;
+    cairn_status status =
+        cairn_path_format(path, sizeof path, "%s%s/batches.meta.txt", dir, where->folder);
+    if (!status && cairn_file_exists(path))
+        status = cairn_file_read(path, &file, &size);
+    if (status)
+        return status;
+    const char *text = file ? (const char *)file : known;
+    int count = 0;
+    while (*(text += strspn(text, " \t\r\n"))) {
+        size_t length = strcspn(text, "\r\n");
+        if (count < CLASSES)
+            snprintf(dataset->class_names[count], sizeof dataset->class_names[count], "%.*s",
+                     (int)(length < 31 ? length : 31), text);
+        count++;
+        text += length;
+    }
+    free(file);
+    if (count != CLASSES)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: has %d class names; there are %d classes",
+                               path, count, CLASSES);
+    return CAIRN_OK;
+}
+
+cairn_status cairn_cifar10_load(cairn_dataset *dataset, const char *dir) {
+    static const float mean[] = {0.4914f, 0.4822f, 0.4465f}, std[] = {0.2470f, 0.2435f, 0.2616f};
+    const layout *where = find_layout(dir);
+    if (!where)
+        return cairn_error_set(
+            CAIRN_BAD_INPUT,
+            "%s: holds neither cifar-10-batches-bin nor cifar-10-batches-py; " HOW_TO_GET, dir);
+    cairn_status status = read_class_names(dataset, dir, where);
+    if (!status)
+        status = read_split(dir, where, 1, &dataset->train);
+    if (!status)
+        status = read_split(dir, where, 0, &dataset->test);
+    memcpy(dataset->mean, mean, sizeof mean);
+    memcpy(dataset->std, std, sizeof std);
+    return status;
+}

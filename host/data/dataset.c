@@ -1,0 +1,86 @@
+/* Opening a data set: allocates both splits at their limited sizes, lets the source fill them,
+ * digests the result. The sources are cifar10.c and synthetic.c. */
+#include "data.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+
+/* Not an arena: its zeroing would touch every page once more. */
+static void *allocate(size_t bytes) {
+    const size_t huge_page = (size_t)2 << 20;
+    size_t rounded = (bytes + huge_page - 1) / huge_page * huge_page;
+    void *memory = aligned_alloc(huge_page, rounded);
+    if (memory)
+        (void)madvise(memory, rounded, MADV_HUGEPAGE); /* advice: refusal costs only speed */
+    return memory;
+}
+
+static cairn_status split_allocate(cairn_split *split, int64_t limit, int count) {
+    if (limit > 0 && limit < count)
+        count = (int)limit;
+    *split = (cairn_split){.count = count, .channels = CHANNELS, .height = SIDE, .width = SIDE};
+    split->images = allocate((size_t)count * PIXELS);
+    split->labels = malloc((size_t)count);
+    if (!split->images || !split->labels)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for %d images", count);
+    return CAIRN_OK;
+}
+
+static cairn_status digest_split(cairn_digest *digest, const cairn_split *split) {
+    cairn_status status = cairn_digest_add(digest, split->images, (size_t)split->count * PIXELS);
+    return status ? status : cairn_digest_add(digest, split->labels, (size_t)split->count);
+}
+
+static cairn_status digest_dataset(cairn_dataset *dataset) {
+    cairn_digest *digest = NULL;
+    cairn_status status = cairn_digest_begin(&digest, "sha256");
+    if (status)
+        return status;
+    status = digest_split(digest, &dataset->train);
+    if (!status)
+        status = digest_split(digest, &dataset->test);
+    cairn_status ended = cairn_digest_end(digest, status ? NULL : dataset->digest);
+    return status ? status : ended;
+}
+
+cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *config) {
+    const char *name = config->data.name;
+    bool cifar10 = strcmp(name, "cifar10") == 0;
+    if (!cifar10 && strcmp(name, "synthetic") != 0)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "data.name: there is no data set '%s'; there are cifar10 and "
+                               "synthetic",
+                               name);
+    cairn_dataset *made = calloc(1, sizeof *made);
+    if (!made)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for a data set");
+    strcpy(made->name, cifar10 ? "cifar10" : "synthetic");
+    made->classes = CLASSES;
+    cairn_status status = split_allocate(&made->train, config->data.train_limit, TRAIN_COUNT);
+    if (!status)
+        status = split_allocate(&made->test, config->data.test_limit, TEST_COUNT);
+    if (!status && cifar10)
+        status = cairn_cifar10_load(made, config->data.dir);
+    else if (!status)
+        cairn_synthetic_make(made, config->seed, (int)config->train.threads);
+    if (!status)
+        status = digest_dataset(made);
+    if (status) {
+        cairn_dataset_destroy(made);
+        return status;
+    }
+    *dataset = made;
+    return CAIRN_OK;
+}
+
+void cairn_dataset_destroy(cairn_dataset *dataset) {
+    if (!dataset)
+        return;
+    free(dataset->train.images);
+    free(dataset->train.labels);
+    free(dataset->test.images);
+    free(dataset->test.labels);
+    free(dataset);
+}
