@@ -61,8 +61,7 @@ static void add_libraries(cJSON *info) {
     cJSON *libraries = cJSON_AddObjectToObject(info, "libraries");
     cJSON_AddStringToObject(libraries, "libyaml", yaml_get_version_string());
     cJSON_AddStringToObject(libraries, "cJSON", cJSON_Version());
-    cJSON_AddStringToObject(libraries, "OpenSSL",
-                            OpenSSL_version(OPENSSL_VERSION) + strlen("OpenSSL "));
+    cJSON_AddStringToObject(libraries, "OpenSSL", OpenSSL_version(OPENSSL_VERSION_STRING));
 #ifdef CAIRN_WITH_FETCH
     cJSON_AddStringToObject(libraries, "libcurl", curl_version_info(CURLVERSION_NOW)->version);
     cJSON_AddStringToObject(libraries, "libarchive",

@@ -1,0 +1,139 @@
+#!/usr/bin/env bats
+# The command line as a whole, `cairn params` and `cairn info`: exit codes, and what goes to stdout
+# and what to stderr.
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+    cp "$BATS_TEST_DIRNAME/../unit/reference_params.yaml" params.yaml
+}
+
+# Runs cairn with stdout and stderr apart, in the files out and err; the exit code in $code.
+cairn() {
+    code=0
+    "$CAIRN" "$@" >out 2>err || code=$?
+}
+
+# The command fails as wrong usage or input: code 2, this one line on stderr, nothing on stdout.
+refused() {
+    [ "$code" -eq 2 ]
+    [ "$(cat err)" = "cairn: $1" ]
+    [ ! -s out ]
+}
+
+@test "help of cairn and of every command goes to stdout with code 0" {
+    cairn --help
+    [ "$code" -eq 0 ] && [ ! -s err ]
+    grep -q '^usage: cairn COMMAND' out
+    commands="bench params info"
+    for command in $commands; do
+        for flag in --help -h; do
+            cairn "$command" "$flag"
+            [ "$code" -eq 0 ] && [ ! -s err ]
+            grep -q "^usage: cairn $command" out
+        done
+    done
+}
+
+@test "no command: the help on stderr and code 2" {
+    cairn
+    [ "$code" -eq 2 ] && [ ! -s out ]
+    grep -q '^usage: cairn' err
+}
+
+@test "unknown commands and options are refused" {
+    cairn trian
+    refused "no command 'trian'; \`cairn --help\` lists them"
+    for command in bench params info; do
+        cairn "$command" --no-such-option
+        [ "$code" -eq 2 ] && [ ! -s out ]
+        grep -q -- '--no-such-option' err
+    done
+}
+
+@test "--version prints one line" {
+    cairn --version
+    [ "$code" -eq 0 ]
+    grep -Eqx 'cairn [0-9]+\.[0-9]+\.[0-9]+' out
+}
+
+@test "params lists every key with its default" {
+    cairn params
+    [ "$code" -eq 0 ] && [ ! -s err ]
+    grep -Eq '^seed +42 +a whole number from 0 to 18446744073709551615$' out
+    grep -Eq '^train\.lr +\(required\) +a number above 0, at most 1000$' out
+    cairn params --markdown
+    [ "$code" -eq 0 ]
+    [ "$(grep -c '^| `' out)" -eq "$("$CAIRN" params | grep -c '^[a-z]')" ]
+}
+
+@test "params --print gives a file that prints itself" {
+    cairn params --print
+    [ "$code" -eq 0 ] && [ ! -s err ]
+    grep -qx '  lr: 0.0005' out
+    grep -qx 'device: auto' out
+    cp out resolved.yaml
+    cairn params --print resolved.yaml
+    cmp out resolved.yaml
+    cairn params --print --params resolved.yaml
+    cmp out resolved.yaml
+}
+
+@test "params --print applies -S in order, and --device" {
+    cairn params --print -S train.epochs=3 params.yaml -S train.epochs=4 --device cuda:1
+    [ "$code" -eq 0 ]
+    grep -qx '  epochs: 4' out
+    grep -qx 'device: "cuda:1"' out
+}
+
+@test "wrong configurations are refused with file, line, column and key" {
+    sed -i 's/lr: 0.0005/lr: fast/' params.yaml
+    cairn params --print
+    refused 'params.yaml:10:7: train.lr: found fast; it must be a number above 0, at most 1000'
+    cairn params --print -S train.lr=1
+    refused 'params.yaml:10:7: train.lr: found fast; it must be a number above 0, at most 1000'
+    sed -i 's/lr: fast/lrr: 0.1/' params.yaml
+    cairn params --print
+    refused 'params.yaml:10:3: train.lrr: unknown key; did you mean train.lr?'
+    sed -i '/lrr/d' params.yaml
+    cairn params --print
+    refused 'params.yaml: missing train.lr; add to the file or give -S key=value'
+    cairn params --print -S train.lr=1e-3
+    [ "$code" -eq 0 ]
+}
+
+@test "wrong arguments of params are refused" {
+    cairn params --print -S train.lr=abc
+    refused '-S train.lr=abc: found abc; it must be a number above 0, at most 1000'
+    cairn params --print --device gpu
+    refused '-S device=gpu: found gpu; it must be auto, cpu, reference, cuda or cuda:N'
+    cairn params --print none.yaml
+    refused 'none.yaml: no such file; name a configuration with --params FILE, or write one (`cairn params` lists the keys)'
+    cairn params --print a.yaml b.yaml
+    refused 'params: more than one file; see `cairn params --help`'
+    cairn params params.yaml
+    refused 'params: a file, -S and --device go with --print; see `cairn params --help`'
+    cairn params --print --markdown
+    refused 'params: --print and --markdown exclude each other; see `cairn params --help`'
+    cairn params --print -S
+    [ "$code" -eq 2 ]
+}
+
+@test "info names version, backends and libraries" {
+    cairn info
+    [ "$code" -eq 0 ] && [ ! -s err ]
+    [ "$(head -1 out)" = "$("$CAIRN" --version)" ]
+    grep -Eq '^  reference .*float32, float64$' out
+    grep -q 'libyaml [0-9]' out
+    cairn info extra
+    refused "info takes no 'extra'; see \`cairn info --help\`"
+}
+
+@test "info --json is one object that says the same" {
+    command -v jq >/dev/null || skip "needs jq"
+    cairn info --json
+    [ "$code" -eq 0 ]
+    jq -e '.backends[] | select(.name == "reference")
+           | .available and .precisions == ["float32", "float64"]' out
+    jq -e '.libraries | has("libyaml") and has("cJSON") and has("OpenSSL")' out
+    jq -e '.threads >= 1' out
+}
