@@ -1,0 +1,431 @@
+/* The safetensors format behind cairn/safetensors.h. A file is
+ *
+ *     8 bytes   header length, little-endian; the header is padded by spaces to a multiple of 8
+ *     header    {"name": {"dtype": "F32", "shape": [..], "data_offsets": [begin, end]}, ...,
+ *                "__metadata__": {"key": "value", ...}}
+ *     data      the tensors, row-major, without gaps; offsets count from here
+ *
+ * Files come from strangers, so nothing is believed: the reader proves that every tensor lies
+ * inside the file, has the bytes that its shape needs, and shares none of them. */
+#include "cairn/safetensors.h"
+
+#include "cairn/file.h"
+
+#include <cjson/cJSON.h>
+#include <limits.h>
+#include <math.h>
+#include <stdbool.h>
+#include <stdint.h>
+#include <stdlib.h>
+#include <string.h>
+
+_Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format's bytes are little-endian");
+
+/* Far above any model of Cairn's, and low enough that a hostile header stays cheap. */
+enum { HEADER_MAX = 16 << 20, ENTRIES_MAX = 16384, LENGTH_BYTES = 8 };
+
+static const char metadata_key[] = "__metadata__";
+
+static cairn_status out_of_memory(void) {
+    return cairn_error_set(CAIRN_FAILED, "out of memory for tensors");
+}
+
+/* The file's lists ---------------------------------------------------------------------------- */
+
+/* Room for one more element: capacities are powers of two, so the count alone says when to grow. */
+static cairn_status grow(void **list, size_t count, size_t element) {
+    if (count >= ENTRIES_MAX)
+        return cairn_error_set(CAIRN_BAD_INPUT, "more than %d tensors or metadata", ENTRIES_MAX);
+    if (count & (count - 1))
+        return CAIRN_OK;
+    void *grown = realloc(*list, (count ? 2 * count : 1) * element);
+    if (!grown)
+        return out_of_memory();
+    *list = grown;
+    return CAIRN_OK;
+}
+
+cairn_status cairn_safetensors_add(cairn_safetensors *file, const char *name, int rank,
+                                   const int *dim, float **values) {
+    cairn_tensor made = {.rank = rank, .count = 1};
+    if (strlen(name) >= sizeof made.name)
+        return cairn_error_set(CAIRN_BAD_INPUT, "tensor name '%.60s...' is longer than %zu bytes",
+                               name, sizeof made.name - 1);
+    if (strcmp(name, metadata_key) == 0 || cairn_safetensors_find(file, name))
+        return cairn_error_set(CAIRN_BAD_INPUT, "tensor '%s' is there twice", name);
+    if (rank < 0 || rank > (int)(sizeof made.dim / sizeof made.dim[0]))
+        return cairn_error_set(CAIRN_BAD_INPUT, "tensor '%s' has %d dimensions; up to 8 can be",
+                               name, rank);
+    for (int i = 0; i < rank; i++) {
+        made.dim[i] = dim[i];
+        if (dim[i] < 0 || __builtin_mul_overflow(made.count, (size_t)dim[i], &made.count) ||
+            made.count > SIZE_MAX / 16)
+            return cairn_error_set(CAIRN_BAD_INPUT, "tensor '%s' has an impossible shape", name);
+    }
+    memcpy(made.name, name, strlen(name));
+    void *list = file->tensor;
+    cairn_status status = grow(&list, file->tensor_count, sizeof made);
+    if (status)
+        return status;
+    file->tensor = list;
+    made.values = calloc(made.count ? made.count : 1, sizeof made.values[0]);
+    if (!made.values)
+        return out_of_memory();
+    file->tensor[file->tensor_count++] = made;
+    *values = made.values;
+    return CAIRN_OK;
+}
+
+cairn_status cairn_safetensors_add_metadata(cairn_safetensors *file, const char *key,
+                                            const char *value) {
+    if (cairn_safetensors_metadata(file, key))
+        return cairn_error_set(CAIRN_BAD_INPUT, "metadata '%s' is there twice", key);
+    void *list = file->metadata;
+    cairn_status status = grow(&list, file->metadata_count, sizeof file->metadata[0]);
+    if (status)
+        return status;
+    file->metadata = list;
+    cairn_metadata made = {strdup(key), strdup(value)};
+    if (!made.key || !made.value) {
+        free(made.key);
+        free(made.value);
+        return out_of_memory();
+    }
+    file->metadata[file->metadata_count++] = made;
+    return CAIRN_OK;
+}
+
+cairn_tensor *cairn_safetensors_find(const cairn_safetensors *file, const char *name) {
+    for (size_t i = 0; i < file->tensor_count; i++)
+        if (strcmp(file->tensor[i].name, name) == 0)
+            return &file->tensor[i];
+    return NULL;
+}
+
+const char *cairn_safetensors_metadata(const cairn_safetensors *file, const char *key) {
+    for (size_t i = 0; i < file->metadata_count; i++)
+        if (strcmp(file->metadata[i].key, key) == 0)
+            return file->metadata[i].value;
+    return NULL;
+}
+
+void cairn_safetensors_free(cairn_safetensors *file) {
+    for (size_t i = 0; i < file->tensor_count; i++)
+        free(file->tensor[i].values);
+    for (size_t i = 0; i < file->metadata_count; i++) {
+        free(file->metadata[i].key);
+        free(file->metadata[i].value);
+    }
+    free(file->tensor);
+    free(file->metadata);
+    *file = (cairn_safetensors){0};
+}
+
+/* Writing ------------------------------------------------------------------------------------- */
+
+/* Hands `item` to `object`, or frees it when it or memory is missing. */
+static cJSON *attach(cJSON *object, const char *key, cJSON *item) {
+    if (object && item && cJSON_AddItemToObject(object, key, item))
+        return item;
+    cJSON_Delete(item);
+    return NULL;
+}
+
+static bool describe_tensor(cJSON *header, const cairn_tensor *tensor, size_t begin) {
+    double offsets[2] = {(double)begin, (double)(begin + tensor->count * sizeof(float))};
+    cJSON *entry = attach(header, tensor->name, cJSON_CreateObject());
+    return entry && attach(entry, "dtype", cJSON_CreateString("F32")) &&
+           attach(entry, "shape", cJSON_CreateIntArray(tensor->dim, tensor->rank)) &&
+           attach(entry, "data_offsets", cJSON_CreateDoubleArray(offsets, 2));
+}
+
+/* The header as text, the caller's to free; NULL when memory is short. */
+static char *format_header(const cairn_safetensors *file) {
+    char *text = NULL;
+    cJSON *header = cJSON_CreateObject();
+    if (!header)
+        return NULL;
+    if (file->metadata_count) {
+        cJSON *metadata = attach(header, metadata_key, cJSON_CreateObject());
+        for (size_t i = 0; i < file->metadata_count; i++)
+            if (!attach(metadata, file->metadata[i].key,
+                        cJSON_CreateString(file->metadata[i].value)))
+                goto done;
+    }
+    size_t begin = 0;
+    for (size_t i = 0; i < file->tensor_count; i++) {
+        if (!describe_tensor(header, &file->tensor[i], begin))
+            goto done;
+        begin += file->tensor[i].count * sizeof(float);
+    }
+    text = cJSON_PrintUnformatted(header);
+done:
+    cJSON_Delete(header);
+    return text;
+}
+
+cairn_status cairn_safetensors_write(const cairn_safetensors *file, const char *path) {
+    char *header = format_header(file);
+    if (!header)
+        return out_of_memory();
+    size_t text_length = strlen(header), length = (text_length + 7) / 8 * 8;
+    size_t size = LENGTH_BYTES + length;
+    for (size_t i = 0; i < file->tensor_count; i++)
+        size += file->tensor[i].count * sizeof(float);
+    uint8_t *bytes = malloc(size);
+    if (!bytes) {
+        free(header);
+        return out_of_memory();
+    }
+    uint64_t length_field = length;
+    memcpy(bytes, &length_field, LENGTH_BYTES);
+    memset(bytes + LENGTH_BYTES, ' ', length);
+    memcpy(bytes + LENGTH_BYTES, header, text_length);
+    uint8_t *data = bytes + LENGTH_BYTES + length;
+    for (size_t i = 0; i < file->tensor_count; i++) {
+        memcpy(data, file->tensor[i].values, file->tensor[i].count * sizeof(float));
+        data += file->tensor[i].count * sizeof(float);
+    }
+    cairn_status status = cairn_file_write(path, bytes, size);
+    free(header);
+    free(bytes);
+    return status;
+}
+
+/* Reading ------------------------------------------------------------------------------------- */
+
+static float from_f16(uint16_t half) {
+    uint32_t sign = half >> 15, exponent = half >> 10 & 31, fraction = half & 1023;
+    float value = exponent == 31 ? (fraction ? NAN : INFINITY)
+                  : exponent     ? ldexpf((float)(1024 + fraction), (int)exponent - 25)
+                                 : ldexpf((float)fraction, -24);
+    return sign ? -value : value;
+}
+
+static void convert_f32(float *out, const uint8_t *in, size_t count) {
+    memcpy(out, in, count * sizeof(float));
+}
+
+static void convert_f64(float *out, const uint8_t *in, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        double value;
+        memcpy(&value, in + 8 * i, sizeof value);
+        out[i] = (float)value;
+    }
+}
+
+static void convert_f16(float *out, const uint8_t *in, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        uint16_t half;
+        memcpy(&half, in + 2 * i, sizeof half);
+        out[i] = from_f16(half);
+    }
+}
+
+/* bfloat16 is the upper half of a float. */
+static void convert_bf16(float *out, const uint8_t *in, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        uint32_t bits = (uint32_t)(in[2 * i] | in[2 * i + 1] << 8) << 16;
+        memcpy(&out[i], &bits, sizeof bits);
+    }
+}
+
+static const struct dtype {
+    const char *name;
+    size_t size;
+    void (*convert)(float *out, const uint8_t *in, size_t count);
+} dtypes[] = {
+    {"F32", 4, convert_f32},
+    {"F64", 8, convert_f64},
+    {"F16", 2, convert_f16},
+    {"BF16", 2, convert_bf16},
+};
+
+static const struct dtype *find_dtype(const cJSON *item) {
+    for (size_t i = 0; cJSON_IsString(item) && i < sizeof dtypes / sizeof dtypes[0]; i++)
+        if (strcmp(item->valuestring, dtypes[i].name) == 0)
+            return &dtypes[i];
+    return NULL;
+}
+
+/* A JSON number as a whole one in [0, high]; false when it is anything else. */
+static bool whole_number(const cJSON *item, double high, size_t *value) {
+    if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble <= high) ||
+        item->valuedouble != floor(item->valuedouble))
+        return false;
+    *value = (size_t)item->valuedouble;
+    return true;
+}
+
+/* The bytes of the data part, and which of them belong to which tensor. */
+typedef struct {
+    size_t begin, end;
+    const char *name;
+} extent;
+
+typedef struct {
+    const char *path;
+    const uint8_t *data;
+    size_t size;
+    extent *extents; /* one a tensor, in the header's order */
+} source;
+
+static cairn_status read_tensor(cairn_safetensors *file, const cJSON *entry, source *from) {
+    const cJSON *shape = cJSON_GetObjectItemCaseSensitive(entry, "shape");
+    const cJSON *offsets = cJSON_GetObjectItemCaseSensitive(entry, "data_offsets");
+    const cJSON *type = cJSON_GetObjectItemCaseSensitive(entry, "dtype");
+    int dim[8] = {0}, rank = 0;
+    size_t begin, end, extent_value;
+    float *values = NULL;
+
+    /* Three members, each found: so none is there twice either. */
+    if (!cJSON_IsObject(entry) || cJSON_GetArraySize(entry) != 3 || !type ||
+        !cJSON_IsArray(shape) || !cJSON_IsArray(offsets) || cJSON_GetArraySize(offsets) != 2)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: tensor '%.128s' is not {dtype, shape, data_offsets}",
+                               from->path, entry->string);
+    const struct dtype *dtype = find_dtype(type);
+    if (!dtype)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: tensor '%.128s' is of type %.16s; F32, F64, F16 and BF16 can "
+                               "be read",
+                               from->path, entry->string,
+                               cJSON_IsString(type) ? type->valuestring : "(no text)");
+    const cJSON *item;
+    cJSON_ArrayForEach(item, shape) {
+        if (rank == 8 || !whole_number(item, INT_MAX, &extent_value))
+            return cairn_error_set(CAIRN_BAD_INPUT,
+                                   "%s: tensor '%.128s' has a bad shape; up to 8 whole numbers "
+                                   "would be right",
+                                   from->path, entry->string);
+        dim[rank++] = (int)extent_value;
+    }
+    if (!whole_number(offsets->child, (double)from->size, &begin) ||
+        !whole_number(offsets->child->next, (double)from->size, &end) || begin > end)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: tensor '%.128s' lies outside the file's %zu data bytes; the "
+                               "file is cut short or damaged",
+                               from->path, entry->string, from->size);
+    /* Compared before anything is allocated: a shape cannot ask for more than the file holds. */
+    size_t need = dtype->size;
+    for (int i = 0; i < rank; i++)
+        if (__builtin_mul_overflow(need, (size_t)dim[i], &need))
+            need = SIZE_MAX;
+    if (need != end - begin)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: tensor '%.128s' has %zu bytes; its shape needs %zu", from->path,
+                               entry->string, end - begin, need);
+    cairn_status status = cairn_safetensors_add(file, entry->string, rank, dim, &values);
+    if (status)
+        return cairn_error_set(status, "%s: %s", from->path, cairn_error_message());
+    const cairn_tensor *tensor = &file->tensor[file->tensor_count - 1];
+    dtype->convert(values, from->data + begin, tensor->count);
+    from->extents[file->tensor_count - 1] = (extent){begin, end, entry->string};
+    return CAIRN_OK;
+}
+
+static cairn_status read_metadata(cairn_safetensors *file, const cJSON *metadata,
+                                  const char *path) {
+    if (!cJSON_IsObject(metadata) || file->metadata_count)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: __metadata__ is not one object of texts",
+                               path);
+    const cJSON *item;
+    cJSON_ArrayForEach(item, metadata) {
+        if (!cJSON_IsString(item))
+            return cairn_error_set(CAIRN_BAD_INPUT, "%s: metadata '%.128s' is not a text", path,
+                                   item->string);
+        cairn_status status = cairn_safetensors_add_metadata(file, item->string, item->valuestring);
+        if (status)
+            return cairn_error_set(status, "%s: %s", path, cairn_error_message());
+    }
+    return CAIRN_OK;
+}
+
+static int by_begin(const void *a, const void *b) {
+    const extent *x = a, *y = b;
+    if (x->begin != y->begin)
+        return x->begin < y->begin ? -1 : 1;
+    return (x->end > y->end) - (x->end < y->end);
+}
+
+/* Together the tensors cover the data part exactly, as the format demands. */
+static cairn_status check_cover(const source *from, size_t count) {
+    size_t covered = 0;
+    qsort(from->extents, count, sizeof from->extents[0], by_begin);
+    for (size_t i = 0; i < count; i++) {
+        if (from->extents[i].begin != covered)
+            return cairn_error_set(CAIRN_BAD_INPUT,
+                                   "%s: tensor '%.128s' begins at data byte %zu; the bytes before "
+                                   "it end at %zu",
+                                   from->path, from->extents[i].name, from->extents[i].begin,
+                                   covered);
+        covered = from->extents[i].end;
+    }
+    if (covered != from->size)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: %zu bytes follow the last tensor", from->path,
+                               from->size - covered);
+    return CAIRN_OK;
+}
+
+/* Everything behind the header's text. */
+static cairn_status read_entries(cairn_safetensors *file, const cJSON *header, source *from) {
+    size_t count = (size_t)cJSON_GetArraySize(header);
+    if (count > ENTRIES_MAX)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: %zu tensors; at most %d can be read",
+                               from->path, count, ENTRIES_MAX);
+    from->extents = calloc(count + 1, sizeof from->extents[0]);
+    if (!from->extents)
+        return out_of_memory();
+    const cJSON *entry;
+    cJSON_ArrayForEach(entry, header) {
+        cairn_status status = strcmp(entry->string, metadata_key) == 0
+                                  ? read_metadata(file, entry, from->path)
+                                  : read_tensor(file, entry, from);
+        if (status)
+            return status;
+    }
+    return check_cover(from, file->tensor_count);
+}
+
+cairn_status cairn_safetensors_read(cairn_safetensors *file, const char *path) {
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    uint64_t length = 0;
+    cJSON *header = NULL;
+    source from = {.path = path};
+    *file = (cairn_safetensors){0};
+    cairn_status status = cairn_file_read(path, &bytes, &size);
+    if (status)
+        return status;
+    if (size >= LENGTH_BYTES)
+        memcpy(&length, bytes, LENGTH_BYTES);
+    if (size < LENGTH_BYTES || length > HEADER_MAX || length > size - LENGTH_BYTES) {
+        status = cairn_error_set(CAIRN_BAD_INPUT,
+                                 "%s: is not a safetensors file, or is cut short: a header of %llu "
+                                 "bytes in a file of %zu",
+                                 path, (unsigned long long)length, size);
+        goto done;
+    }
+    /* cJSON stops at its own nesting limit, so deep brackets cannot exhaust the stack. */
+    const char *text = (const char *)bytes + LENGTH_BYTES, *end = text;
+    header = cJSON_ParseWithLengthOpts(text, length, &end, 0);
+    while (header && end < text + length && *end == ' ')
+        end++;
+    if (!cJSON_IsObject(header) || text[0] != '{' || end != text + length) {
+        status = cairn_error_set(CAIRN_BAD_INPUT,
+                                 "%s: is not a safetensors file: its header is not a JSON object "
+                                 "(near byte %td)",
+                                 path, end - text);
+        goto done;
+    }
+    from.data = bytes + LENGTH_BYTES + length;
+    from.size = size - LENGTH_BYTES - length;
+    status = read_entries(file, header, &from);
+done:
+    if (status)
+        cairn_safetensors_free(file);
+    free(from.extents);
+    cJSON_Delete(header);
+    free(bytes);
+    return status;
+}
