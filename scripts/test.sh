@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# Installs what is missing, builds, and runs every test.
+#
+#   scripts/test.sh [CTEST OPTION]...     such as -R unit, -L e2e or --rerun-failed
+#
+# tests/README.md says how the tests are laid out. CAIRN_PRESET builds and tests another preset.
+set -eu
+cd "$(dirname "${BASH_SOURCE[0]}")/.."
+
+preset=${CAIRN_PRESET:-release}
+folder=build
+[ "$preset" = release ] || folder=build-$preset
+
+scripts/install-deps.sh build test
+scripts/build.sh "$preset" -DCAIRN_TESTS=ON
+echo "Running the tests in $folder/" >&2
+exec ctest --test-dir "$folder" --no-tests=error --output-on-failure -j "$(nproc)" "$@"
