@@ -1,0 +1,363 @@
+/* The reference executor: walks the net op by op, one buffer for each op's output and one for that
+ * output's gradient. Included by float32.c and float64.c after a typedef of `real`. */
+#include "ops_impl.h"
+
+#include "cairn/arena.h"
+#include "cairn/executor.h"
+
+#include <stdlib.h>
+
+/* One op's buffers. A flatten's y and dy are its input's. */
+typedef struct {
+    real *y, *dy; /* [batch, out] */
+    real *padded; /* conv2d: its input and dy on the padded grid */
+    real *spread;
+    int32_t *chosen; /* maxpool */
+} op_buffers;
+
+typedef struct {
+    cairn_executor base;
+    int threads;
+    cairn_arena *arena;
+    cairn_split split[2]; /* by cairn_split_id; the caller's memory */
+    cairn_stats stats;
+    real *tensor[4][CAIRN_NET_PARAMETERS_MAX]; /* by cairn_tensor_kind */
+    real *input;                               /* [batch, c, h, w] */
+    uint8_t *labels;                           /* [batch] */
+    double *losses;                            /* [batch] */
+    bool *correct;                             /* [batch] */
+    real *planes;                              /* [threads, the largest padded plane] */
+    op_buffers op[CAIRN_NET_OPS_MAX];
+} executor;
+
+/* The batch ---------------------------------------------------------------------------------------
+ */
+
+/* x[c,i,j] = (image[c, i+dy, j+dx] / 255 - mean[c]) / std[c]; a pixel outside counts as 0. */
+static void take_image(const cairn_executor_options *options, cairn_shape shape,
+                       const uint8_t *image, int dy, int dx, real *x) {
+    for (int c = 0; c < shape.c; c++) {
+        real mean = (real)options->mean[c % CAIRN_CHANNELS_MAX];
+        real std = (real)options->std[c % CAIRN_CHANNELS_MAX];
+        for (int i = 0; i < shape.h; i++)
+            for (int j = 0; j < shape.w; j++) {
+                int row = i + dy, column = j + dx;
+                bool inside = row >= 0 && row < shape.h && column >= 0 && column < shape.w;
+                int pixel = inside ? image[(c * shape.h + row) * shape.w + column] : 0;
+                x[(c * shape.h + i) * shape.w + j] = ((real)pixel / 255 - mean) / std;
+            }
+    }
+}
+
+/* Fills input and labels with the step's samples, cropped, or with first..first+count-1. */
+static void assemble(executor *e, cairn_split_id id, const cairn_step *step, int first, int count) {
+    const cairn_executor_options *options = &e->base.options;
+    const cairn_split *split = &e->split[id];
+    cairn_shape shape = e->base.net->input;
+    size_t size = cairn_shape_count(shape);
+#pragma omp parallel for num_threads(e->threads)
+    for (int n = 0; n < count; n++) {
+        size_t index = (size_t)(step ? step->indices[n] : first + n);
+        int dy = 0, dx = 0;
+        if (step) {
+            int padding = options->crop_padding;
+            uint32_t places = 2 * (uint32_t)padding + 1;
+            cairn_rng_block random =
+                cairn_rng(options->seed, CAIRN_RNG_CROP, step->epoch, 0, index);
+            dy = (int)cairn_rng_below(random.word[0], places) - padding;
+            dx = (int)cairn_rng_below(random.word[1], places) - padding;
+        }
+        take_image(options, shape, split->images + index * size, dy, dx, e->input + n * size);
+        e->labels[n] = split->labels[index];
+    }
+}
+
+/* Forward and backward ----------------------------------------------------------------------------
+ */
+
+static const real *output_of(const executor *e, int ordinal) {
+    return ordinal == CAIRN_NET_INPUT ? e->input : e->op[ordinal].y;
+}
+
+/* NULL for the net's input, whose gradient nobody wants. */
+static real *gradient_of(const executor *e, int ordinal) {
+    return ordinal == CAIRN_NET_INPUT ? NULL : e->op[ordinal].dy;
+}
+
+/* step is NULL in evaluation. */
+static void forward_op(executor *e, int ordinal, int count, const cairn_step *step) {
+    const cairn_op *op = &e->base.net->op[ordinal];
+    const op_buffers *buffers = &e->op[ordinal];
+    const real *x = output_of(e, op->input);
+    real *const *parameter = e->tensor[CAIRN_PARAMETER];
+    size_t total = (size_t)count * cairn_shape_count(op->out);
+    switch (op->kind) {
+    case CAIRN_OP_CONV2D:
+        conv2d_pad(op, count, e->threads, x, buffers->padded);
+        conv2d_forward(op, count, e->threads, buffers->padded, parameter[op->weight],
+                       parameter[op->bias], e->planes, buffers->y);
+        break;
+    case CAIRN_OP_RELU:
+        relu_forward(total, e->threads, x, buffers->y);
+        break;
+    case CAIRN_OP_MAXPOOL:
+        maxpool_forward(op, count, e->threads, x, buffers->y, buffers->chosen);
+        break;
+    case CAIRN_OP_FLATTEN:
+        break;
+    case CAIRN_OP_LINEAR:
+        linear_forward(op, count, e->threads, x, parameter[op->weight], parameter[op->bias],
+                       buffers->y);
+        break;
+    case CAIRN_OP_DROPOUT:
+        if (step)
+            dropout_apply(op, e->base.options.seed, step->step, ordinal, total, e->threads, x,
+                          buffers->y, false);
+        else
+            memcpy(buffers->y, x, total * sizeof *x);
+        break;
+    }
+}
+
+static void backward_op(executor *e, int ordinal, int count, const cairn_step *step) {
+    const cairn_op *op = &e->base.net->op[ordinal];
+    const op_buffers *buffers = &e->op[ordinal];
+    const real *x = output_of(e, op->input), *dy = buffers->dy;
+    real *dx = gradient_of(e, op->input);
+    real *const *parameter = e->tensor[CAIRN_PARAMETER];
+    real *const *gradient = e->tensor[CAIRN_GRADIENT];
+    size_t total = (size_t)count * cairn_shape_count(op->out);
+    if (op->kind == CAIRN_OP_CONV2D) {
+        conv2d_spread(op, count, e->threads, dy, buffers->spread);
+        conv2d_backward_parameters(op, count, e->threads, buffers->padded, buffers->spread,
+                                   gradient[op->weight], gradient[op->bias]);
+    } else if (op->kind == CAIRN_OP_LINEAR)
+        linear_backward_parameters(op, count, e->threads, x, dy, gradient[op->weight],
+                                   gradient[op->bias]);
+    if (!dx)
+        return;
+    switch (op->kind) {
+    case CAIRN_OP_CONV2D:
+        conv2d_backward_input(op, count, e->threads, parameter[op->weight], buffers->spread,
+                              e->planes, dx);
+        break;
+    case CAIRN_OP_RELU:
+        relu_backward(total, e->threads, buffers->y, dy, dx);
+        break;
+    case CAIRN_OP_MAXPOOL:
+        maxpool_backward(op, count, e->threads, buffers->chosen, dy, dx);
+        break;
+    case CAIRN_OP_FLATTEN:
+        break;
+    case CAIRN_OP_LINEAR:
+        linear_backward_input(op, count, e->threads, parameter[op->weight], dy, dx);
+        break;
+    case CAIRN_OP_DROPOUT:
+        dropout_apply(op, e->base.options.seed, step->step, ordinal, total, e->threads, dy, dx,
+                      true);
+        break;
+    }
+}
+
+static void forward(executor *e, int count, const cairn_step *step) {
+    for (int i = 0; i < e->base.net->op_count; i++)
+        forward_op(e, i, count, step);
+}
+
+/* Adds the batch to the stats; in training also begins the backward pass, with the gradient of the
+ * mean loss by the logits. */
+static void take_loss(executor *e, int count, bool training) {
+    int last = e->base.net->op_count - 1;
+    int classes = cairn_net_classes(e->base.net);
+#pragma omp parallel for num_threads(e->threads)
+    for (int n = 0; n < count; n++)
+        e->losses[n] =
+            cross_entropy(classes, e->op[last].y + (size_t)n * classes, e->labels[n], 1.0 / count,
+                          training ? e->op[last].dy + (size_t)n * classes : NULL, &e->correct[n]);
+    for (int n = 0; n < count; n++) {
+        e->stats.loss += e->losses[n];
+        e->stats.correct += e->correct[n];
+    }
+    e->stats.seen += count;
+}
+
+static void clear(real *values, size_t total, int threads) {
+#pragma omp parallel for simd num_threads(threads)
+    for (size_t i = 0; i < total; i++)
+        values[i] = 0;
+}
+
+static void clear_gradients(executor *e, int count) {
+    const cairn_net *net = e->base.net;
+    for (int i = 0; i < net->op_count; i++)
+        if (e->op[i].dy)
+            clear(e->op[i].dy, (size_t)count * cairn_shape_count(net->op[i].out), e->threads);
+    for (int k = 0; k < net->parameter_count; k++)
+        clear(e->tensor[CAIRN_GRADIENT][k], net->parameter[k].count, e->threads);
+}
+
+/* The interface -----------------------------------------------------------------------------------
+ */
+
+static cairn_status train_step(cairn_executor *base, const cairn_step *step) {
+    executor *e = (executor *)base;
+    const cairn_net *net = base->net;
+    const cairn_executor_options *options = &base->options;
+    assemble(e, CAIRN_SPLIT_TRAIN, step, 0, step->count);
+    forward(e, step->count, step);
+    clear_gradients(e, step->count);
+    take_loss(e, step->count, true);
+    for (int i = net->op_count - 1; i >= 0; i--)
+        backward_op(e, i, step->count, step);
+    adam_rule rule = {options->beta1, options->beta2, options->epsilon, step->lr, step->step + 1};
+    for (int k = 0; k < net->parameter_count; k++)
+        adam_update(&rule, net->parameter[k].count, e->threads, e->tensor[CAIRN_GRADIENT][k],
+                    e->tensor[CAIRN_FIRST_MOMENT][k], e->tensor[CAIRN_SECOND_MOMENT][k],
+                    e->tensor[CAIRN_PARAMETER][k]);
+    return CAIRN_OK;
+}
+
+static cairn_status evaluate(cairn_executor *base, cairn_split_id id, int first, int count) {
+    executor *e = (executor *)base;
+    for (int done = 0, part; done < count; done += part) {
+        part = count - done < base->options.batch ? count - done : base->options.batch;
+        assemble(e, id, NULL, first + done, part);
+        forward(e, part, NULL);
+        take_loss(e, part, false);
+    }
+    return CAIRN_OK;
+}
+
+static cairn_status logits(cairn_executor *base, cairn_split_id id, int first, int count,
+                           float *values) {
+    executor *e = (executor *)base;
+    size_t classes = (size_t)cairn_net_classes(base->net);
+    for (int done = 0, part; done < count; done += part) {
+        part = count - done < base->options.batch ? count - done : base->options.batch;
+        assemble(e, id, NULL, first + done, part);
+        forward(e, part, NULL);
+        const real *y = output_of(e, base->net->op_count - 1);
+        for (size_t i = 0; i < (size_t)part * classes; i++)
+            values[(size_t)done * classes + i] = (float)y[i];
+    }
+    return CAIRN_OK;
+}
+
+static cairn_status get(cairn_executor *base, cairn_tensor_kind kind, int ordinal, float *values) {
+    const real *from = ((executor *)base)->tensor[kind][ordinal];
+    for (size_t i = 0; i < base->net->parameter[ordinal].count; i++)
+        values[i] = (float)from[i];
+    return CAIRN_OK;
+}
+
+static cairn_status set(cairn_executor *base, cairn_tensor_kind kind, int ordinal,
+                        const float *values) {
+    real *to = ((executor *)base)->tensor[kind][ordinal];
+    for (size_t i = 0; i < base->net->parameter[ordinal].count; i++)
+        to[i] = (real)values[i];
+    return CAIRN_OK;
+}
+
+static cairn_status get_stats(cairn_executor *base, cairn_stats *stats) {
+    *stats = ((executor *)base)->stats;
+    return CAIRN_OK;
+}
+
+static cairn_status set_stats(cairn_executor *base, const cairn_stats *stats) {
+    ((executor *)base)->stats = *stats;
+    return CAIRN_OK;
+}
+
+static cairn_status upload(cairn_executor *base, cairn_split_id id, const cairn_split *split) {
+    ((executor *)base)->split[id] = *split;
+    return CAIRN_OK;
+}
+
+static void destroy(cairn_executor *base) {
+    executor *e = (executor *)base;
+    cairn_arena_destroy(e->arena);
+    free(e);
+}
+
+/* Making one --------------------------------------------------------------------------------------
+ */
+
+/* Memory from the arena; after the first failure *ok is false and nothing more is asked. */
+static void *take(executor *e, size_t bytes, bool *ok) {
+    void *memory = *ok ? cairn_arena_alloc(e->arena, bytes) : NULL;
+    *ok = memory != NULL;
+    return memory;
+}
+
+static bool take_op_buffers(executor *e, int ordinal) {
+    const cairn_op *op = &e->base.net->op[ordinal];
+    op_buffers *buffers = &e->op[ordinal];
+    size_t batch = (size_t)e->base.options.batch, total = batch * cairn_shape_count(op->out);
+    if (op->kind == CAIRN_OP_FLATTEN && op->input != CAIRN_NET_INPUT) {
+        buffers->y = e->op[op->input].y;
+        buffers->dy = e->op[op->input].dy;
+        return true;
+    }
+    bool ok = true;
+    if (op->kind == CAIRN_OP_FLATTEN)
+        buffers->y = e->input;
+    else
+        buffers->y = take(e, total * sizeof(real), &ok);
+    buffers->dy = take(e, total * sizeof(real), &ok);
+    if (op->kind == CAIRN_OP_CONV2D) {
+        conv2d_grid grid = conv2d_grid_of(op);
+        size_t ins = batch * (size_t)op->in.c, outs = batch * (size_t)op->out.c;
+        buffers->padded = take(e, ins * grid.plane * sizeof(real), &ok);
+        buffers->spread = take(e, outs * (grid.margin + grid.plane) * sizeof(real), &ok);
+    }
+    if (op->kind == CAIRN_OP_MAXPOOL)
+        buffers->chosen = take(e, total * sizeof *buffers->chosen, &ok);
+    return ok;
+}
+
+static bool take_buffers(executor *e) {
+    const cairn_net *net = e->base.net;
+    size_t batch = (size_t)e->base.options.batch, largest = 1;
+    bool ok = true;
+    for (int kind = 0; kind < 4; kind++)
+        for (int k = 0; k < net->parameter_count; k++)
+            e->tensor[kind][k] = take(e, net->parameter[k].count * sizeof(real), &ok);
+    e->input = take(e, batch * cairn_shape_count(net->input) * sizeof(real), &ok);
+    e->labels = take(e, batch, &ok);
+    e->losses = take(e, batch * sizeof *e->losses, &ok);
+    e->correct = take(e, batch * sizeof *e->correct, &ok);
+    for (int i = 0; i < net->op_count && ok; i++) {
+        size_t plane = conv2d_grid_of(&net->op[i]).plane;
+        largest = plane > largest ? plane : largest;
+        ok = take_op_buffers(e, i);
+    }
+    e->planes = take(e, (size_t)e->threads * largest * sizeof(real), &ok);
+    return ok;
+}
+
+static cairn_status create(cairn_executor **made, const cairn_net *net,
+                           const cairn_executor_options *options) {
+    static const cairn_executor_ops ops = {
+        .destroy = destroy,
+        .upload = upload,
+        .train_step = train_step,
+        .evaluate = evaluate,
+        .logits = logits,
+        .get = get,
+        .set = set,
+        .get_stats = get_stats,
+        .set_stats = set_stats,
+    };
+    executor *e = calloc(1, sizeof *e);
+    if (!e)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for an executor");
+    e->base = (cairn_executor){.ops = &ops, .net = net, .options = *options};
+    e->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
+    e->arena = cairn_arena_create();
+    if (!e->arena || !take_buffers(e)) {
+        destroy(&e->base);
+        return cairn_error_set(CAIRN_FAILED, "out of memory for batches of %d", options->batch);
+    }
+    *made = &e->base;
+    return CAIRN_OK;
+}
