@@ -4,6 +4,8 @@
 
 #include "cairn/config.h"
 
+enum { CAIRN_KEYS_MAX = 64 }; /* rows of the schema, at most */
+
 /* A scalar as the file has it, with quotes and escapes undone. */
 typedef struct {
     char text[CAIRN_TEXT_MAX]; /* cut when `size` does not fit */

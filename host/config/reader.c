@@ -16,7 +16,7 @@
 #include <sys/stat.h>
 #include <yaml.h>
 
-enum { KEYS_MAX = 64, PATH_BYTES = 2 * CAIRN_SHOWN_MAX, SIZE_MAX_BYTES = 1 << 20 };
+enum { PATH_BYTES = 2 * CAIRN_SHOWN_MAX, FILE_BYTES_MAX = 1 << 20 };
 
 /* A scalar that an alias may repeat. */
 typedef struct anchor {
@@ -33,8 +33,8 @@ typedef struct {
     size_t size;
     anchor *anchors;
     cairn_config *config;
-    size_t key_line[KEYS_MAX];     /* where a key was given; 0: not yet */
-    size_t section_line[KEYS_MAX]; /* the same for a section, by its first key */
+    size_t key_line[CAIRN_KEYS_MAX];     /* where a key was given; 0: not yet */
+    size_t section_line[CAIRN_KEYS_MAX]; /* the same for a section, by its first key */
 } config_walk;
 
 /* One thing of the walk. A SECTION or LIST is only its beginning. */
@@ -423,13 +423,13 @@ cairn_status cairn_config_parse(cairn_config *config, const char *text, size_t s
                                 const char *name, const char *const *overrides,
                                 size_t override_count) {
     cairn_config read;
-    bool given[KEYS_MAX] = {false};
+    bool given[CAIRN_KEYS_MAX] = {false};
     config_walk walk = {.file = name, .text = text, .size = size, .config = &read};
-    if (size > SIZE_MAX_BYTES)
+    if (size > FILE_BYTES_MAX)
         return cairn_error_set(CAIRN_BAD_INPUT,
                                "%s: found %zu bytes; a configuration has at most "
                                "%d",
-                               name, size, SIZE_MAX_BYTES);
+                               name, size, FILE_BYTES_MAX);
     if (size >= 2 && (memcmp(text, "\xff\xfe", 2) == 0 || memcmp(text, "\xfe\xff", 2) == 0))
         return refuse(&walk, 1, 1, "found UTF-16 text; save the file as UTF-8");
     cairn_status status = set_defaults(&read);
@@ -439,7 +439,7 @@ cairn_status cairn_config_parse(cairn_config *config, const char *text, size_t s
         return status;
     status = read_document(&walk);
     close_walk(&walk);
-    for (size_t i = 0; i < KEYS_MAX; i++)
+    for (size_t i = 0; i < CAIRN_KEYS_MAX; i++)
         given[i] = walk.key_line[i] > 0;
     for (size_t i = 0; i < override_count && !status; i++)
         status = apply_override(&read, overrides[i], given);

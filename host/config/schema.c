@@ -1,7 +1,7 @@
 /* The schema: the one table of everything that can be configured. Reading, writing, digests, error
  * messages and `cairn params` all work from its rows; a new key is a row here and a field in
  * cairn_config. */
-#include "cairn/config.h"
+#include "parts.h"
 
 #include <string.h>
 
@@ -149,6 +149,8 @@ static const cairn_key keys[] = {
      .form = "a folder's path",
      .help = "folder of all runs; made when missing"},
 };
+
+_Static_assert(sizeof keys / sizeof keys[0] <= CAIRN_KEYS_MAX, "raise CAIRN_KEYS_MAX");
 
 const cairn_key *cairn_config_keys(size_t *count) {
     *count = sizeof keys / sizeof keys[0];
