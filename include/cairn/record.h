@@ -24,7 +24,8 @@ cairn_status cairn_metrics_format(const cairn_epoch_row *rows, size_t count, cha
 cairn_status cairn_metrics_parse(const char *text, const char *name, cairn_epoch_row **rows,
                                  size_t *count);
 
-/* summary.json. */
+/* summary.json: one flat object. The seed keeps all its digits, as a plain JSON number; results of
+ * a row with epoch 0 (none has ended) are null; `synthetic` says whether the data set is. */
 typedef struct {
     const char *run_name, *status; /* "finished" or "interrupted" */
     const char *version, *device, *device_description, *precision;
@@ -52,12 +53,13 @@ int cairn_softmax(const float *logits, int classes, double *probabilities);
 /* The terminal. On a TTY without quiet a progress bar on stderr; always the epoch lines on stdout,
  * unless quiet, flushed one by one. Colour only on a TTY and without NO_COLOR. */
 typedef struct cairn_terminal cairn_terminal;
+/* NULL when memory is short. */
 cairn_terminal *cairn_terminal_open(bool quiet, int epochs);
 void cairn_terminal_progress(cairn_terminal *terminal, int epoch, int64_t seen, int64_t total);
 void cairn_terminal_epoch(cairn_terminal *terminal, const cairn_epoch_row *row);
 /* A line for people on stderr, below a cleared bar; nothing when quiet. */
 void cairn_terminal_note(cairn_terminal *terminal, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-void cairn_terminal_close(cairn_terminal *terminal);
+void cairn_terminal_close(cairn_terminal *terminal); /* clears the bar; NULL is allowed */
 
 #endif

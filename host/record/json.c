@@ -1,0 +1,28 @@
+/* cJSON members with exact numbers, behind json.h. */
+#include "json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+bool cairn_json_text(cJSON *object, const char *key, const char *value) {
+    return cJSON_AddStringToObject(object, key, value) != NULL;
+}
+
+bool cairn_json_integer(cJSON *object, const char *key, long long value) {
+    char digits[32];
+    snprintf(digits, sizeof digits, "%lld", value);
+    return cJSON_AddRawToObject(object, key, digits) != NULL;
+}
+
+bool cairn_json_number(cJSON *object, const char *key, double value) {
+    char digits[32];
+    if (!isfinite(value))
+        return cJSON_AddNullToObject(object, key) != NULL;
+    for (int precision = 1; precision <= 17; precision++) {
+        snprintf(digits, sizeof digits, "%.*g", precision, value);
+        if (strtod(digits, NULL) == value)
+            break;
+    }
+    return cJSON_AddRawToObject(object, key, digits) != NULL;
+}

@@ -1,0 +1,16 @@
+/* What the JSON recorders share: cJSON with numbers that read back as the same bits. cJSON's own
+ * printer takes two doubles for equal when they differ in the last bit. */
+#ifndef CAIRN_RECORD_JSON_H
+#define CAIRN_RECORD_JSON_H
+
+#include <cjson/cJSON.h>
+#include <stdbool.h>
+
+/* Each adds one member; false when memory is short. */
+bool cairn_json_text(cJSON *object, const char *key, const char *value);
+bool cairn_json_integer(cJSON *object, const char *key, long long value);
+
+/* The shortest decimal that reads back as `value`; null for NaN and infinity, which JSON lacks. */
+bool cairn_json_number(cJSON *object, const char *key, double value);
+
+#endif

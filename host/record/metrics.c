@@ -1,0 +1,112 @@
+/* metrics.json: a list with one row an epoch, which DVC and the reference's users read. The same
+ * text rides in checkpoints, so that a resumed run goes on with the rows as they were. */
+#include "cairn/file.h"
+#include "cairn/record.h"
+
+#include "json.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static cairn_status out_of_memory(void) {
+    return cairn_error_set(CAIRN_FAILED, "out of memory for metrics");
+}
+
+/* One row as a line of JSON, the caller's to free; NULL when memory is short. */
+static char *format_row(const cairn_epoch_row *row) {
+    char *text = NULL;
+    cJSON *object = cJSON_CreateObject();
+    if (cairn_json_integer(object, "epoch", row->epoch) &&
+        cairn_json_number(object, "train_loss", row->train_loss) &&
+        cairn_json_number(object, "train_acc", row->train_acc) &&
+        cairn_json_number(object, "test_loss", row->test_loss) &&
+        cairn_json_number(object, "test_acc", row->test_acc))
+        text = cJSON_PrintUnformatted(object);
+    cJSON_Delete(object);
+    return text;
+}
+
+cairn_status cairn_metrics_format(const cairn_epoch_row *rows, size_t count, char **text) {
+    size_t size;
+    bool whole = true;
+    FILE *out = open_memstream(text, &size);
+    if (!out)
+        return out_of_memory();
+    fputs("[", out);
+    for (size_t i = 0; i < count && whole; i++) {
+        char *line = format_row(&rows[i]);
+        whole = line != NULL;
+        fprintf(out, "%s\n  %s", i ? "," : "", whole ? line : "");
+        free(line);
+    }
+    fputs(count ? "\n]\n" : "]\n", out);
+    if (fclose(out) != 0 || !whole) {
+        free(*text);
+        *text = NULL;
+        return out_of_memory();
+    }
+    return CAIRN_OK;
+}
+
+cairn_status cairn_metrics_write(const char *path, const cairn_epoch_row *rows, size_t count) {
+    char *text = NULL;
+    cairn_status status = cairn_metrics_format(rows, count, &text);
+    if (!status)
+        status = cairn_file_write(path, text, strlen(text));
+    free(text);
+    return status;
+}
+
+static bool read_number(const cJSON *row, const char *key, double *value) {
+    const cJSON *item = cJSON_GetObjectItemCaseSensitive(row, key);
+    *value = cJSON_IsNumber(item) ? item->valuedouble : NAN;
+    return cJSON_IsNumber(item) || cJSON_IsNull(item);
+}
+
+/* Rows count from 1 without gaps. */
+static bool read_row(const cJSON *object, size_t ordinal, cairn_epoch_row *row) {
+    double epoch;
+    row->epoch = (int)ordinal + 1;
+    return read_number(object, "epoch", &epoch) && epoch == row->epoch &&
+           read_number(object, "train_loss", &row->train_loss) &&
+           read_number(object, "train_acc", &row->train_acc) &&
+           read_number(object, "test_loss", &row->test_loss) &&
+           read_number(object, "test_acc", &row->test_acc);
+}
+
+cairn_status cairn_metrics_parse(const char *text, const char *name, cairn_epoch_row **rows,
+                                 size_t *count) {
+    cairn_status status = CAIRN_OK;
+    cJSON *list = cJSON_ParseWithOpts(text, NULL, 1);
+    cairn_epoch_row *made = NULL;
+    if (!cJSON_IsArray(list)) {
+        status = cairn_error_set(CAIRN_BAD_INPUT, "%s: is not a JSON list of epochs", name);
+        goto done;
+    }
+    made = calloc((size_t)cJSON_GetArraySize(list) + 1, sizeof made[0]);
+    if (!made) {
+        status = out_of_memory();
+        goto done;
+    }
+    size_t ordinal = 0;
+    const cJSON *item;
+    cJSON_ArrayForEach(item, list) {
+        if (!read_row(item, ordinal, &made[ordinal])) {
+            status = cairn_error_set(CAIRN_BAD_INPUT,
+                                     "%s: row %zu lacks epoch %zu, or one of train_loss, "
+                                     "train_acc, test_loss and test_acc",
+                                     name, ordinal + 1, ordinal + 1);
+            goto done;
+        }
+        ordinal++;
+    }
+    *rows = made;
+    *count = ordinal;
+    made = NULL;
+done:
+    free(made);
+    cJSON_Delete(list);
+    return status;
+}
