@@ -1,0 +1,294 @@
+/* The recorders: what they write, byte for byte where readers depend on it; and the terminal, seen
+ * through pipes and through a pseudo-terminal. */
+#include "cairn/file.h"
+#include "cairn/record.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <cjson/cJSON.h>
+#include <math.h>
+#include <pty.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+static char path[64];
+
+static int set_up(void **state) {
+    (void)state;
+    snprintf(path, sizeof path, "/tmp/cairn-record-%d", (int)getpid());
+    return 0;
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    unlink(path);
+    return 0;
+}
+
+/* The file's text, the caller's to free. */
+static char *text_of_file(void) {
+    uint8_t *bytes;
+    size_t size;
+    assert_int_equal(cairn_file_read(path, &bytes, &size), CAIRN_OK);
+    return (char *)bytes;
+}
+
+static void metrics_are_the_reference_s_rows(void **state) {
+    (void)state;
+    const cairn_epoch_row rows[] = {{1, 1.5, 0.45, 1.2, 0.57}, {2, 1, NAN, INFINITY, 1e-10}};
+    assert_int_equal(cairn_metrics_write(path, rows, 2), CAIRN_OK);
+    char *text = text_of_file();
+    assert_string_equal(text,
+                        "[\n  {\"epoch\":1,\"train_loss\":1.5,\"train_acc\":0.45,\"test_loss\":1.2,"
+                        "\"test_acc\":0.57},\n"
+                        "  {\"epoch\":2,\"train_loss\":1,\"train_acc\":null,\"test_loss\":null,"
+                        "\"test_acc\":1e-10}\n]\n");
+    free(text);
+    assert_int_equal(cairn_metrics_write(path, NULL, 0), CAIRN_OK);
+    text = text_of_file();
+    assert_string_equal(text, "[]\n");
+    free(text);
+}
+
+/* Neighbouring doubles stay apart, which cJSON's own printer does not promise. */
+static void metrics_keep_every_bit(void **state) {
+    (void)state;
+    const double third = 1.0 / 3, tenth = 0.1;
+    const cairn_epoch_row rows[] = {
+        {1, third, nextafter(third, 1), nextafter(tenth, 0), tenth},
+        {2, 0x1.fffffffffffffp+1023, 0x1p-1074, -0x1.23456789abcdep-7, NAN}};
+    char *text;
+    cairn_epoch_row *back;
+    size_t count;
+    assert_int_equal(cairn_metrics_format(rows, 2, &text), CAIRN_OK);
+    assert_int_equal(cairn_metrics_parse(text, "here", &back, &count), CAIRN_OK);
+    assert_int_equal(count, 2);
+    assert_memory_equal(&back[0].train_loss, &rows[0].train_loss, 4 * sizeof(double));
+    assert_memory_equal(&back[1].train_loss, &rows[1].train_loss, 3 * sizeof(double));
+    assert_true(isnan(back[1].test_acc));
+    free(back);
+    free(text);
+}
+
+static void bad_metrics_are_refused(void **state) {
+    (void)state;
+    static const char *const texts[] = {
+        "",
+        "{}",
+        "[",
+        "[1]",
+        "[] x",
+        "[{\"epoch\":2,\"train_loss\":1,\"train_acc\":1,\"test_loss\":1,\"test_acc\":1}]",
+        "[{\"epoch\":1,\"train_loss\":\"1\",\"train_acc\":1,\"test_loss\":1,\"test_acc\":1}]",
+        "[{\"epoch\":1,\"train_loss\":1,\"train_acc\":1,\"test_loss\":1}]"};
+    for (size_t i = 0; i < sizeof texts / sizeof texts[0]; i++) {
+        cairn_epoch_row *rows;
+        size_t count;
+        assert_int_equal(cairn_metrics_parse(texts[i], "here", &rows, &count), CAIRN_BAD_INPUT);
+        assert_non_null(strstr(cairn_error_message(), "here: "));
+    }
+}
+
+static void summary_is_flat_and_exact(void **state) {
+    (void)state;
+    cairn_summary summary = {.run_name = "a \"b\"",
+                             .status = "finished",
+                             .version = "1",
+                             .device = "cpu",
+                             .device_description = "d",
+                             .precision = "float32",
+                             .model = "m",
+                             .data = "synthetic",
+                             .data_digest = "dd",
+                             .config_digest = "cd",
+                             .epochs = 2,
+                             .batch_size = 128,
+                             .threads = 2,
+                             .train_count = 50000,
+                             .test_count = 10000,
+                             .parameters = 620362,
+                             .lr = 0.0005,
+                             .seed = UINT64_MAX,
+                             .final = {2, 1, 2, 3, 4},
+                             .best = {1, 5, 6, 7, 8},
+                             .seconds = 1.25};
+    assert_int_equal(cairn_summary_write(path, &summary), CAIRN_OK);
+    char *text = text_of_file();
+    cJSON *object = cJSON_Parse(text);
+    assert_non_null(object);
+    const cJSON *item;
+    cJSON_ArrayForEach(item, object) assert_true(item->child == NULL);
+    assert_non_null(strstr(text, "18446744073709551615")); /* beyond a double's 53 bits */
+    assert_string_equal(cJSON_GetObjectItem(object, "run")->valuestring, "a \"b\"");
+    assert_true(cJSON_IsTrue(cJSON_GetObjectItem(object, "synthetic")));
+    assert_true(cJSON_GetObjectItem(object, "final_test_acc")->valuedouble == 4);
+    assert_true(cJSON_GetObjectItem(object, "best_epoch")->valuedouble == 1);
+    assert_true(cJSON_GetObjectItem(object, "best_test_loss")->valuedouble == 7);
+    assert_true(cJSON_GetObjectItem(object, "lr")->valuedouble == 0.0005);
+    cJSON_Delete(object);
+    free(text);
+
+    summary.final = summary.best = (cairn_epoch_row){0};
+    summary.data = "cifar10";
+    assert_int_equal(cairn_summary_write(path, &summary), CAIRN_OK);
+    text = text_of_file();
+    object = cJSON_Parse(text);
+    assert_true(cJSON_IsNull(cJSON_GetObjectItem(object, "best_test_acc")));
+    assert_true(cJSON_IsFalse(cJSON_GetObjectItem(object, "synthetic")));
+    cJSON_Delete(object);
+    free(text);
+}
+
+static void softmax_is_stable(void **state) {
+    (void)state;
+    double p[3];
+    assert_int_equal(cairn_softmax((float[]){1000, 1000, -1000}, 3, p), 0); /* first of equals */
+    assert_true(p[0] == 0.5 && p[1] == 0.5 && p[2] == 0);
+    assert_int_equal(cairn_softmax((float[]){0, 1, 2}, 3, p), 2);
+    assert_true(fabs(p[2] - 0.66524095577482187) < 1e-15);
+    assert_true(fabs(p[0] + p[1] + p[2] - 1) < 1e-15);
+}
+
+static void predictions_and_confusion(void **state) {
+    (void)state;
+    const float logits[] = {5, 0, 0, 5, 0, 5, 0, 0};
+    const uint8_t labels[] = {0, 0, 1, 1};
+    const char names[2][32] = {"cat", "a \"b\", c"};
+    assert_int_equal(cairn_predictions_write(path, logits, labels, 4, 2), CAIRN_OK);
+    char *text = text_of_file();
+    assert_string_equal(text, "actual,predicted,confidence\n0,0,0.993307\n0,1,0.993307\n"
+                              "1,1,0.993307\n1,0,0.500000\n");
+    free(text);
+    assert_int_equal(cairn_confusion_write(path, logits, labels, 4, 2, names), CAIRN_OK);
+    text = text_of_file();
+    assert_string_equal(text, "actual/predicted,cat,\"a \"\"b\"\", c\"\ncat,1,1\n"
+                              "\"a \"\"b\"\", c\",1,1\n");
+    free(text);
+}
+
+/* A short run's worth of calls. */
+static void play(bool quiet) {
+    cairn_terminal *terminal = cairn_terminal_open(quiet, 12);
+    const cairn_epoch_row row = {1, 1.5, 0.45, 1.2, 0.57};
+    for (int i = 0; i < 1000; i++) /* far within one redraw interval */
+        cairn_terminal_progress(terminal, 1, i, 1000);
+    nanosleep(&(struct timespec){.tv_nsec = 120000000}, NULL);
+    cairn_terminal_progress(terminal, 1, 1000, 1000);
+    cairn_terminal_epoch(terminal, &row);
+    cairn_terminal_note(terminal, "note %d", 7);
+    cairn_terminal_close(terminal);
+}
+
+/* Everything that a process playing the calls writes to stdout and stderr, on a pseudo-terminal of
+ * `columns`, or with 0 on pipes, stdout's text first. */
+static void capture(int columns, bool quiet, const char *no_colour, char *out, size_t size) {
+    int master = -1, pipes[2][2];
+    struct winsize window = {.ws_row = 24, .ws_col = (unsigned short)columns};
+    for (int i = 0; !columns && i < 2; i++)
+        assert_int_equal(pipe(pipes[i]), 0);
+    fflush(NULL);
+    pid_t child = columns ? forkpty(&master, NULL, NULL, &window) : fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        for (int i = 0; !columns && i < 2; i++)
+            dup2(pipes[i][1], i + 1);
+        setenv("TERM", "xterm", 1);
+        setenv("NO_COLOR", no_colour, 1);
+        play(quiet);
+        fflush(NULL);
+        _exit(0);
+    }
+    size_t length = 0;
+    for (int i = 0; i < (columns ? 1 : 2); i++) {
+        int from = columns ? master : pipes[i][0];
+        if (!columns)
+            close(pipes[i][1]);
+        for (ssize_t got; (got = read(from, out + length, size - 1 - length)) > 0;)
+            length += (size_t)got;
+        close(from);
+    }
+    out[length] = 0;
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    assert_int_equal(status, 0);
+}
+
+static const char epoch_line[] = "Epoch 01 | train loss 1.5000 acc 0.450 | test loss 1.2000 acc "
+                                 "0.570";
+
+static void pipes_get_plain_lines(void **state) {
+    (void)state;
+    char text[4096], expected[256];
+    snprintf(expected, sizeof expected, "%s\nnote 7\n", epoch_line);
+    capture(0, false, "", text, sizeof text);
+    assert_string_equal(text, expected);
+    capture(0, true, "", text, sizeof text);
+    assert_string_equal(text, "");
+}
+
+static int occurrences(const char *text, const char *part) {
+    int count = 0;
+    for (; (text = strstr(text, part)); text++)
+        count++;
+    return count;
+}
+
+static void a_tty_gets_a_bar(void **state) {
+    (void)state;
+    char text[8192];
+    capture(80, false, "", text, sizeof text);
+    assert_non_null(strstr(text, "\r\033[KEpoch 01/12 ["));
+    assert_non_null(strstr(text, "\033[32m####"));
+    assert_non_null(strstr(text, "100%  "));
+    assert_non_null(strstr(text, " images/s  "));
+    assert_non_null(strstr(text, " left"));
+    assert_int_equal(occurrences(text, "Epoch 01/12"), 2); /* the first, and after 0.12 s */
+    /* The bar is gone before the line starts. */
+    char cleared[128];
+    snprintf(cleared, sizeof cleared, "left\r\033[K%s\r\nnote 7\r\n", epoch_line);
+    assert_non_null(strstr(text, cleared));
+
+    capture(80, false, "1", text, sizeof text);
+    assert_non_null(strstr(text, "[####"));
+    assert_null(strstr(text, "\033[3"));
+    capture(80, true, "", text, sizeof text);
+    assert_string_equal(text, "");
+}
+
+/* Whatever the width, no drawn line is wider than the terminal. */
+static void the_bar_fits(void **state) {
+    (void)state;
+    static const int widths[] = {1, 2, 20, 40, 55, 60, 79, 200};
+    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
+        char text[8192];
+        capture(widths[i], false, "1", text, sizeof text);
+        char *end = strstr(text, "Epoch 01 |");
+        assert_non_null(end);
+        *end = 0;
+        for (char *line = strtok(text, "\r"); line; line = strtok(NULL, "\r"))
+            assert_true((int)strlen(line) - 3 < widths[i]); /* 3: the clearing sequence */
+    }
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(metrics_are_the_reference_s_rows),
+        cmocka_unit_test(metrics_keep_every_bit),
+        cmocka_unit_test(bad_metrics_are_refused),
+        cmocka_unit_test(summary_is_flat_and_exact),
+        cmocka_unit_test(softmax_is_stable),
+        cmocka_unit_test(predictions_and_confusion),
+        cmocka_unit_test(pipes_get_plain_lines),
+        cmocka_unit_test(a_tty_gets_a_bar),
+        cmocka_unit_test(the_bar_fits),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
