@@ -1,10 +1,180 @@
-/* `cairn data`. */
+/* `cairn data`: gets CIFAR-10, says what a data set holds, shows one image. */
 #include "cli.h"
 
-static cairn_status run(int argc, char **argv) {
-    (void)argc;
-    (void)argv;
-    return cairn_error_set(CAIRN_FAILED, "data is not built yet");
+#include "cairn/dataset.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const char help[] =
+    "usage: cairn data get   [--from PATH|URL] [--md5 HEX] [--sha256 HEX] [--dir DIR] [--quiet]\n"
+    "                        [params.yaml] [-S key=value]...\n"
+    "       cairn data check [params.yaml] [-S key=value]...\n"
+    "       cairn data show N [--split train|test] [params.yaml] [-S key=value]...\n"
+    "\n"
+    "get    brings CIFAR-10 into the configuration's data.dir, or DIR; complete data stays as it\n"
+    "       is. The archive comes from its official address, or from a path or http, https or "
+    "file\n"
+    "       address given by --from. It is verified before use: by the official checksum, or by\n"
+    "       --md5 or --sha256, which a given address needs. A partial download is resumed.\n"
+    "check  reads the data set that the configuration names, and prints its counts and digest.\n"
+    "show   prints image N (from 0) and its label: in colour on a terminal, else as characters.\n"
+    "\n"
+    "The configuration is params.yaml, the file named after the subcommand, or --params FILE.\n"
+    "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or data; 130 interrupted.\n";
+
+typedef struct {
+    cairn_common_arguments common;
+    const char *from, *md5, *sha256, *dir, *split;
+    bool quiet;
+} data_arguments;
+
+static cairn_status get(const data_arguments *arguments) {
+    cairn_config config;
+    cairn_fetch fetch = {arguments->from, arguments->md5,   arguments->sha256,
+                         arguments->dir,  arguments->quiet, &cairn_stop_requested};
+    if (!fetch.folder) {
+        cairn_status status = cairn_common_config(&config, &arguments->common);
+        if (status)
+            return status;
+        if (strcmp(config.data.name, "cifar10") != 0) {
+            printf("data.name is %s: there is nothing to get\n", config.data.name);
+            return CAIRN_OK;
+        }
+        fetch.folder = config.data.dir;
+    }
+    cairn_status status = cairn_dataset_fetch(&fetch);
+    if (status == CAIRN_INTERRUPTED)
+        fprintf(stderr, "cairn: %s; the same command resumes it\n", cairn_error_message());
+    if (!status && !arguments->quiet)
+        printf("CIFAR-10 is in %s\n", fetch.folder);
+    return status;
 }
 
-const cairn_command cairn_command_data = {"data", "", "", run};
+static cairn_status open_dataset(cairn_dataset **dataset, const data_arguments *arguments) {
+    cairn_config config;
+    cairn_status status = cairn_common_config(&config, &arguments->common);
+    if (!status && arguments->dir)
+        status = snprintf(config.data.dir, sizeof config.data.dir, "%s", arguments->dir) <
+                         (int)sizeof config.data.dir
+                     ? CAIRN_OK
+                     : cairn_error_set(CAIRN_BAD_INPUT, "--dir: the path is too long");
+    return status ? status : cairn_dataset_open(dataset, &config);
+}
+
+static cairn_status check(const data_arguments *arguments) {
+    cairn_dataset *dataset = NULL;
+    cairn_status status = open_dataset(&dataset, arguments);
+    if (status)
+        return status;
+    int counts[2][CAIRN_CLASSES_MAX] = {{0}};
+    const cairn_split *splits[] = {&dataset->train, &dataset->test};
+    for (int s = 0; s < 2; s++)
+        for (int i = 0; i < splits[s]->count; i++)
+            counts[s][splits[s]->labels[i]]++;
+    printf("data set  %s\n", dataset->name);
+    printf("images    %d train, %d test, %d channels of %d x %d\n", dataset->train.count,
+           dataset->test.count, dataset->train.channels, dataset->train.height,
+           dataset->train.width);
+    printf("sha256    %s\n\n", dataset->digest);
+    printf("class             train   test\n");
+    for (int class = 0; class < dataset->classes; class ++)
+        printf("%3d %-12s %6d %6d\n", class, dataset->class_names[class], counts[0][class],
+               counts[1][class]);
+    cairn_dataset_destroy(dataset);
+    return CAIRN_OK;
+}
+
+/* Two pixels a character cell: the upper half-block's two colours. */
+static void print_colours(const uint8_t *image, int height, int width) {
+    int plane = height * width;
+    for (int y = 0; y + 1 < height; y += 2) {
+        for (int x = 0; x < width; x++) {
+            const uint8_t *top = image + y * width + x, *low = top + width;
+            printf("\033[38;2;%d;%d;%dm\033[48;2;%d;%d;%dm\xe2\x96\x80", top[0], top[plane],
+                   top[2 * plane], low[0], low[plane], low[2 * plane]);
+        }
+        puts("\033[0m");
+    }
+}
+
+/* Two characters a pixel, by luminance (ITU-R BT.601), from dark to light. */
+static void print_characters(const uint8_t *image, int height, int width) {
+    static const char ramp[] = " .:-=+*#%@";
+    int plane = height * width;
+    for (int y = 0; y < height; y++) {
+        for (int x = 0; x < width; x++) {
+            const uint8_t *p = image + y * width + x;
+            int luminance = (299 * p[0] + 587 * p[plane] + 114 * p[2 * plane]) / 1000;
+            char shade = ramp[luminance * ((int)sizeof ramp - 1) / 256];
+            putchar(shade);
+            putchar(shade);
+        }
+        putchar('\n');
+    }
+}
+
+static cairn_status show(const data_arguments *arguments, const char *number) {
+    const char *name = arguments->split ? arguments->split : "train";
+    if (strcmp(name, "train") != 0 && strcmp(name, "test") != 0)
+        return cairn_error_set(CAIRN_BAD_INPUT, "--split: '%s' is neither train nor test", name);
+    cairn_dataset *dataset = NULL;
+    cairn_status status = open_dataset(&dataset, arguments);
+    if (status)
+        return status;
+    const cairn_split *split = name[1] == 'r' ? &dataset->train : &dataset->test;
+    long sample;
+    status = cairn_argument_integer("N", number, 0, split->count - 1, &sample);
+    if (!status) {
+        int label = split->labels[sample];
+        const uint8_t *image =
+            split->images + (size_t)sample * 3 * (size_t)split->height * (size_t)split->width;
+        printf("%s %s %ld: %d %s\n", dataset->name, name, sample, label,
+               dataset->class_names[label]);
+        if (isatty(STDOUT_FILENO) && !getenv("NO_COLOR"))
+            print_colours(image, split->height, split->width);
+        else
+            print_characters(image, split->height, split->width);
+    }
+    cairn_dataset_destroy(dataset);
+    return status;
+}
+
+static cairn_status run(int argc, char **argv) {
+    data_arguments arguments = {0};
+    const cairn_option options[] = {
+        {"from", NULL, &arguments.from},     {"md5", NULL, &arguments.md5},
+        {"sha256", NULL, &arguments.sha256}, {"dir", NULL, &arguments.dir},
+        {"split", NULL, &arguments.split},   {"quiet", &arguments.quiet, NULL},
+    };
+    const char **words = calloc((size_t)argc, sizeof *words);
+    size_t count = 0;
+    if (!words)
+        return cairn_error_set(CAIRN_FAILED, "out of memory");
+    cairn_status status = cairn_arguments_parse(
+        argc, argv, options, sizeof options / sizeof options[0], &arguments.common, words, &count);
+    bool shows = count > 0 && strcmp(words[0], "show") == 0;
+    size_t wanted = shows ? 2 : 1; /* then params.yaml, perhaps */
+    if (!status && (count < wanted || count > wanted + 1))
+        status = cairn_error_set(
+            CAIRN_BAD_INPUT, shows ? "data show: give one image's number; see `cairn data --help`"
+                                   : "data: give get, check or show; see `cairn data --help`");
+    if (!status && count > wanted)
+        arguments.common.params = words[wanted];
+    if (!status && strcmp(words[0], "get") == 0)
+        status = get(&arguments);
+    else if (!status && strcmp(words[0], "check") == 0)
+        status = check(&arguments);
+    else if (!status && shows)
+        status = show(&arguments, words[1]);
+    else if (!status)
+        status = cairn_error_set(
+            CAIRN_BAD_INPUT, "data: '%s' is neither get, check nor show; see `cairn data --help`",
+            words[0]);
+    free(words);
+    return status;
+}
+
+const cairn_command cairn_command_data = {"data", "get, check or look at the data set", help, run};

@@ -36,6 +36,7 @@ cairn_status cairn_pickle_batch(const uint8_t *bytes, size_t size, const char *n
 
 /* Unpacks an archive of cifar-10-batches-bin/ or cifar-10-batches-py/ into `folder`: beside the
  * final place first, then renamed. On failure the folder is as it was. */
-cairn_status cairn_archive_unpack(const char *archive, const char *folder);
+cairn_status cairn_archive_unpack(const char *archive, const char *folder,
+                                  const volatile sig_atomic_t *stop);
 
 #endif

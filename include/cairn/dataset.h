@@ -6,6 +6,8 @@
 #include "cairn/digest.h"
 #include "cairn/status.h"
 
+#include <signal.h>
+#include <stdbool.h>
 #include <stdint.h>
 
 /* `count` images [count, channels, height, width], row-major, 0..255, and their labels [count]. */
@@ -43,11 +45,14 @@ typedef struct {
                            (only for a path; a URL needs a checksum) */
     const char *sha256; /* hex; NULL: not checked */
     const char *folder; /* data.dir */
-    bool quiet;
+    bool quiet;         /* no word on stderr about a download and its progress */
+    const volatile sig_atomic_t *stop; /* becomes non-zero to stop; NULL: never */
 } cairn_fetch;
 
-/* Brings cifar-10-batches-bin into the folder: resumes a partial download, verifies, unpacks beside
- * the final place and renames. Returns at once when the folder already holds complete data. */
+/* Brings cifar-10-batches-bin (or -py, if the archive holds that) into the folder: downloads to
+ * `<archive's name>.part` there, resuming what an earlier call left, verifies, unpacks beside the
+ * final place and renames. An incomplete folder in that place is kept, as `<its name>.old-XXXXXX`.
+ * Returns at once when the folder already holds complete data. CAIRN_INTERRUPTED after a stop. */
 cairn_status cairn_dataset_fetch(const cairn_fetch *fetch);
 
 /* The order of one epoch: a permutation of 0..count-1 by Fisher-Yates,
