@@ -80,7 +80,9 @@ typedef struct cairn_backend cairn_backend;
 /* What a backend implements; every entry is required but the last. */
 typedef struct {
     void (*destroy)(cairn_executor *executor);
-    /* Copies a split in; replaces an earlier one. Its shape must be the net's input. */
+    /* Makes a split the executor's data; replaces an earlier one. Its shape must be the net's
+     * input. CPU backends read the caller's arrays in place: they stay valid and unchanged as long
+     * as the executor, or until another split takes their place. */
     cairn_status (*upload)(cairn_executor *executor, cairn_split_id id, const cairn_split *split);
     cairn_status (*train_step)(cairn_executor *executor, const cairn_step *step);
     /* Samples first..first+count-1 of a split, any count: no crop, no dropout; adds to the stats.

@@ -56,10 +56,6 @@ static void destroy(cairn_executor *base) {
         plan_destroy(plan);
         plan = next;
     }
-    for (int id = 0; id < 2; id++) {
-        free(executor->images[id]);
-        free(executor->labels[id]);
-    }
     cairn_arena_destroy(executor->arena);
     free(executor);
 }
@@ -107,16 +103,7 @@ static cairn_status create(cairn_executor **made, const cairn_net *net,
 }
 
 static cairn_status upload(cairn_executor *base, cairn_split_id id, const cairn_split *split) {
-    cpu_executor *executor = own(base);
-    size_t count = (size_t)split->count, size = count * cairn_shape_count(base->net->input);
-    free(executor->images[id]);
-    free(executor->labels[id]);
-    executor->images[id] = malloc(size);
-    executor->labels[id] = malloc(count);
-    if (!executor->images[id] || !executor->labels[id])
-        return cairn_error_set(CAIRN_FAILED, "out of memory for %zu bytes of images", size);
-    memcpy(executor->images[id], split->images, size);
-    memcpy(executor->labels[id], split->labels, count);
+    own(base)->splits[id] = *split;
     return CAIRN_OK;
 }
 
@@ -143,8 +130,8 @@ static cairn_status train_step_inside(cpu_executor *executor, const cairn_step *
     cairn_status status = plan_find(&plan, executor, step->count);
     if (status)
         return status;
-    batch_source source = {.images = executor->images[CAIRN_SPLIT_TRAIN],
-                           .labels = executor->labels[CAIRN_SPLIT_TRAIN],
+    batch_source source = {.images = executor->splits[CAIRN_SPLIT_TRAIN].images,
+                           .labels = executor->splits[CAIRN_SPLIT_TRAIN].labels,
                            .indices = step->indices,
                            .crop = true,
                            .epoch = step->epoch};
@@ -194,8 +181,9 @@ static cairn_status infer(cpu_executor *executor, cairn_split_id id, int first, 
     for (int done = 0, part; done < count; done += part) {
         int left = count - done;
         part = left < executor->base.options.batch ? left : executor->base.options.batch;
-        batch_source source = {
-            .images = executor->images[id], .labels = executor->labels[id], .first = first + done};
+        batch_source source = {.images = executor->splits[id].images,
+                               .labels = executor->splits[id].labels,
+                               .first = first + done};
         cpu_plan *plan = NULL;
         cairn_status status = plan_find(&plan, executor, part);
         if (!status)

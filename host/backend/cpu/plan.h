@@ -75,7 +75,7 @@ struct cpu_executor {
     float *tensors[4];                       /* by cairn_tensor_kind, all parameters in a row */
     size_t offset[CAIRN_NET_PARAMETERS_MAX]; /* of a parameter in each of them */
     size_t total;                            /* floats in each */
-    uint8_t *images[2], *labels[2];          /* the splits, by cairn_split_id */
+    cairn_split splits[2];                   /* the caller's, by cairn_split_id */
     cairn_stats stats;
     cpu_plan *plans;
     block blocks[BLOCKS_MAX];
