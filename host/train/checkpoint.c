@@ -1,0 +1,194 @@
+/* checkpoint.safetensors: parameters, Adam's moments as adam.exp_avg.<name> and
+ * adam.exp_avg_sq.<name>, and in the metadata where the run stands. Sums are written as hexadecimal
+ * floats, exact, so that a resumed run ends with the bytes of an unbroken one. */
+#include "train.h"
+
+#include <inttypes.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char first_prefix[] = "adam.exp_avg.", second_prefix[] = "adam.exp_avg_sq.";
+
+/* Writing -------------------------------------------------------------------------------------- */
+
+static cairn_status add_integer(cairn_safetensors *file, const char *key, int64_t value) {
+    char text[32];
+    snprintf(text, sizeof text, "%" PRId64, value);
+    return cairn_safetensors_add_metadata(file, key, text);
+}
+
+static cairn_status add_double(cairn_safetensors *file, const char *key, double value) {
+    char text[40];
+    snprintf(text, sizeof text, "%a", value);
+    return cairn_safetensors_add_metadata(file, key, text);
+}
+
+static cairn_status add_position(cairn_safetensors *file, const cairn_checkpoint *at) {
+    char *params = NULL, *rows = NULL;
+    cairn_status status = cairn_config_format(&at->config, &params);
+    if (!status)
+        status = cairn_metrics_format(at->rows, at->epoch, &rows);
+    if (!status)
+        status = cairn_safetensors_add_metadata(file, "params", params);
+    if (!status)
+        status = cairn_safetensors_add_metadata(file, "data_digest", at->data_digest);
+    if (!status)
+        status = cairn_safetensors_add_metadata(file, "rows", rows);
+    const struct {
+        const char *key;
+        int64_t value;
+    } integers[] = {{"epoch", at->epoch},     {"batch", at->batch},
+                    {"step", at->step},       {"correct", at->stats.correct},
+                    {"seen", at->stats.seen}, {"trained_images", at->trained_images}};
+    const struct {
+        const char *key;
+        double value;
+    } doubles[] = {
+        {"loss", at->stats.loss}, {"seconds", at->seconds}, {"train_seconds", at->train_seconds}};
+    for (size_t i = 0; i < sizeof integers / sizeof integers[0] && !status; i++)
+        status = add_integer(file, integers[i].key, integers[i].value);
+    for (size_t i = 0; i < sizeof doubles / sizeof doubles[0] && !status; i++)
+        status = add_double(file, doubles[i].key, doubles[i].value);
+    free(params);
+    free(rows);
+    return status;
+}
+
+cairn_status cairn_checkpoint_save(cairn_executor *executor, const cairn_checkpoint *checkpoint,
+                                   const char *path) {
+    cairn_safetensors file = {0};
+    cairn_status status = add_position(&file, checkpoint);
+    if (!status)
+        status = cairn_tensors_add(&file, executor, CAIRN_PARAMETER, "");
+    if (!status)
+        status = cairn_tensors_add(&file, executor, CAIRN_FIRST_MOMENT, first_prefix);
+    if (!status)
+        status = cairn_tensors_add(&file, executor, CAIRN_SECOND_MOMENT, second_prefix);
+    if (!status)
+        status = cairn_safetensors_write(&file, path);
+    cairn_safetensors_free(&file);
+    return status;
+}
+
+/* Reading -------------------------------------------------------------------------------------- */
+
+static cairn_status find_text(const cairn_safetensors *file, const char *path, const char *key,
+                              const char **text) {
+    *text = cairn_safetensors_metadata(file, key);
+    if (!*text)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: is not a checkpoint: it lacks '%s'", path,
+                               key);
+    return CAIRN_OK;
+}
+
+static cairn_status find_integer(const cairn_safetensors *file, const char *path, const char *key,
+                                 int64_t high, int64_t *value) {
+    const char *text = NULL;
+    char *end = NULL;
+    cairn_status status = find_text(file, path, key, &text);
+    if (status)
+        return status;
+    *value = strtoll(text, &end, 10);
+    if (*text == '\0' || *end != '\0' || *value < 0 || *value > high)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: '%s' is '%s', not a number from 0 to %" PRId64,
+                               path, key, text, high);
+    return CAIRN_OK;
+}
+
+static cairn_status find_double(const cairn_safetensors *file, const char *path, const char *key,
+                                double *value) {
+    const char *text = NULL;
+    char *end = NULL;
+    cairn_status status = find_text(file, path, key, &text);
+    if (status)
+        return status;
+    *value = strtod(text, &end);
+    if (*text == '\0' || *end != '\0')
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: '%s' is '%s', not a number", path, key, text);
+    return CAIRN_OK;
+}
+
+static cairn_status read_counters(const cairn_safetensors *file, cairn_checkpoint *at,
+                                  const char *path) {
+    int64_t epoch = 0, batch = 0, step = 0;
+    cairn_status status = find_integer(file, path, "epoch", INT32_MAX, &epoch);
+    if (!status)
+        status = find_integer(file, path, "batch", INT32_MAX, &batch);
+    if (!status)
+        status = find_integer(file, path, "step", UINT32_MAX, &step);
+    if (!status)
+        status = find_integer(file, path, "correct", INT64_MAX, &at->stats.correct);
+    if (!status)
+        status = find_integer(file, path, "seen", INT64_MAX, &at->stats.seen);
+    if (!status)
+        status = find_integer(file, path, "trained_images", INT64_MAX, &at->trained_images);
+    if (!status)
+        status = find_double(file, path, "loss", &at->stats.loss);
+    if (!status)
+        status = find_double(file, path, "seconds", &at->seconds);
+    if (!status)
+        status = find_double(file, path, "train_seconds", &at->train_seconds);
+    at->epoch = (uint32_t)epoch;
+    at->batch = (uint32_t)batch;
+    at->step = (uint32_t)step;
+    return status;
+}
+
+static cairn_status read_position(const cairn_safetensors *file, cairn_checkpoint *at,
+                                  const char *path) {
+    const char *params = NULL, *digest = NULL, *rows = NULL;
+    size_t row_count = 0;
+    *at = (cairn_checkpoint){0};
+    cairn_status status = find_text(file, path, "params", &params);
+    if (!status)
+        status = cairn_config_parse(&at->config, params, strlen(params), path, NULL, 0);
+    if (!status)
+        status = find_text(file, path, "data_digest", &digest);
+    if (!status)
+        status = cairn_path_format(at->data_digest, sizeof at->data_digest, "%s", digest);
+    if (!status)
+        status = read_counters(file, at, path);
+    if (!status)
+        status = find_text(file, path, "rows", &rows);
+    if (!status)
+        status = cairn_metrics_parse(rows, path, &at->rows, &row_count);
+    if (!status && row_count != at->epoch)
+        status = cairn_error_set(CAIRN_BAD_INPUT, "%s: has %zu rows for %u epochs", path, row_count,
+                                 at->epoch);
+    if (status)
+        cairn_checkpoint_free(at);
+    return status;
+}
+
+cairn_status cairn_checkpoint_load(cairn_executor *executor, cairn_checkpoint *checkpoint,
+                                   const char *path) {
+    cairn_safetensors file = {0};
+    cairn_status status = cairn_safetensors_read(&file, path);
+    if (!status)
+        status = cairn_tensors_set(&file, executor, CAIRN_PARAMETER, "", path);
+    if (!status)
+        status = cairn_tensors_set(&file, executor, CAIRN_FIRST_MOMENT, first_prefix, path);
+    if (!status)
+        status = cairn_tensors_set(&file, executor, CAIRN_SECOND_MOMENT, second_prefix, path);
+    if (!status)
+        status = read_position(&file, checkpoint, path);
+    if (!status)
+        status = cairn_executor_set_stats(executor, &checkpoint->stats);
+    cairn_safetensors_free(&file);
+    return status;
+}
+
+cairn_status cairn_checkpoint_peek(cairn_checkpoint *checkpoint, const char *path) {
+    cairn_safetensors file = {0};
+    cairn_status status = cairn_safetensors_read(&file, path);
+    if (!status)
+        status = read_position(&file, checkpoint, path);
+    cairn_safetensors_free(&file);
+    return status;
+}
+
+void cairn_checkpoint_free(cairn_checkpoint *checkpoint) {
+    free(checkpoint->rows);
+    checkpoint->rows = NULL;
+}
