@@ -1,0 +1,325 @@
+/* The experiment: a configuration becomes a run folder. Reads top to bottom as the run goes: data,
+ * net, executor, folder; then epoch by epoch train, evaluate, record; then the best model's
+ * predictions and the summary. */
+#include "train.h"
+
+#include "cairn/dataset.h"
+#include "cairn/model.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+typedef struct {
+    const cairn_config *config;
+    const cairn_experiment_options *options;
+    cairn_run_folder folder;
+    cairn_dataset *data;
+    cairn_net *net;
+    cairn_executor *executor;
+    cairn_terminal *terminal;
+    cairn_checkpoint at; /* where the run stands */
+    int32_t *order;      /* of the epoch under way */
+    double began;        /* this process's clock when at.seconds was last brought up to date */
+} experiment;
+
+static double now(void) {
+    struct timespec time;
+    clock_gettime(CLOCK_MONOTONIC, &time);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+static bool stopped(const experiment *run) {
+    return run->options->stop && *run->options->stop;
+}
+
+/* The row with the highest test accuracy, the earliest of equals; NULL before the first epoch. */
+static const cairn_epoch_row *best_row(const experiment *run) {
+    const cairn_epoch_row *best = NULL;
+    for (uint32_t i = 0; i < run->at.epoch; i++)
+        if (!best || run->at.rows[i].test_acc > best->test_acc)
+            best = &run->at.rows[i];
+    return best;
+}
+
+/* Preparing ------------------------------------------------------------------------------------ */
+
+static cairn_status make_executor(experiment *run) {
+    const cairn_config *config = run->config;
+    const cairn_split *train = &run->data->train;
+    const cairn_backend *backend = NULL;
+    cairn_executor_options options = cairn_executor_configure(config, run->data);
+    cairn_shape input = {train->channels, train->height, train->width};
+    if (options.batch > train->count) /* one batch holds them all */
+        options.batch = train->count;
+    cairn_status status =
+        cairn_backend_find(&backend, &options.device, config->device, options.precision);
+    if (!status)
+        status = cairn_model_build(&run->net, config, input, run->data->classes);
+    if (!status)
+        status = cairn_executor_create(&run->executor, backend, run->net, &options);
+    if (!status)
+        status = cairn_executor_upload(run->executor, CAIRN_SPLIT_TRAIN, &run->data->train);
+    if (!status)
+        status = cairn_executor_upload(run->executor, CAIRN_SPLIT_TEST, &run->data->test);
+    return status;
+}
+
+/* The parameters and the position: from the checkpoint, or from the seed. */
+static cairn_status make_start(experiment *run, const cairn_checkpoint *held, bool resume) {
+    if (!resume) {
+        run->at = (cairn_checkpoint){.config = *run->config};
+        memcpy(run->at.data_digest, run->data->digest, sizeof run->at.data_digest);
+        return cairn_executor_initialise(run->executor, run->config->seed);
+    }
+    if (strcmp(held->data_digest, run->data->digest) != 0)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: was trained on data with digest %.12s, the data at hand has "
+                               "%.12s; bring that data back or use --overwrite",
+                               run->folder.checkpoint, held->data_digest, run->data->digest);
+    cairn_status status = cairn_checkpoint_load(run->executor, &run->at, run->folder.checkpoint);
+    run->at.config = *run->config;
+    return status;
+}
+
+static void announce(const experiment *run, bool resume) {
+    const cairn_executor_options *options = &run->executor->options;
+    char device[256];
+    if (strcmp(run->data->name, "synthetic") == 0)
+        cairn_terminal_note(run->terminal, "data: SYNTHETIC images, not CIFAR-10; accuracies say "
+                                           "nothing about CIFAR-10");
+    cairn_terminal_note(
+        run->terminal, "training %s (%zu parameters) on %s (%s), %s; %s, %d images",
+        run->config->model.name, cairn_net_parameter_total(run->net), run->executor->backend->name,
+        run->executor->backend->describe(device, sizeof device),
+        cairn_precision_name(options->precision), run->data->name, run->data->train.count);
+    if (resume)
+        cairn_terminal_note(run->terminal, "resuming after %u epochs and %u batches", run->at.epoch,
+                            run->at.batch);
+    else if (run->options->resume)
+        cairn_terminal_note(run->terminal, "no checkpoint in %s: starting from the beginning",
+                            run->folder.folder);
+}
+
+static cairn_status prepare(experiment *run) {
+    cairn_checkpoint held = {0};
+    bool resume = false;
+    cairn_status status = cairn_run_folder_name(&run->folder, run->config, run->options->run_dir);
+    if (!status)
+        status = cairn_run_folder_check(&run->folder, run->config, run->options, &held, &resume);
+    if (!status)
+        status = cairn_dataset_open(&run->data, run->config);
+    if (!status)
+        status = make_executor(run);
+    if (!status)
+        status = make_start(run, &held, resume);
+    if (!status)
+        status = cairn_run_folder_begin(&run->folder, run->config, !resume);
+    if (!status) {
+        run->order = malloc((size_t)run->data->train.count * sizeof *run->order);
+        run->terminal = cairn_terminal_open(run->options->quiet, (int)run->config->train.epochs);
+        if (!run->order || !run->terminal)
+            status = cairn_error_set(CAIRN_FAILED, "out of memory for the order of an epoch");
+    }
+    if (!status)
+        announce(run, resume);
+    cairn_checkpoint_free(&held);
+    return status;
+}
+
+/* Training ------------------------------------------------------------------------------------- */
+
+static cairn_status save_checkpoint(experiment *run) {
+    double time = now();
+    run->at.seconds += time - run->began;
+    run->began = time;
+    cairn_status status = cairn_executor_get_stats(run->executor, &run->at.stats);
+    return status ? status : cairn_checkpoint_save(run->executor, &run->at, run->folder.checkpoint);
+}
+
+/* The rest of the epoch under way, from batch at.batch on; at.batch is 0 again when it is done. */
+static cairn_status train_epoch(experiment *run) {
+    int count = run->data->train.count, batch = run->executor->options.batch;
+    double begin = now();
+    cairn_sampler_order(run->config->seed, run->at.epoch, count, run->order);
+    for (int first = (int)run->at.batch * batch; first < count; first += batch) {
+        if (stopped(run))
+            return CAIRN_INTERRUPTED;
+        cairn_step step = {.indices = run->order + first,
+                           .count = count - first < batch ? count - first : batch,
+                           .epoch = run->at.epoch,
+                           .step = run->at.step,
+                           .lr = run->config->train.lr};
+        cairn_status status = cairn_executor_train_step(run->executor, &step);
+        if (status)
+            return status;
+        run->at.batch++;
+        run->at.step++;
+        run->at.trained_images += step.count;
+        double time = now();
+        run->at.train_seconds += time - begin;
+        begin = time;
+        cairn_terminal_progress(run->terminal, (int)run->at.epoch + 1, first + step.count, count);
+    }
+    run->at.batch = 0;
+    return CAIRN_OK;
+}
+
+/* Means over what was seen, and the sums set back to zero. */
+static cairn_status take_means(experiment *run, double *loss, double *accuracy) {
+    const cairn_stats zero = {0};
+    cairn_stats stats;
+    cairn_status status = cairn_executor_get_stats(run->executor, &stats);
+    if (status)
+        return status;
+    *loss = stats.loss / (double)stats.seen;
+    *accuracy = (double)stats.correct / (double)stats.seen;
+    return cairn_executor_set_stats(run->executor, &zero);
+}
+
+static cairn_status measure_epoch(experiment *run, cairn_epoch_row *row) {
+    row->epoch = (int)run->at.epoch + 1;
+    cairn_status status = take_means(run, &row->train_loss, &row->train_acc);
+    if (!status && !isfinite(row->train_loss))
+        return cairn_error_set(
+            CAIRN_FAILED,
+            "training diverged in epoch %d: the loss is %g; a lower train.lr may "
+            "help. The checkpoint before it is kept",
+            row->epoch, row->train_loss);
+    if (!status)
+        status = cairn_executor_evaluate(run->executor, CAIRN_SPLIT_TEST, 0, run->data->test.count);
+    return status ? status : take_means(run, &row->test_loss, &row->test_acc);
+}
+
+/* Adds the row; writes the model when it is the best yet, then the checkpoint, then the metrics. */
+static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
+    const cairn_epoch_row *best = best_row(run);
+    bool improved = !best || row->test_acc > best->test_acc;
+    cairn_epoch_row *rows =
+        realloc(run->at.rows, ((size_t)run->at.epoch + 1) * sizeof *run->at.rows);
+    if (!rows)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for the metrics");
+    run->at.rows = rows;
+    run->at.rows[run->at.epoch++] = *row;
+    cairn_status status = improved ? cairn_model_save(run->executor, run->folder.model) : CAIRN_OK;
+    if (!status)
+        status = save_checkpoint(run);
+    if (!status)
+        status = cairn_metrics_write(run->folder.metrics, run->at.rows, run->at.epoch);
+    if (!status)
+        cairn_terminal_epoch(run->terminal, row);
+    return status;
+}
+
+static cairn_status train(experiment *run) {
+    cairn_status status = CAIRN_OK;
+    run->began = now();
+    while (!status && run->at.epoch < run->config->train.epochs) {
+        cairn_epoch_row row;
+        status = train_epoch(run);
+        if (!status)
+            status = measure_epoch(run, &row);
+        if (!status)
+            status = record_epoch(run, &row);
+    }
+    if (status != CAIRN_INTERRUPTED)
+        return status;
+    status = save_checkpoint(run);
+    return status ? status : CAIRN_INTERRUPTED;
+}
+
+/* Closing -------------------------------------------------------------------------------------- */
+
+static cairn_status write_summary(const experiment *run, const char *state) {
+    const cairn_config *config = run->config;
+    const cairn_executor_options *options = &run->executor->options;
+    const cairn_epoch_row none = {0}, *best = best_row(run);
+    char device[256], digest[CAIRN_DIGEST_HEX];
+    cairn_summary summary = {
+        .run_name = config->run.name,
+        .status = state,
+        .version = CAIRN_VERSION,
+        .device = run->executor->backend->name,
+        .device_description = run->executor->backend->describe(device, sizeof device),
+        .precision = cairn_precision_name(options->precision),
+        .model = config->model.name,
+        .data = run->data->name,
+        .data_digest = run->data->digest,
+        .config_digest = digest,
+        .epochs = run->at.epoch,
+        .batch_size = config->train.batch_size,
+        .threads = run->executor->options.threads,
+        .train_count = run->data->train.count,
+        .test_count = run->data->test.count,
+        .parameters = (int64_t)cairn_net_parameter_total(run->net),
+        .lr = config->train.lr,
+        .seed = config->seed,
+        .final = best ? run->at.rows[run->at.epoch - 1] : none,
+        .best = best ? *best : none,
+        .seconds = run->at.seconds,
+        .train_images_per_second =
+            run->at.train_seconds > 0 ? (double)run->at.trained_images / run->at.train_seconds : 0,
+    };
+    cairn_status status = cairn_config_digest(config, digest);
+    return status ? status : cairn_summary_write(run->folder.summary, &summary);
+}
+
+/* The best model's predictions for the test split. */
+static cairn_status write_predictions(experiment *run) {
+    const cairn_split *test = &run->data->test;
+    int classes = run->data->classes;
+    float *logits = malloc((size_t)test->count * (size_t)classes * sizeof *logits);
+    if (!logits)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for %d predictions", test->count);
+    cairn_status status = cairn_model_load(run->executor, run->folder.model);
+    if (!status)
+        status = cairn_executor_logits(run->executor, CAIRN_SPLIT_TEST, 0, test->count, logits);
+    if (!status)
+        status = cairn_predictions_write(run->folder.predictions, logits, test->labels, test->count,
+                                         classes);
+    if (!status)
+        status = cairn_confusion_write(run->folder.confusion, logits, test->labels, test->count,
+                                       classes, (const char(*)[32])run->data->class_names);
+    free(logits);
+    return status;
+}
+
+static cairn_status finish(experiment *run, cairn_status trained) {
+    cairn_status status = CAIRN_OK;
+    if (trained == CAIRN_INTERRUPTED) {
+        status = write_summary(run, "interrupted");
+        cairn_terminal_note(run->terminal,
+                            "interrupted in epoch %u after %u batches; %s is saved: the same "
+                            "command with --resume goes on",
+                            run->at.epoch + 1, run->at.batch, run->folder.checkpoint);
+        return status ? status : CAIRN_INTERRUPTED;
+    }
+    status = write_predictions(run);
+    if (!status)
+        status = write_summary(run, "finished");
+    const cairn_epoch_row *best = best_row(run);
+    if (!status && best)
+        cairn_terminal_note(run->terminal, "best test accuracy %.4f in epoch %d; results in %s",
+                            best->test_acc, best->epoch, run->folder.folder);
+    return status;
+}
+
+cairn_status cairn_experiment_run(const cairn_config *config,
+                                  const cairn_experiment_options *options) {
+    experiment run = {.config = config, .options = options};
+    cairn_status status = prepare(&run);
+    if (!status) {
+        status = train(&run);
+        if (status == CAIRN_OK || status == CAIRN_INTERRUPTED)
+            status = finish(&run, status);
+    }
+    if (run.terminal)
+        cairn_terminal_close(run.terminal);
+    free(run.order);
+    cairn_checkpoint_free(&run.at);
+    cairn_executor_destroy(run.executor);
+    cairn_net_destroy(run.net);
+    cairn_dataset_destroy(run.data);
+    return status;
+}
