@@ -6,6 +6,7 @@
 #endif
 #include "reference/reference.h"
 
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,13 +92,16 @@ cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backen
     cairn_status status = usable(backend, options->precision);
     if (status)
         return status;
-    status = backend->create(executor, net, options);
+    cairn_executor_options resolved = *options;
+    if (!resolved.threads)
+        resolved.threads = omp_get_num_procs();
+    status = backend->create(executor, net, &resolved);
     if (status)
         return status;
     cairn_executor *made = *executor;
     made->backend = backend;
     made->net = net;
-    made->options = *options;
+    made->options = resolved;
     made->split_count[CAIRN_SPLIT_TRAIN] = made->split_count[CAIRN_SPLIT_TEST] = 0;
     return CAIRN_OK;
 }

@@ -2,6 +2,8 @@
  */
 #include "cli.h"
 
+#include "cairn/file.h"
+
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -72,6 +74,28 @@ cairn_status cairn_common_config(cairn_config *config, const cairn_common_argume
         overrides[count++] = device;
     }
     return cairn_config_read(config, arguments->params, overrides, count);
+}
+
+cairn_status cairn_params_positional(cairn_common_arguments *arguments,
+                                     const char *const *positionals, size_t count) {
+    if (count > 1)
+        return cairn_error_set(CAIRN_BAD_INPUT, "one params.yaml is enough, found also '%s'",
+                               positionals[1]);
+    if (count == 1)
+        arguments->params = positionals[0];
+    return CAIRN_OK;
+}
+
+cairn_status cairn_model_path(char *path, size_t size, const cairn_config *config,
+                              const char *model, const char *run_dir) {
+    if (model && run_dir)
+        return cairn_error_set(CAIRN_BAD_INPUT, "--model and --run-dir: give one of the two");
+    if (model)
+        return cairn_path_format(path, size, "%s", model);
+    if (run_dir)
+        return cairn_path_format(path, size, "%s/model.safetensors", run_dir);
+    return cairn_path_format(path, size, "%s/%s/model.safetensors", config->run.out_dir,
+                             config->run.name);
 }
 
 cairn_status cairn_argument_integer(const char *option, const char *text, long low, long high,

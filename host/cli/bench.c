@@ -242,7 +242,7 @@ static cairn_status measure(const cairn_config *config, double seconds, bool par
         r->backend = backend->name;
         r->precision = cairn_precision_name(options.precision);
         r->batch = options.batch;
-        r->threads = options.threads ? options.threads : omp_get_num_procs();
+        r->threads = b.executor->options.threads;
         r->step_flops = cairn_net_flops(net, 1);
         r->peak = measure_peak(r->threads);
     }
@@ -263,11 +263,8 @@ static cairn_status run(int argc, char **argv) {
     cairn_config config;
     cairn_status status =
         cairn_arguments_parse(argc, argv, options, 2, &common, positionals, &positional_count);
-    if (!status && positional_count > 1)
-        status = cairn_error_set(CAIRN_BAD_INPUT, "bench takes one params.yaml, found also '%s'",
-                                 positionals[1]);
-    if (!status && positional_count == 1)
-        common.params = positionals[0];
+    if (!status)
+        status = cairn_params_positional(&common, positionals, positional_count);
     if (!status)
         status = cairn_argument_integer("--seconds", seconds_text, 1, 3600, &seconds);
     if (!status)

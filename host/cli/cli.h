@@ -52,6 +52,15 @@ cairn_status cairn_arguments_parse(int argc, char **argv, const cairn_option *op
 /* The configuration that the shared arguments name, --device applied. */
 cairn_status cairn_common_config(cairn_config *config, const cairn_common_arguments *arguments);
 
+/* Takes the one positional argument that a command may have, params.yaml. */
+cairn_status cairn_params_positional(cairn_common_arguments *arguments,
+                                     const char *const *positionals, size_t count);
+
+/* The model file to read: `model` when given, else model.safetensors in `run_dir`, else in the
+ * configured run folder. */
+cairn_status cairn_model_path(char *path, size_t size, const cairn_config *config,
+                              const char *model, const char *run_dir);
+
 /* A whole decimal number in [low, high], for the option of that name. */
 cairn_status cairn_argument_integer(const char *option, const char *text, long low, long high,
                                     long *value);

@@ -1,10 +1,102 @@
-/* `cairn eval`. */
+/* `cairn eval`: a saved model on the test split. */
 #include "cli.h"
 
-static cairn_status run(int argc, char **argv) {
-    (void)argc;
-    (void)argv;
-    return cairn_error_set(CAIRN_FAILED, "eval is not built yet");
+#include "cairn/dataset.h"
+#include "cairn/executor.h"
+#include "cairn/file.h"
+#include "cairn/model.h"
+#include "cairn/train.h"
+
+#include <cjson/cJSON.h>
+#include <limits.h>
+#include <stdio.h>
+
+/* Loss and accuracy of the model in `path`, over the configured test split. */
+static cairn_status evaluate(const cairn_config *config, const char *path, cairn_stats *stats) {
+    const cairn_backend *backend = NULL;
+    cairn_dataset *data = NULL;
+    cairn_net *net = NULL;
+    cairn_executor *executor = NULL;
+    cairn_executor_options options;
+    cairn_status status = cairn_dataset_open(&data, config);
+    if (status)
+        return status;
+    const cairn_split *test = &data->test;
+    cairn_shape input = {test->channels, test->height, test->width};
+    options = cairn_executor_configure(config, data);
+    status = cairn_backend_find(&backend, &options.device, config->device, options.precision);
+    if (!status)
+        status = cairn_model_build(&net, config, input, data->classes);
+    if (!status)
+        status = cairn_executor_create(&executor, backend, net, &options);
+    if (!status)
+        status = cairn_model_load(executor, path);
+    if (!status)
+        status = cairn_executor_upload(executor, CAIRN_SPLIT_TEST, test);
+    if (!status)
+        status = cairn_executor_evaluate(executor, CAIRN_SPLIT_TEST, 0, test->count);
+    if (!status)
+        status = cairn_executor_get_stats(executor, stats);
+    cairn_executor_destroy(executor);
+    cairn_net_destroy(net);
+    cairn_dataset_destroy(data);
+    return status;
 }
 
-const cairn_command cairn_command_eval = {"eval", "", "", run};
+static cairn_status print_result(const cairn_stats *stats, const char *path, bool json) {
+    double loss = stats->loss / (double)stats->seen;
+    double accuracy = (double)stats->correct / (double)stats->seen;
+    if (!json) {
+        printf("%s: test loss %.4f acc %.4f (%lld images)\n", path, loss, accuracy,
+               (long long)stats->seen);
+        return CAIRN_OK;
+    }
+    cJSON *root = cJSON_CreateObject();
+    cJSON_AddStringToObject(root, "model", path);
+    cJSON_AddNumberToObject(root, "test_loss", loss);
+    cJSON_AddNumberToObject(root, "test_acc", accuracy);
+    cJSON_AddNumberToObject(root, "images", (double)stats->seen);
+    char *text = cJSON_PrintUnformatted(root);
+    cJSON_Delete(root);
+    if (!text)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for the result");
+    puts(text);
+    cJSON_free(text);
+    return CAIRN_OK;
+}
+
+static cairn_status run(int argc, char **argv) {
+    const char *positionals[argc], *model = NULL, *run_dir = NULL;
+    size_t positional_count = 0;
+    bool json = false;
+    char path[PATH_MAX];
+    cairn_common_arguments common;
+    cairn_config config;
+    cairn_stats stats;
+    const cairn_option options[] = {
+        {"model", NULL, &model}, {"run-dir", NULL, &run_dir}, {"json", &json, NULL}};
+    cairn_status status =
+        cairn_arguments_parse(argc, argv, options, 3, &common, positionals, &positional_count);
+    if (!status)
+        status = cairn_params_positional(&common, positionals, positional_count);
+    if (!status)
+        status = cairn_common_config(&config, &common);
+    if (!status)
+        status = cairn_model_path(path, sizeof path, &config, model, run_dir);
+    if (!status)
+        status = evaluate(&config, path, &stats);
+    return status ? status : print_result(&stats, path, json);
+}
+
+const cairn_command cairn_command_eval = {
+    "eval", "measure a saved model on the test split",
+    "usage: cairn eval [params.yaml] [-S key=value]... [--device D]\n"
+    "                  [--model FILE | --run-dir DIR] [--json]\n\n"
+    "Prints loss and accuracy over the test split of the configured data set. The model is\n"
+    "model.safetensors of the configured run folder unless given; a file that PyTorch saved with\n"
+    "safetensors.torch.save_file(model.state_dict(), ...) will do, and a checkpoint too.\n\n"
+    "  --model FILE    the safetensors file\n"
+    "  --run-dir DIR   the run folder, instead of <run.out_dir>/<run.name>\n"
+    "  --json          one JSON object instead of text\n\n"
+    "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or data.\n",
+    run};

@@ -1,10 +1,46 @@
 /* `cairn train`. */
 #include "cli.h"
 
+#include "cairn/train.h"
+
 static cairn_status run(int argc, char **argv) {
-    (void)argc;
-    (void)argv;
-    return cairn_error_set(CAIRN_FAILED, "train is not built yet");
+    const char *positionals[argc];
+    size_t positional_count = 0;
+    cairn_common_arguments common;
+    cairn_experiment_options experiment = {.stop = &cairn_stop_requested};
+    const cairn_option options[] = {{"run-dir", NULL, &experiment.run_dir},
+                                    {"resume", &experiment.resume, NULL},
+                                    {"overwrite", &experiment.overwrite, NULL},
+                                    {"quiet", &experiment.quiet, NULL}};
+    cairn_config config;
+    cairn_status status =
+        cairn_arguments_parse(argc, argv, options, 4, &common, positionals, &positional_count);
+    if (!status)
+        status = cairn_params_positional(&common, positionals, positional_count);
+    if (!status && experiment.resume && experiment.overwrite)
+        status = cairn_error_set(CAIRN_BAD_INPUT, "--resume keeps the run, --overwrite drops it: "
+                                                  "give one of the two");
+    if (!status)
+        status = cairn_common_config(&config, &common);
+    return status ? status : cairn_experiment_run(&config, &experiment);
 }
 
-const cairn_command cairn_command_train = {"train", "", "", run};
+const cairn_command cairn_command_train = {
+    "train", "train the configured model and write its run folder",
+    "usage: cairn train [params.yaml] [-S key=value]... [--run-dir DIR] [--device D]\n"
+    "                   [--resume | --overwrite] [--quiet]\n\n"
+    "Trains what params.yaml says, evaluates after every epoch, and writes the run folder\n"
+    "<run.out_dir>/<run.name>: params.yaml, metrics.json, summary.json, model.safetensors (the\n"
+    "best epoch's), checkpoint.safetensors (the last), predictions.csv and confusion.csv (of the\n"
+    "best model).\n\n"
+    "  -S key=value    sets one parameter; `cairn params` lists them\n"
+    "  --run-dir DIR   the run folder, instead of <run.out_dir>/<run.name>\n"
+    "  --device D      auto, cpu, reference, cuda or cuda:N\n"
+    "  --resume        goes on from the folder's checkpoint; without one, starts\n"
+    "  --overwrite     replaces whatever run the folder holds\n"
+    "  --quiet         prints nothing but errors\n\n"
+    "Ctrl-C and SIGTERM finish the step, save the checkpoint and exit with 130.\n"
+    "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or data; 130 interrupted.\n\n"
+    "  cairn train -S train.epochs=1 -S run.name=quick\n"
+    "  cairn train --resume\n",
+    run};

@@ -83,7 +83,7 @@ static cairn_status create(cairn_executor **made, const cairn_net *net,
     if (!executor)
         return cairn_error_set(CAIRN_FAILED, "out of memory for an executor");
     executor->base = (cairn_executor){.ops = &ops, .net = net, .options = *options};
-    executor->threads = options->threads ? options->threads : omp_get_num_procs();
+    executor->threads = options->threads;
     executor->weights_version = 1;
     executor->arena = cairn_arena_create();
     cairn_status status = executor->arena
