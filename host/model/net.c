@@ -44,14 +44,14 @@ static cairn_op *append(cairn_net *net, cairn_op_kind kind, const char *name) {
     return op;
 }
 
-/* The ordinal of a new parameter "<op>.<role>", or -1 when the table is full. */
-static int add_parameter(cairn_net *net, const cairn_op *op, const char *role, int rank,
+/* The ordinal of a new parameter "<layer>.<role>", or -1 when the table is full. */
+static int add_parameter(cairn_net *net, const char *layer, const char *role, int rank,
                          const int *dim, int fan_in) {
     if (net->parameter_count == CAIRN_NET_PARAMETERS_MAX)
         return -1;
     cairn_parameter *parameter = &net->parameter[net->parameter_count];
     *parameter = (cairn_parameter){.rank = rank, .count = 1};
-    snprintf(parameter->name, sizeof parameter->name, "%s.%s", op->name, role);
+    snprintf(parameter->name, sizeof parameter->name, "%s.%s", layer, role);
     for (int i = 0; i < rank; i++) {
         parameter->dim[i] = dim[i];
         parameter->count *= (size_t)dim[i];
@@ -61,12 +61,13 @@ static int add_parameter(cairn_net *net, const cairn_op *op, const char *role, i
 }
 
 /* Weight [out, ...] and bias [out]. */
-static cairn_status add_weight_and_bias(cairn_net *net, cairn_op *op, int rank, const int *dim) {
+static cairn_status add_weight_and_bias(cairn_net *net, cairn_op *op, const char *layer, int rank,
+                                        const int *dim) {
     int fan_in = 1;
     for (int i = 1; i < rank; i++)
         fan_in *= dim[i];
-    op->weight = add_parameter(net, op, "weight", rank, dim, fan_in);
-    op->bias = add_parameter(net, op, "bias", 1, dim, fan_in);
+    op->weight = add_parameter(net, layer, "weight", rank, dim, fan_in);
+    op->bias = add_parameter(net, layer, "bias", 1, dim, fan_in);
     if (op->bias < 0)
         return cairn_error_set(CAIRN_BAD_INPUT, "%s: a net has at most %d parameters", op->name,
                                CAIRN_NET_PARAMETERS_MAX);
@@ -108,7 +109,7 @@ cairn_status cairn_net_conv2d(cairn_net *net, const char *name, int out_channels
         return cairn_error_set(CAIRN_BAD_INPUT, "%s: %d output channels", name, out_channels);
     op->out.c = out_channels;
     int dim[4] = {out_channels, op->in.c, kernel, kernel};
-    return add_weight_and_bias(net, op, 4, dim);
+    return add_weight_and_bias(net, op, name, 4, dim);
 }
 
 cairn_status cairn_net_relu(cairn_net *net, const char *name) {
@@ -143,7 +144,7 @@ cairn_status cairn_net_linear(cairn_net *net, const char *name, int out_features
                                name, op->in.c, op->in.h, op->in.w, out_features);
     op->out = (cairn_shape){out_features, 1, 1};
     int dim[2] = {out_features, op->in.c};
-    return add_weight_and_bias(net, op, 2, dim);
+    return add_weight_and_bias(net, op, name, 2, dim);
 }
 
 cairn_status cairn_net_dropout(cairn_net *net, const char *name, float p) {
