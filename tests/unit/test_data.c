@@ -374,45 +374,49 @@ static void faulty_pickles_are_refused(void **state) {
     expect_refusal("cifar-10-batches-py/test_batch", "truncated");
 }
 
-/* Small programs that a careless machine would stumble over: each must be refused, and the
- * sanitizers must stay silent. */
+/* Small programs that a careless machine would stumble over: each must be refused for its own
+ * reason, and the sanitizers must stay silent. */
 static void hostile_pickles_are_refused(void **state) {
     (void)state;
     static const struct {
-        const char *bytes;
+        const char *reason, *bytes;
         size_t size;
     } cases[] = {
-#define CASE(text) {text, sizeof(text) - 1}
-        CASE(""),
-        CASE("."),
-        CASE("\x80\x06."),           /* a protocol to come */
-        CASE("N."),                  /* not a dictionary */
-        CASE("}."),                  /* an empty one */
-        CASE("e."),                  /* no mark */
-        CASE("(u."),                 /* nothing to add to */
-        CASE("}(Nu."),               /* half a pair */
-        CASE("}(}0."),               /* unknown opcode */
-        CASE("K\x01(\x85."),         /* a value below the mark */
-        CASE("\x87."),               /* values that are not there */
-        CASE("h\x00."),              /* a memo that is not there */
-        CASE("Nr\xff\xff\xff\xff."), /* a memo of 4 billion */
-        CASE("q\x00."),              /* nothing to remember */
-        CASE("T\xff\xff\xff\xff"
-             "abc"), /* lengths past the end */
-        CASE("\x8e\xff\xff\xff\xff\xff\xff\xff\xff"
-             "abc"),
-        CASE("U\x05"
-             "abcd"),
-        CASE("cnumpy\nndarray"), /* a line without an end */
-        CASE("cos\nsystem\n(U\x04"
-             "truetR."),            /* an attack */
-        CASE("NNR."),               /* a call of nothing */
-        CASE("cnumpy\ndtype\n)R."), /* too few arguments */
-        CASE("}Nb."),               /* state for a dictionary */
-        CASE("]q\x00h\x00"
-             "a."), /* a list that holds itself */
-        CASE("}q\x00U\x04"
-             "datah\x00sU\x06labelsh\x00s."), /* a dictionary that holds itself */
+#define CASE(reason, text) {reason, text, sizeof(text) - 1}
+        CASE("truncated", ""),
+        CASE("stack is empty", "."),
+        CASE("protocol", "\x80\x06."),
+        CASE("not a dictionary", "N."),
+        CASE("lacks", "}."),
+        CASE("no mark", "e."),
+        CASE("stack is empty", "(u."),
+        CASE("cannot take them", "}(Nu."),
+        CASE("opcode", "}(}0."),
+        CASE("stack is empty", "K\x01(\x85."), /* a value, but below the mark */
+        CASE("stack is empty", "\x87."),
+        CASE("never made", "h\x00."),
+        CASE("never made", "Nq\x00j\xff\xff\xff\xff."),
+        CASE("memo is too large", "Nr\xff\xff\xff\xff."),
+        CASE("stack is empty", "q\x00."),
+        CASE("truncated", "T\xff\xff\xff\xff"
+                          "abc"),
+        CASE("truncated", "\x8e\xff\xff\xff\xff\xff\xff\xff\xff"
+                          "abc"),
+        CASE("truncated", "U\x05"
+                          "abcd"),
+        CASE("64 bits", "\x8a\x09"
+                        "123456789."),
+        CASE("truncated", "cnumpy\nndarray"),
+        CASE("names a Python object", "cos\nsystem\n(U\x04"
+                                      "truetR."),
+        CASE("names a Python object", "U\x02osU\x06system\x93."),
+        CASE("not callable", "NNR."),
+        CASE("arguments", "cnumpy\ndtype\n)R."),
+        CASE("cannot take it", "}Nb."),
+        CASE("not a dictionary", "]q\x00h\x00"
+                                 "a."), /* a list that holds itself */
+        CASE("\"data\" is not an array", "}q\x00U\x04"
+                                         "datah\x00sU\x06labelsh\x00s."),
 #undef CASE
     };
     write_py("data_batch_1", 1, NOTHING);
@@ -420,7 +424,7 @@ static void hostile_pickles_are_refused(void **state) {
         FILE *file = create(py_folder, "test_batch");
         fwrite(cases[i].bytes, 1, cases[i].size, file);
         fclose(file);
-        expect_refusal("test_batch", "");
+        expect_refusal("test_batch", cases[i].reason);
     }
     static const uint8_t floods[] = {'(', 'N', ']'}; /* marks, values, containers without end */
     for (size_t i = 0; i < sizeof floods; i++) {
