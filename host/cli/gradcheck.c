@@ -21,7 +21,7 @@ static const char help[] =
     "  --seed N        of images and entries (the configuration's)\n\n"
     "An entry's error is relative to the larger of gradient and quotient, or to the root mean\n"
     "square of the parameter's gradient where that is larger. It may be 1e-5 in float64, 1e-3 in\n"
-    "float32, 1e-1 in bf16. Kinks are entries where the loss bends (a ReLU or a max-pool changes\n"
+    "float32, 5e-1 in bf16. Kinks are entries where the loss bends (a ReLU or a max-pool changes\n"
     "its mind nearby); the gradient must then lie between the quotients of the two sides, and at\n"
     "most a quarter of a parameter's entries may be such.\n\n"
     "Exit codes: 0 all agree; 1 a parameter fails; 2 wrong usage or configuration.\n";
