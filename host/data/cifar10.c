@@ -169,20 +169,29 @@ static cairn_status read_split(const char *dir, const layout *where, int number,
     return CAIRN_OK;
 }
 
-/* batches.meta.txt, where there is one; else the names that everyone knows. */
+void cairn_cifar10_describe(cairn_dataset *dataset) {
+    static const char *const names[CLASSES] = {"airplane", "automobile", "bird",  "cat",  "deer",
+                                               "dog",      "frog",       "horse", "ship", "truck"};
+    static const float mean[] = {0.4914f, 0.4822f, 0.4465f}, std[] = {0.2470f, 0.2435f, 0.2616f};
+    for (int class = 0; class < CLASSES; class ++)
+        strcpy(dataset->class_names[class], names[class]);
+    memcpy(dataset->mean, mean, sizeof mean);
+    memcpy(dataset->std, std, sizeof std);
+}
+
+/* batches.meta.txt, where there is one, may name the classes otherwise. */
 static cairn_status read_class_names(cairn_dataset *dataset, const char *dir, const layout *where) {
-    static const char known[] =
-        "airplane\nautomobile\nbird\ncat\ndeer\ndog\nfrog\nhorse\nship\ntruck\n";
     char path[PATH_MAX];
     uint8_t *file = NULL;
     size_t size;
     cairn_status status =
         cairn_path_format(path, sizeof path, "%s%s/batches.meta.txt", dir, where->folder);
-    if (!status && cairn_file_exists(path))
-        status = cairn_file_read(path, &file, &size);
+    if (status || !cairn_file_exists(path))
+        return status;
+    status = cairn_file_read(path, &file, &size);
     if (status)
         return status;
-    const char *text = file ? (const char *)file : known;
+    const char *text = (const char *)file;
     int count = 0;
     while (*(text += strspn(text, " \t\r\n"))) {
         size_t length = strcspn(text, "\r\n");
@@ -200,7 +209,6 @@ static cairn_status read_class_names(cairn_dataset *dataset, const char *dir, co
 }
 
 cairn_status cairn_cifar10_load(cairn_dataset *dataset, const char *dir) {
-    static const float mean[] = {0.4914f, 0.4822f, 0.4465f}, std[] = {0.2470f, 0.2435f, 0.2616f};
     const layout *where = find_layout(dir);
     if (!where)
         return cairn_error_set(
@@ -211,7 +219,5 @@ cairn_status cairn_cifar10_load(cairn_dataset *dataset, const char *dir) {
         status = read_split(dir, where, 1, &dataset->train);
     if (!status)
         status = read_split(dir, where, 0, &dataset->test);
-    memcpy(dataset->mean, mean, sizeof mean);
-    memcpy(dataset->std, std, sizeof std);
     return status;
 }

@@ -22,7 +22,11 @@ enum {
 /* CIFAR-10 comes in files of 10,000 images: five to train, one to test. */
 enum { BATCH_COUNT = 10000, TRAIN_BATCHES = TRAIN_COUNT / BATCH_COUNT };
 
-/* Fill a data set whose splits are allocated, cut to the configuration's limits. */
+/* Set class names and channel statistics. */
+void cairn_cifar10_describe(cairn_dataset *dataset);
+void cairn_synthetic_describe(cairn_dataset *dataset);
+
+/* Fill a described data set whose splits are allocated, cut to the configuration's limits. */
 cairn_status cairn_cifar10_load(cairn_dataset *dataset, const char *dir);
 void cairn_synthetic_make(cairn_dataset *dataset, uint64_t seed, int threads);
 

@@ -20,7 +20,7 @@ static void *allocate(size_t bytes) {
 static cairn_status split_allocate(cairn_split *split, int64_t limit, int count) {
     if (limit > 0 && limit < count)
         count = (int)limit;
-    *split = (cairn_split){.count = count, .channels = CHANNELS, .height = SIDE, .width = SIDE};
+    split->count = count;
     split->images = allocate((size_t)count * PIXELS);
     split->labels = malloc((size_t)count);
     if (!split->images || !split->labels)
@@ -45,7 +45,7 @@ static cairn_status digest_dataset(cairn_dataset *dataset) {
     return status ? status : ended;
 }
 
-cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *config) {
+cairn_status cairn_dataset_describe(cairn_dataset **dataset, const cairn_config *config) {
     const char *name = config->data.name;
     bool cifar10 = strcmp(name, "cifar10") == 0;
     if (!cifar10 && strcmp(name, "synthetic") != 0)
@@ -58,10 +58,24 @@ cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *con
         return cairn_error_set(CAIRN_FAILED, "out of memory for a data set");
     strcpy(made->name, cifar10 ? "cifar10" : "synthetic");
     made->classes = CLASSES;
-    cairn_status status = split_allocate(&made->train, config->data.train_limit, TRAIN_COUNT);
+    made->train = made->test = (cairn_split){.channels = CHANNELS, .height = SIDE, .width = SIDE};
+    if (cifar10)
+        cairn_cifar10_describe(made);
+    else
+        cairn_synthetic_describe(made);
+    *dataset = made;
+    return CAIRN_OK;
+}
+
+cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *config) {
+    cairn_dataset *made = NULL;
+    cairn_status status = cairn_dataset_describe(&made, config);
+    if (status)
+        return status;
+    status = split_allocate(&made->train, config->data.train_limit, TRAIN_COUNT);
     if (!status)
         status = split_allocate(&made->test, config->data.test_limit, TEST_COUNT);
-    if (!status && cifar10)
+    if (!status && strcmp(made->name, "cifar10") == 0)
         status = cairn_cifar10_load(made, config->data.dir);
     else if (!status)
         cairn_synthetic_make(made, config->seed, (int)config->train.threads);

@@ -112,19 +112,22 @@ static void draw_split(cairn_split *split, texture *textures, uint64_t seed, uin
     }
 }
 
-void cairn_synthetic_make(cairn_dataset *dataset, uint64_t seed, int threads) {
-    texture textures[CLASSES];
-    for (uint32_t class = 0; class < CLASSES; class ++) {
-        draw_texture(textures[class], seed, class);
-        snprintf(dataset->class_names[class], sizeof dataset->class_names[class], "texture %u",
+void cairn_synthetic_describe(cairn_dataset *dataset) {
+    for (int class = 0; class < CLASSES; class ++)
+        snprintf(dataset->class_names[class], sizeof dataset->class_names[class], "texture %d",
                  class);
-    }
-    if (threads == 0)
-        threads = omp_get_max_threads();
-    draw_split(&dataset->train, textures, seed, 0, threads);
-    draw_split(&dataset->test, textures, seed, TRAIN_COUNT, threads);
     for (int c = 0; c < CHANNELS; c++) {
         dataset->mean[c] = MEAN;
         dataset->std[c] = STD;
     }
+}
+
+void cairn_synthetic_make(cairn_dataset *dataset, uint64_t seed, int threads) {
+    texture textures[CLASSES];
+    for (uint32_t class = 0; class < CLASSES; class ++)
+        draw_texture(textures[class], seed, class);
+    if (threads == 0)
+        threads = omp_get_max_threads();
+    draw_split(&dataset->train, textures, seed, 0, threads);
+    draw_split(&dataset->test, textures, seed, TRAIN_COUNT, threads);
 }

@@ -36,6 +36,10 @@ typedef struct {
  *   synthetic  computed from config->seed; needs no files
  * CAIRN_BAD_INPUT names the file and what is wrong with it, and says how to get the data. */
 cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *config);
+
+/* The same without images and their files, the splits empty: shape, class names, statistics. For
+ * CIFAR-10 the names are the official ones. */
+cairn_status cairn_dataset_describe(cairn_dataset **dataset, const cairn_config *config);
 void cairn_dataset_destroy(cairn_dataset *dataset); /* NULL is allowed */
 
 /* Where cairn_dataset_fetch takes the archive from, and how it knows it. */
