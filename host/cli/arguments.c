@@ -34,7 +34,7 @@ cairn_status cairn_arguments_parse(int argc, char **argv, const cairn_option *op
             (struct option){options[i].name, options[i].value ? required_argument : no_argument,
                             NULL, OWN + (int)i};
     if (common) {
-        *common = (cairn_common_arguments){.params = "params.yaml"};
+        *common = (cairn_common_arguments){0};
         table[rows++] = (struct option){"params", required_argument, NULL, PARAMS};
         table[rows++] = (struct option){"device", required_argument, NULL, DEVICE};
         table[rows++] = (struct option){"set", required_argument, NULL, 'S'};
@@ -73,7 +73,8 @@ cairn_status cairn_common_config(cairn_config *config, const cairn_common_argume
         snprintf(device, sizeof device, "device=%s", arguments->device);
         overrides[count++] = device;
     }
-    return cairn_config_read(config, arguments->params, overrides, count);
+    return cairn_config_read(config, arguments->params ? arguments->params : "params.yaml",
+                             overrides, count);
 }
 
 cairn_status cairn_params_positional(cairn_common_arguments *arguments,
@@ -84,6 +85,14 @@ cairn_status cairn_params_positional(cairn_common_arguments *arguments,
     if (count == 1)
         arguments->params = positionals[0];
     return CAIRN_OK;
+}
+
+cairn_status cairn_run_params(cairn_common_arguments *arguments, const char *run_dir, char *path,
+                              size_t size) {
+    if (!run_dir || arguments->params)
+        return CAIRN_OK;
+    arguments->params = path;
+    return cairn_path_format(path, size, "%s/params.yaml", run_dir);
 }
 
 cairn_status cairn_model_path(char *path, size_t size, const cairn_config *config,

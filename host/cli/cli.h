@@ -36,7 +36,7 @@ enum { CAIRN_OVERRIDES_MAX = 64 };
 
 /* What most commands share: [--params FILE] [-S key=value]... [--device D]. */
 typedef struct {
-    const char *params; /* "params.yaml" unless given */
+    const char *params; /* NULL: "params.yaml" */
     const char *overrides[CAIRN_OVERRIDES_MAX];
     size_t override_count;
     const char *device; /* NULL: as configured */
@@ -55,6 +55,10 @@ cairn_status cairn_common_config(cairn_config *config, const cairn_common_argume
 /* Takes the one positional argument that a command may have, params.yaml. */
 cairn_status cairn_params_positional(cairn_common_arguments *arguments,
                                      const char *const *positionals, size_t count);
+
+/* With a run folder and no params.yaml given: the folder's own, its path formatted into `path`. */
+cairn_status cairn_run_params(cairn_common_arguments *arguments, const char *run_dir, char *path,
+                              size_t size);
 
 /* The model file to read: `model` when given, else model.safetensors in `run_dir`, else in the
  * configured run folder. */

@@ -69,7 +69,7 @@ static cairn_status run(int argc, char **argv) {
     const char *positionals[argc], *model = NULL, *run_dir = NULL;
     size_t positional_count = 0;
     bool json = false;
-    char path[PATH_MAX];
+    char path[PATH_MAX], params[PATH_MAX];
     cairn_common_arguments common;
     cairn_config config;
     cairn_stats stats;
@@ -79,6 +79,8 @@ static cairn_status run(int argc, char **argv) {
         cairn_arguments_parse(argc, argv, options, 3, &common, positionals, &positional_count);
     if (!status)
         status = cairn_params_positional(&common, positionals, positional_count);
+    if (!status)
+        status = cairn_run_params(&common, run_dir, params, sizeof params);
     if (!status)
         status = cairn_common_config(&config, &common);
     if (!status)
@@ -96,7 +98,10 @@ const cairn_command cairn_command_eval = {
     "model.safetensors of the configured run folder unless given; a file that PyTorch saved with\n"
     "safetensors.torch.save_file(model.state_dict(), ...) will do, and a checkpoint too.\n\n"
     "  --model FILE    the safetensors file\n"
-    "  --run-dir DIR   the run folder, instead of <run.out_dir>/<run.name>\n"
+    "  --run-dir DIR   the run folder, instead of <run.out_dir>/<run.name>; its own params.yaml\n"
+    "                  is read unless one is given\n"
     "  --json          one JSON object instead of text\n\n"
-    "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or data.\n",
+    "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or data.\n\n"
+    "  cairn eval --run-dir runs/exp1_baseline\n"
+    "  cairn eval --model from_pytorch.safetensors --json\n",
     run};

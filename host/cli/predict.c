@@ -185,10 +185,8 @@ static cairn_status run(int argc, char **argv) {
                                  "predict wants an image file or more; see `cairn predict --help`");
     if (!status)
         status = cairn_argument_integer("--top", top_text, 1, CAIRN_CLASSES_MAX, &top);
-    if (!status && run_dir) {
-        status = cairn_path_format(params, sizeof params, "%s/params.yaml", run_dir);
-        common.params = params;
-    }
+    if (!status)
+        status = cairn_run_params(&common, run_dir, params, sizeof params);
     if (!status)
         status = cairn_common_config(&config, &common);
     if (!status)
@@ -205,7 +203,7 @@ const cairn_command cairn_command_predict = {
     "given.\n"
     "An image that cannot be read is named on stderr; the others are still done.\n\n"
     "  --model FILE    the safetensors file\n"
-    "  --run-dir DIR   the run folder; its own params.yaml is read\n"
+    "  --run-dir DIR   the run folder; its own params.yaml is read unless --params is given\n"
     "  --top K         the K most probable classes, a line each (default 1)\n"
     "  --json          one JSON list: file, and predictions of class, label and confidence\n"
     "  --params FILE   instead of params.yaml\n"

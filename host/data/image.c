@@ -58,7 +58,8 @@ static cairn_status decode(const char *path, int channels, uint8_t **pixels, int
     if (known && *height < 0 && *height > -PIXELS_MAX) /* a BMP with its top row first */
         *height = -*height;
     if (!known) {
-        status = cairn_error_set(CAIRN_BAD_INPUT, "%s: is not a PNG, JPEG or BMP image", path);
+        status = cairn_error_set(CAIRN_BAD_INPUT,
+                                 "%s: is no PNG, JPEG or BMP image that can be read", path);
     } else if (*width < 1 || *height < 1 || *width > PIXELS_MAX / *height) {
         status = cairn_error_set(CAIRN_BAD_INPUT,
                                  "%s: is %d by %d pixels; up to %d million in all are read", path,
