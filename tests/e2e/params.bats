@@ -24,7 +24,8 @@ refused() {
     cairn --help
     [ "$code" -eq 0 ] && [ ! -s err ]
     grep -q '^usage: cairn COMMAND' out
-    commands="bench params info"
+    commands=$(sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' out)
+    [ "$(echo "$commands" | wc -l)" -ge 8 ]
     for command in $commands; do
         for flag in --help -h; do
             cairn "$command" "$flag"
@@ -43,7 +44,7 @@ refused() {
 @test "unknown commands and options are refused" {
     cairn trian
     refused "no command 'trian'; \`cairn --help\` lists them"
-    for command in bench params info; do
+    for command in train eval predict gradcheck bench data params info; do
         cairn "$command" --no-such-option
         [ "$code" -eq 2 ] && [ ! -s out ]
         grep -q -- '--no-such-option' err
