@@ -58,12 +58,17 @@ static bool fill(cJSON *object, const cairn_summary *s) {
            cairn_json_text(object, "version", s->version);
 }
 
-/* cJSON_Print indents by tabs and ends without a newline. */
 cairn_status cairn_summary_write(const char *path, const cairn_summary *summary) {
     cJSON *object = cJSON_CreateObject();
     char *text = object && fill(object, summary) ? cJSON_Print(object) : NULL;
-    cairn_status status = text ? cairn_file_write(path, text, strlen(text))
-                               : cairn_error_set(CAIRN_FAILED, "out of memory for %s", path);
+    cairn_status status = CAIRN_OK;
+    if (text) {
+        size_t length = strlen(text);
+        text[length] = '\n'; /* where the zero was, which a file has no use for */
+        status = cairn_file_write(path, text, length + 1);
+    } else {
+        status = cairn_error_set(CAIRN_FAILED, "out of memory for %s", path);
+    }
     free(text);
     cJSON_Delete(object);
     return status;

@@ -80,6 +80,9 @@ static cairn_status make_start(experiment *run, const cairn_checkpoint *held, bo
                                run->folder.checkpoint, held->data_digest, run->data->digest);
     cairn_status status = cairn_checkpoint_load(run->executor, &run->at, run->folder.checkpoint);
     run->at.config = *run->config;
+    if (!status && (int64_t)run->at.batch * run->executor->options.batch > run->data->train.count)
+        status = cairn_error_set(CAIRN_BAD_INPUT, "%s: has %u batches done of an epoch of fewer",
+                                 run->folder.checkpoint, run->at.batch);
     return status;
 }
 
@@ -90,11 +93,14 @@ static void announce(const experiment *run, bool resume) {
         cairn_terminal_note(run->terminal, "data: SYNTHETIC images, not CIFAR-10; accuracies say "
                                            "nothing about CIFAR-10");
     cairn_terminal_note(
-        run->terminal, "training %s (%zu parameters) on %s (%s), %s; %s, %d images",
+        run->terminal, "training %s (%zu parameters) on %s (%s), %s, %d threads; %s, %d images",
         run->config->model.name, cairn_net_parameter_total(run->net), run->executor->backend->name,
         run->executor->backend->describe(device, sizeof device),
-        cairn_precision_name(options->precision), run->data->name, run->data->train.count);
-    if (resume)
+        cairn_precision_name(options->precision), options->threads, run->data->name,
+        run->data->train.count);
+    if (resume && run->at.epoch >= run->config->train.epochs)
+        cairn_terminal_note(run->terminal, "all %u epochs are done already", run->at.epoch);
+    else if (resume)
         cairn_terminal_note(run->terminal, "resuming after %u epochs and %u batches", run->at.epoch,
                             run->at.batch);
     else if (run->options->resume)
@@ -130,11 +136,21 @@ static cairn_status prepare(experiment *run) {
 
 /* Training ------------------------------------------------------------------------------------- */
 
+static cairn_status diverged(uint32_t epoch, const char *which, double loss) {
+    return cairn_error_set(CAIRN_FAILED,
+                           "training diverged in epoch %u: the %s loss is %g; a lower train.lr may "
+                           "help. The last good checkpoint, if an epoch ended before, is kept",
+                           epoch, which, loss);
+}
+
+/* Never of a diverged state: the checkpoint before is worth more. */
 static cairn_status save_checkpoint(experiment *run) {
     double time = now();
     run->at.seconds += time - run->began;
     run->began = time;
     cairn_status status = cairn_executor_get_stats(run->executor, &run->at.stats);
+    if (!status && !isfinite(run->at.stats.loss))
+        return diverged(run->at.epoch + 1, "train", run->at.stats.loss);
     return status ? status : cairn_checkpoint_save(run->executor, &run->at, run->folder.checkpoint);
 }
 
@@ -182,14 +198,15 @@ static cairn_status measure_epoch(experiment *run, cairn_epoch_row *row) {
     row->epoch = (int)run->at.epoch + 1;
     cairn_status status = take_means(run, &row->train_loss, &row->train_acc);
     if (!status && !isfinite(row->train_loss))
-        return cairn_error_set(
-            CAIRN_FAILED,
-            "training diverged in epoch %d: the loss is %g; a lower train.lr may "
-            "help. The checkpoint before it is kept",
-            row->epoch, row->train_loss);
+        return diverged(run->at.epoch + 1, "train", row->train_loss);
     if (!status)
         status = cairn_executor_evaluate(run->executor, CAIRN_SPLIT_TEST, 0, run->data->test.count);
-    return status ? status : take_means(run, &row->test_loss, &row->test_acc);
+    if (!status)
+        status = take_means(run, &row->test_loss, &row->test_acc);
+    /* The train loss is measured before each update: the last one may have broken the weights. */
+    if (!status && !isfinite(row->test_loss))
+        return diverged(run->at.epoch + 1, "test", row->test_loss);
+    return status;
 }
 
 /* Adds the row; writes the model when it is the best yet, then the checkpoint, then the metrics. */
@@ -295,7 +312,10 @@ static cairn_status finish(experiment *run, cairn_status trained) {
                             run->at.epoch + 1, run->at.batch, run->folder.checkpoint);
         return status ? status : CAIRN_INTERRUPTED;
     }
-    status = write_predictions(run);
+    /* Metrics once more: a crash may have come between the last checkpoint and its row. */
+    status = cairn_metrics_write(run->folder.metrics, run->at.rows, run->at.epoch);
+    if (!status)
+        status = write_predictions(run);
     if (!status)
         status = write_summary(run, "finished");
     const cairn_epoch_row *best = best_row(run);

@@ -34,7 +34,7 @@ static cairn_status check_same_run(const cairn_run_folder *run, const cairn_conf
                                    const cairn_checkpoint *held) {
     char was[CAIRN_TEXT_MAX], is[CAIRN_TEXT_MAX];
     cairn_config extended = held->config;
-    if (config->train.epochs >= held->epoch)
+    if (config->train.epochs >= held->epoch + (held->batch > 0)) /* not fewer than begun */
         extended.train.epochs = config->train.epochs;
     const cairn_key *key = cairn_config_difference(&extended, config);
     if (!key)
@@ -54,7 +54,7 @@ cairn_status cairn_run_folder_check(const cairn_run_folder *run, const cairn_con
     if (options->overwrite)
         return CAIRN_OK;
     if (!cairn_file_exists(run->checkpoint)) {
-        if (cairn_file_exists(run->metrics) && !options->resume)
+        if (cairn_file_exists(run->metrics))
             return cairn_error_set(CAIRN_BAD_INPUT,
                                    "%s: holds a run without a checkpoint; choose another run.name, "
                                    "or replace it with --overwrite",

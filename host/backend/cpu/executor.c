@@ -42,8 +42,8 @@ static bool supports(cairn_precision precision) {
 
 static const char *describe(char *out, size_t size) {
     const dnnl_version_t *version = dnnl_version();
-    snprintf(out, size, "oneDNN %d.%d.%d, %d threads, bf16 %s", version->major, version->minor,
-             version->patch, omp_get_num_procs(), has_bf16() ? "yes" : "no");
+    snprintf(out, size, "oneDNN %d.%d.%d, bf16 %s", version->major, version->minor, version->patch,
+             has_bf16() ? "yes" : "no");
     return out;
 }
 
