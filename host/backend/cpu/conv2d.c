@@ -9,10 +9,6 @@ static onednn_window window_of(const cairn_op *op) {
     return (onednn_window){op->kernel, op->stride, op->padding};
 }
 
-static dnnl_data_type_t activation_type(const cpu_plan *plan) {
-    return plan->executor->base.options.precision == CAIRN_BF16 ? dnnl_bf16 : dnnl_f32;
-}
-
 static onednn_layout any_layout(cpu_plan *plan, cairn_shape shape, dnnl_data_type_t type) {
     dnnl_dims_t dim = {plan->count, shape.c, shape.h, shape.w};
     return onednn_layout_create(plan->pool, 4, dim, type, dnnl_format_tag_any);
@@ -29,13 +25,10 @@ static onednn_layout bias_layout(cpu_plan *plan, const cairn_op *op) {
     return onednn_layout_create(plan->pool, 1, dim, dnnl_f32, dnnl_a);
 }
 
-/* The weights in the layout that a primitive wants, refreshed after every change. */
-static cairn_status refreshed_weights(cpu_plan *plan, const cairn_op *op, onednn_layout layout,
+/* The convolution's weights in the layout that a primitive wants. */
+static cairn_status refreshed_weights(cpu_plan *plan, const cairn_op *op, onednn_layout wanted,
                                       tensor *weights) {
-    tensor master;
-    cairn_status status = plan_tensor(plan, &master, weights_layout(plan, op, dnnl_f32, dnnl_oihw),
-                                      plan_parameter(plan, CAIRN_PARAMETER, op->weight));
-    return status ? status : plan_convert(plan, &plan->refresh, &master, layout, op, weights);
+    return plan_weights(plan, op, weights_layout(plan, op, dnnl_f32, dnnl_oihw), wanted, weights);
 }
 
 /* Max-pooling's forward op with its workspace, from stage->made to stage->dst. */
@@ -43,7 +36,7 @@ static cairn_status add_pooling(cpu_plan *plan, cpu_stage *stage, const cairn_op
     onednn_op *op = &stage->pooling;
     cairn_status status =
         onednn_maxpool_forward(plan->pool, op, stage->made.layout,
-                               any_layout(plan, pool->out, activation_type(plan)), window_of(pool));
+                               any_layout(plan, pool->out, plan_type(plan)), window_of(pool));
     if (!status)
         status = plan_tensor(plan, &stage->dst, onednn_op_layout(op, dnnl_query_dst_md), NULL);
     if (!status)
@@ -91,7 +84,7 @@ static cairn_status add_mask(cpu_plan *plan, const cpu_stage *stage, const tenso
     cpu_task *added = plan_add(&plan->backward, stage->layer, "ReLU mask");
     if (!added)
         return CAIRN_FAILED;
-    bool half = activation_type(plan) == dnnl_bf16;
+    bool half = plan_type(plan) == dnnl_bf16;
     added->run = half ? run_mask_bf16 : run_mask_f32;
     added->in = stage->dst.data;
     added->out = gradient->data;
@@ -117,7 +110,7 @@ static cairn_status conv2d_forward(cpu_plan *plan, cpu_stage *stage, const tenso
                                    int *taken) {
     const cairn_op *layer = stage->layer;
     onednn_op *op = &stage->forward;
-    dnnl_data_type_t type = activation_type(plan);
+    dnnl_data_type_t type = plan_type(plan);
     *taken = fuse(plan, stage);
     /* The first convolution reads the batch as it is assembled, row-major. */
     onednn_layout src =
@@ -167,11 +160,8 @@ static cairn_status add_weight_gradient(cpu_plan *plan, const cpu_stage *stage,
                              plan_parameter(plan, CAIRN_GRADIENT, layer->bias));
     if (status)
         return status;
-    onednn_layout chosen = onednn_op_layout(&op, dnnl_query_diff_weights_md);
-    bool direct = onednn_layout_equal(chosen, plain.layout);
-    weights = plain;
-    if (!direct)
-        status = plan_tensor(plan, &weights, chosen, NULL);
+    status =
+        plan_stand_in(plan, &plain, onednn_op_layout(&op, dnnl_query_diff_weights_md), &weights);
     if (status)
         return status;
     onednn_bind(&op, DNNL_ARG_SRC, stage->src.memory);
@@ -180,22 +170,14 @@ static cairn_status add_weight_gradient(cpu_plan *plan, const cpu_stage *stage,
     onednn_bind(&op, DNNL_ARG_DIFF_BIAS, bias.memory);
     status = plan_add_op(&plan->backward, &op, layer, "weight gradient",
                          plan->count * cairn_op_flops(layer, 0));
-    if (status || direct)
-        return status;
-    onednn_op reorder = {0};
-    status = onednn_reorder(plan->pool, &reorder, chosen, plain.layout);
-    if (status)
-        return status;
-    onednn_bind(&reorder, DNNL_ARG_FROM, weights.memory);
-    onednn_bind(&reorder, DNNL_ARG_TO, plain.memory);
-    return plan_add_op(&plan->backward, &reorder, layer, "reorder", 0);
+    return status ? status : plan_copy(plan, &plan->backward, &weights, &plain, layer);
 }
 
 static cairn_status add_data_gradient(cpu_plan *plan, const cpu_stage *stage,
                                       const tensor *gradient, tensor *made) {
     const cairn_op *layer = stage->layer;
     onednn_op op = {0};
-    dnnl_data_type_t type = activation_type(plan);
+    dnnl_data_type_t type = plan_type(plan);
     cairn_status status =
         onednn_conv_backward_data(plan->pool, &op, any_layout(plan, layer->in, type),
                                   weights_layout(plan, layer, type, dnnl_format_tag_any),
@@ -240,7 +222,7 @@ const layer_compiler compile_conv2d = {conv2d_forward, conv2d_backward};
 static cairn_status maxpool_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
                                     int *taken) {
     (void)taken;
-    onednn_layout plain = plan_plain(plan, stage->layer->in, activation_type(plan));
+    onednn_layout plain = plan_plain(plan, stage->layer->in, plan_type(plan));
     cairn_status status =
         plan_convert(plan, &plan->forward, given, plain, stage->layer, &stage->made);
     return status ? status : add_pooling(plan, stage, stage->layer);

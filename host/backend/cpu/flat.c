@@ -1,5 +1,5 @@
-/* The layers that work on row-major float32: linear (oneDNN's sgemm), flatten, and the elementwise
- * ones where no convolution took them in. */
+/* The layers that work on row-major float32: flatten, and the elementwise ones where no convolution
+ * took them in. */
 #include "plan.h"
 
 #include <string.h>
@@ -42,42 +42,6 @@ static cairn_status flatten_backward(cpu_plan *plan, cpu_stage *stage, const ten
 
 const layer_compiler compile_flatten = {flatten_forward, flatten_backward};
 
-/* Linear: y [n,out] = x [n,in] W^T + b ------------------------------------------------------------
- * Backward: dW = dy^T x, db = sum over n of dy, dx = dy W. */
-
-static cairn_status gemm(char transpose_a, char transpose_b, int m, int n, int k, const float *a,
-                         const float *b, float *c) {
-    return onednn_check(dnnl_sgemm(transpose_a, transpose_b, m, n, k, 1.0f, a,
-                                   transpose_a == 'T' ? m : k, b, transpose_b == 'T' ? k : n, 0.0f,
-                                   c, n),
-                        "sgemm");
-}
-
-static cairn_status run_linear(const cpu_plan *plan, const cpu_task *task) {
-    int in = task->layer->in.c, out = task->layer->out.c;
-    const float *weight = plan_parameter(plan, CAIRN_PARAMETER, task->layer->weight);
-    cairn_status status = gemm('N', 'T', plan->count, out, in, task->in, weight, task->out);
-    if (!status)
-        add_bias(task->out, plan_parameter(plan, CAIRN_PARAMETER, task->layer->bias), plan->count,
-                 out);
-    return status;
-}
-
-/* task->in: the layer's input; task->out: the gradient of its output. */
-static cairn_status run_linear_weights(const cpu_plan *plan, const cpu_task *task) {
-    int in = task->layer->in.c, out = task->layer->out.c;
-    sum_rows(task->out, plan_parameter(plan, CAIRN_GRADIENT, task->layer->bias), plan->count, out);
-    return gemm('T', 'N', out, in, plan->count, task->out, task->in,
-                plan_parameter(plan, CAIRN_GRADIENT, task->layer->weight));
-}
-
-/* task->in: the gradient of the layer's output; task->out: of its input. */
-static cairn_status run_linear_data(const cpu_plan *plan, const cpu_task *task) {
-    int in = task->layer->in.c, out = task->layer->out.c;
-    return gemm('N', 'N', plan->count, in, out, task->in,
-                plan_parameter(plan, CAIRN_PARAMETER, task->layer->weight), task->out);
-}
-
 static cairn_status add_loop(cpu_plan *plan, task_list *list, const cpu_stage *stage,
                              const char *what,
                              cairn_status (*run)(const cpu_plan *, const cpu_task *),
@@ -93,34 +57,6 @@ static cairn_status add_loop(cpu_plan *plan, task_list *list, const cpu_stage *s
     added->flops = plan->count * cairn_op_flops(stage->layer, 0);
     return CAIRN_OK;
 }
-
-static cairn_status linear_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
-                                   int *taken) {
-    (void)taken;
-    cairn_status status = plain_input(plan, stage, given);
-    if (!status)
-        status = plain_output(plan, stage);
-    return status ? status
-                  : add_loop(plan, &plan->forward, stage, "forward", run_linear, stage->src.data,
-                             stage->dst.data);
-}
-
-static cairn_status linear_backward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
-                                    tensor *made) {
-    tensor gradient;
-    cairn_status status = plain_gradient(plan, stage, given, &gradient);
-    if (!status)
-        status = add_loop(plan, &plan->backward, stage, "weight gradient", run_linear_weights,
-                          stage->src.data, gradient.data);
-    if (status || stage->layer->input == CAIRN_NET_INPUT)
-        return status;
-    status = plan_tensor(plan, made, stage->src.layout, NULL);
-    return status ? status
-                  : add_loop(plan, &plan->backward, stage, "data gradient", run_linear_data,
-                             gradient.data, made->data);
-}
-
-const layer_compiler compile_linear = {linear_forward, linear_backward};
 
 /* ReLU ------------------------------------------------------------------------------------------*/
 

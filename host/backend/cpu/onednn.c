@@ -303,6 +303,53 @@ cairn_status onednn_maxpool_backward(onednn_pool *pool, onednn_op *op, onednn_la
     return finish(pool, op, status, "max-pooling backward");
 }
 
+cairn_status onednn_linear_forward(onednn_pool *pool, onednn_op *op, onednn_layout src,
+                                   onednn_layout weights, onednn_layout bias, onednn_layout dst) {
+#if DNNL_VERSION_MAJOR >= 3
+    dnnl_status_t status = dnnl_inner_product_forward_primitive_desc_create(
+        &op->desc, pool->engine, dnnl_forward_training, src, weights, bias, dst, NULL);
+#else
+    dnnl_inner_product_desc_t desc;
+    dnnl_status_t status =
+        dnnl_inner_product_forward_desc_init(&desc, dnnl_forward_training, src, weights, bias, dst);
+    if (status == dnnl_success)
+        status = dnnl_primitive_desc_create(&op->desc, &desc, NULL, pool->engine, NULL);
+#endif
+    return finish(pool, op, status, "linear forward");
+}
+
+cairn_status onednn_linear_backward_data(onednn_pool *pool, onednn_op *op, onednn_layout diff_src,
+                                         onednn_layout weights, onednn_layout diff_dst,
+                                         const onednn_op *forward) {
+#if DNNL_VERSION_MAJOR >= 3
+    dnnl_status_t status = dnnl_inner_product_backward_data_primitive_desc_create(
+        &op->desc, pool->engine, diff_src, weights, diff_dst, forward->desc, NULL);
+#else
+    dnnl_inner_product_desc_t desc;
+    dnnl_status_t status =
+        dnnl_inner_product_backward_data_desc_init(&desc, diff_src, weights, diff_dst);
+    if (status == dnnl_success)
+        status = dnnl_primitive_desc_create(&op->desc, &desc, NULL, pool->engine, forward->desc);
+#endif
+    return finish(pool, op, status, "linear data gradient");
+}
+
+cairn_status onednn_linear_backward_weights(onednn_pool *pool, onednn_op *op, onednn_layout src,
+                                            onednn_layout diff_weights, onednn_layout diff_bias,
+                                            onednn_layout diff_dst, const onednn_op *forward) {
+#if DNNL_VERSION_MAJOR >= 3
+    dnnl_status_t status = dnnl_inner_product_backward_weights_primitive_desc_create(
+        &op->desc, pool->engine, src, diff_weights, diff_bias, diff_dst, forward->desc, NULL);
+#else
+    dnnl_inner_product_desc_t desc;
+    dnnl_status_t status = dnnl_inner_product_backward_weights_desc_init(&desc, src, diff_weights,
+                                                                         diff_bias, diff_dst);
+    if (status == dnnl_success)
+        status = dnnl_primitive_desc_create(&op->desc, &desc, NULL, pool->engine, forward->desc);
+#endif
+    return finish(pool, op, status, "linear weight gradient");
+}
+
 cairn_status onednn_reorder(onednn_pool *pool, onednn_op *op, onednn_layout from,
                             onednn_layout to) {
     dnnl_status_t status =

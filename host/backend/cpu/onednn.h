@@ -72,6 +72,15 @@ cairn_status onednn_maxpool_forward(onednn_pool *pool, onednn_op *op, onednn_lay
 cairn_status onednn_maxpool_backward(onednn_pool *pool, onednn_op *op, onednn_layout diff_src,
                                      onednn_layout diff_dst, onednn_window window,
                                      const onednn_op *forward);
+/* The fully connected layer: src [n,in], weights [out,in], dst [n,out]. */
+cairn_status onednn_linear_forward(onednn_pool *pool, onednn_op *op, onednn_layout src,
+                                   onednn_layout weights, onednn_layout bias, onednn_layout dst);
+cairn_status onednn_linear_backward_data(onednn_pool *pool, onednn_op *op, onednn_layout diff_src,
+                                         onednn_layout weights, onednn_layout diff_dst,
+                                         const onednn_op *forward);
+cairn_status onednn_linear_backward_weights(onednn_pool *pool, onednn_op *op, onednn_layout src,
+                                            onednn_layout diff_weights, onednn_layout diff_bias,
+                                            onednn_layout diff_dst, const onednn_op *forward);
 cairn_status onednn_reorder(onednn_pool *pool, onednn_op *op, onednn_layout from, onednn_layout to);
 
 /* Binds a memory to an argument (DNNL_ARG_SRC, ...), then runs with all that were bound. */

@@ -84,23 +84,45 @@ cairn_status plan_add_op(task_list *list, const onednn_op *op, const cairn_op *l
     return CAIRN_OK;
 }
 
-cairn_status plan_convert(cpu_plan *plan, task_list *list, const tensor *given,
-                          onednn_layout layout, const cairn_op *layer, tensor *wanted) {
-    if (!layout)
-        return CAIRN_FAILED;
-    if (onednn_layout_equal(given->layout, layout)) {
-        *wanted = *given;
+cairn_status plan_copy(cpu_plan *plan, task_list *list, const tensor *from, const tensor *to,
+                       const cairn_op *layer) {
+    if (from->data == to->data)
         return CAIRN_OK;
-    }
     onednn_op op = {0};
-    cairn_status status = plan_tensor(plan, wanted, layout, NULL);
-    if (!status)
-        status = onednn_reorder(plan->pool, &op, given->layout, layout);
+    cairn_status status = onednn_reorder(plan->pool, &op, from->layout, to->layout);
     if (status)
         return status;
-    onednn_bind(&op, DNNL_ARG_FROM, given->memory);
-    onednn_bind(&op, DNNL_ARG_TO, wanted->memory);
+    onednn_bind(&op, DNNL_ARG_FROM, from->memory);
+    onednn_bind(&op, DNNL_ARG_TO, to->memory);
     return plan_add_op(list, &op, layer, "reorder", 0);
+}
+
+cairn_status plan_stand_in(cpu_plan *plan, const tensor *other, onednn_layout layout,
+                           tensor *stand_in) {
+    if (!layout)
+        return CAIRN_FAILED;
+    if (!onednn_layout_equal(other->layout, layout))
+        return plan_tensor(plan, stand_in, layout, NULL);
+    *stand_in = *other;
+    return CAIRN_OK;
+}
+
+cairn_status plan_convert(cpu_plan *plan, task_list *list, const tensor *given,
+                          onednn_layout layout, const cairn_op *layer, tensor *wanted) {
+    cairn_status status = plan_stand_in(plan, given, layout, wanted);
+    return status ? status : plan_copy(plan, list, given, wanted, layer);
+}
+
+cairn_status plan_weights(cpu_plan *plan, const cairn_op *layer, onednn_layout plain,
+                          onednn_layout wanted, tensor *weights) {
+    tensor master;
+    cairn_status status =
+        plan_tensor(plan, &master, plain, plan_parameter(plan, CAIRN_PARAMETER, layer->weight));
+    return status ? status : plan_convert(plan, &plan->refresh, &master, wanted, layer, weights);
+}
+
+dnnl_data_type_t plan_type(const cpu_plan *plan) {
+    return plan->executor->base.options.precision == CAIRN_BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
 void plan_time(cpu_executor *executor, const char *name, double flops, double begin) {

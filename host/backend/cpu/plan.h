@@ -116,10 +116,27 @@ cpu_task *plan_add(task_list *list, const cairn_op *layer, const char *what);
 cairn_status plan_add_op(task_list *list, const onednn_op *op, const cairn_op *layer,
                          const char *what, double flops);
 
-/* `wanted` becomes `given` in that layout: the same memory when the layouts are equal, else a new
- * tensor, filled by a reorder that is appended to `list`. */
+/* Appends the copy of a tensor into another one, converted to its layout; nothing when they are the
+ * same memory. */
+cairn_status plan_copy(cpu_plan *plan, task_list *list, const tensor *from, const tensor *to,
+                       const cairn_op *layer);
+
+/* A tensor of that layout which can stand for `other`: the same one when the layouts are equal,
+ * else a new one, to be copied from or to it. */
+cairn_status plan_stand_in(cpu_plan *plan, const tensor *other, onednn_layout layout,
+                           tensor *stand_in);
+
+/* `wanted` becomes `given` in that layout: a stand-in, filled by `list`. */
 cairn_status plan_convert(cpu_plan *plan, task_list *list, const tensor *given,
                           onednn_layout layout, const cairn_op *layer, tensor *wanted);
+
+/* A parameter in the layout that a primitive wants, refreshed after every change. `plain` is its
+ * own row-major layout. */
+cairn_status plan_weights(cpu_plan *plan, const cairn_op *layer, onednn_layout plain,
+                          onednn_layout wanted, tensor *weights);
+
+/* The type of activations that primitives read and write: float32 or bf16. */
+dnnl_data_type_t plan_type(const cpu_plan *plan);
 
 /* The layers. Forward: reads `given`, sets stage->dst; `*taken` ops of the net went into the stage.
  * Backward: `given` is the gradient of stage->dst; sets `*made`, the gradient of the stage's input

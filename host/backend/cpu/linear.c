@@ -1,0 +1,130 @@
+/* The linear layer as oneDNN's inner product: y [n,out] = x [n,in] W^T + b. Backward: dx = dy W,
+ * dW = dy^T x, db = sum over n of dy. Activations are row-major, the weights as oneDNN likes them.
+ */
+#include "plan.h"
+
+static onednn_layout matrix_layout(cpu_plan *plan, int rows, int columns, dnnl_data_type_t type,
+                                   dnnl_format_tag_t tag) {
+    dnnl_dims_t dim = {rows, columns};
+    return onednn_layout_create(plan->pool, 2, dim, type, tag);
+}
+
+static onednn_layout weights_layout(cpu_plan *plan, const cairn_op *layer, dnnl_data_type_t type,
+                                    dnnl_format_tag_t tag) {
+    return matrix_layout(plan, layer->out.c, layer->in.c, type, tag);
+}
+
+static cairn_status bias_tensor(cpu_plan *plan, const cairn_op *layer, cairn_tensor_kind kind,
+                                tensor *bias) {
+    dnnl_dims_t dim = {layer->out.c};
+    onednn_layout layout = onednn_layout_create(plan->pool, 1, dim, dnnl_f32, dnnl_a);
+    return plan_tensor(plan, bias, layout, plan_parameter(plan, kind, layer->bias));
+}
+
+/* A row-major activation [n,features,1,1] as the matrix [n,features] over the same memory. */
+static cairn_status as_matrix(cpu_plan *plan, const tensor *activation, int features,
+                              dnnl_data_type_t type, tensor *matrix) {
+    onednn_layout layout = matrix_layout(plan, plan->count, features, type, dnnl_ab);
+    return plan_tensor(plan, matrix, layout, activation->data);
+}
+
+static cairn_status linear_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
+                                   int *taken) {
+    (void)taken;
+    const cairn_op *layer = stage->layer;
+    onednn_op *op = &stage->forward;
+    dnnl_data_type_t type = plan_type(plan);
+    tensor plain, weights, bias, dst;
+    cairn_status status =
+        plan_convert(plan, &plan->forward, given, plan_plain(plan, layer->in, type), layer, &plain);
+    if (!status)
+        status = as_matrix(plan, &plain, layer->in.c, type, &stage->src);
+    if (!status)
+        status = plan_tensor(plan, &stage->dst, plan_plain(plan, layer->out, dnnl_f32), NULL);
+    if (!status)
+        status = as_matrix(plan, &stage->dst, layer->out.c, dnnl_f32, &dst);
+    if (!status)
+        status = bias_tensor(plan, layer, CAIRN_PARAMETER, &bias);
+    if (!status)
+        status = onednn_linear_forward(plan->pool, op, stage->src.layout,
+                                       weights_layout(plan, layer, type, dnnl_format_tag_any),
+                                       bias.layout, dst.layout);
+    if (!status)
+        status = plan_weights(plan, layer, weights_layout(plan, layer, dnnl_f32, dnnl_ab),
+                              onednn_op_layout(op, dnnl_query_weights_md), &weights);
+    if (status)
+        return status;
+    onednn_bind(op, DNNL_ARG_SRC, stage->src.memory);
+    onednn_bind(op, DNNL_ARG_WEIGHTS, weights.memory);
+    onednn_bind(op, DNNL_ARG_BIAS, bias.memory);
+    onednn_bind(op, DNNL_ARG_DST, dst.memory);
+    return plan_add_op(&plan->forward, op, layer, "forward",
+                       plan->count * cairn_op_flops(layer, 0));
+}
+
+/* Backward, the weights stay row-major: the matrix products are as fast so, and 2 MiB for SimpleCNN
+ * need not be moved. */
+static cairn_status add_weight_gradient(cpu_plan *plan, const cpu_stage *stage,
+                                        const tensor *gradient) {
+    const cairn_op *layer = stage->layer;
+    onednn_op op = {0};
+    tensor weights, bias;
+    cairn_status status = bias_tensor(plan, layer, CAIRN_GRADIENT, &bias);
+    if (!status)
+        status = plan_tensor(plan, &weights, weights_layout(plan, layer, dnnl_f32, dnnl_ab),
+                             plan_parameter(plan, CAIRN_GRADIENT, layer->weight));
+    if (!status)
+        status = onednn_linear_backward_weights(plan->pool, &op, stage->src.layout, weights.layout,
+                                                bias.layout, gradient->layout, &stage->forward);
+    if (status)
+        return status;
+    onednn_bind(&op, DNNL_ARG_SRC, stage->src.memory);
+    onednn_bind(&op, DNNL_ARG_DIFF_DST, gradient->memory);
+    onednn_bind(&op, DNNL_ARG_DIFF_WEIGHTS, weights.memory);
+    onednn_bind(&op, DNNL_ARG_DIFF_BIAS, bias.memory);
+    return plan_add_op(&plan->backward, &op, layer, "weight gradient",
+                       plan->count * cairn_op_flops(layer, 0));
+}
+
+static cairn_status add_data_gradient(cpu_plan *plan, const cpu_stage *stage,
+                                      const tensor *gradient, tensor *made) {
+    const cairn_op *layer = stage->layer;
+    onednn_op op = {0};
+    dnnl_data_type_t type = plan_type(plan);
+    tensor weights, diff_src;
+    cairn_status status = plan_tensor(plan, made, plan_plain(plan, layer->in, type), NULL);
+    if (!status)
+        status = as_matrix(plan, made, layer->in.c, type, &diff_src);
+    if (!status)
+        status = onednn_linear_backward_data(plan->pool, &op, diff_src.layout,
+                                             weights_layout(plan, layer, type, dnnl_ab),
+                                             gradient->layout, &stage->forward);
+    if (!status)
+        status = plan_weights(plan, layer, weights_layout(plan, layer, dnnl_f32, dnnl_ab),
+                              onednn_op_layout(&op, dnnl_query_weights_md), &weights);
+    if (status)
+        return status;
+    onednn_bind(&op, DNNL_ARG_DIFF_DST, gradient->memory);
+    onednn_bind(&op, DNNL_ARG_WEIGHTS, weights.memory);
+    onednn_bind(&op, DNNL_ARG_DIFF_SRC, diff_src.memory);
+    return plan_add_op(&plan->backward, &op, layer, "data gradient",
+                       plan->count * cairn_op_flops(layer, 0));
+}
+
+static cairn_status linear_backward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
+                                    tensor *made) {
+    const cairn_op *layer = stage->layer;
+    dnnl_data_type_t type = plan_type(plan);
+    tensor plain, gradient;
+    cairn_status status = plan_convert(plan, &plan->backward, given,
+                                       plan_plain(plan, layer->out, type), layer, &plain);
+    if (!status)
+        status = as_matrix(plan, &plain, layer->out.c, type, &gradient);
+    if (!status)
+        status = add_weight_gradient(plan, stage, &gradient);
+    if (!status && layer->input != CAIRN_NET_INPUT)
+        status = add_data_gradient(plan, stage, &gradient, made);
+    return status;
+}
+
+const layer_compiler compile_linear = {linear_forward, linear_backward};
