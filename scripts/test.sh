@@ -13,5 +13,8 @@ folder=build
 
 scripts/install-deps.sh build test
 scripts/build.sh "$preset" -DCAIRN_TESTS=ON
+# Tests share the cores: threads that wait must not spin.
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY-passive}
+
 echo "Running the tests in $folder/" >&2
 exec ctest --test-dir "$folder" --no-tests=error --output-on-failure -j "$(nproc)" "$@"
