@@ -32,7 +32,6 @@ check | clang                | command clang                | a second compiler
 check | libomp-dev           | header omp.h                 | OpenMP of clang
 check | clang-format-14      | command clang-format-14      | layout of the sources
 check | clang-tidy           | command clang-tidy           | static checks
-check | cppcheck             | command cppcheck             | static checks
 check | shellcheck           | command shellcheck           | checks of shell scripts
 '
 optional=libdnnl-dev
