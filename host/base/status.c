@@ -1,5 +1,6 @@
 /* The thread-local error message behind cairn/status.h. */
 #include "cairn/status.h"
+#undef cairn_error_set
 
 #include <stdarg.h>
 #include <stdio.h>

@@ -4,6 +4,7 @@
 
 #include "cairn/file.h"
 
+#include <assert.h>
 #include <errno.h>
 #include <getopt.h>
 #include <stdio.h>
@@ -13,6 +14,7 @@
 enum { OWN_MAX = 16, PARAMS = 256, DEVICE, OWN };
 
 static cairn_status take_common(cairn_common_arguments *common, int code, const char *value) {
+    assert(common);
     if (code == PARAMS)
         common->params = value;
     else if (code == DEVICE)

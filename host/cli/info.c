@@ -57,6 +57,16 @@ static void add_backend(cJSON *list, const cairn_backend *backend) {
                 precisions, cJSON_CreateString(cairn_precision_name((cairn_precision)precision)));
 }
 
+#ifndef CAIRN_WITH_ONEDNN
+static void add_absent_backend(cJSON *list, const char *name, const char *reason) {
+    cJSON *entry = cJSON_CreateObject();
+    cJSON_AddItemToArray(list, entry);
+    cJSON_AddStringToObject(entry, "name", name);
+    cJSON_AddBoolToObject(entry, "available", false);
+    cJSON_AddStringToObject(entry, "reason", reason);
+}
+#endif
+
 static void add_libraries(cJSON *info) {
     cJSON *libraries = cJSON_AddObjectToObject(info, "libraries");
     cJSON_AddStringToObject(libraries, "libyaml", yaml_get_version_string());
@@ -81,6 +91,9 @@ static cJSON *gather(void) {
     cJSON *backends = cJSON_AddArrayToObject(info, "backends");
     for (const cairn_backend *const *backend = cairn_backends(); *backend; backend++)
         add_backend(backends, *backend);
+#ifndef CAIRN_WITH_ONEDNN
+    add_absent_backend(backends, "cpu", "built without oneDNN");
+#endif
     add_libraries(info);
     return info;
 }

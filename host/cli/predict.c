@@ -9,6 +9,7 @@
 #include "cairn/record.h"
 #include "cairn/train.h"
 
+#include <assert.h>
 #include <cjson/cJSON.h>
 #include <limits.h>
 #include <stdio.h>
@@ -88,6 +89,7 @@ static void free_images(image_list *images) {
 
 /* Moves the `top` most probable classes to the front of order[classes]; the first of equals. */
 static void rank_classes(const double *probabilities, int classes, int top, int *order) {
+    assert(classes > 0 && top <= classes);
     for (int i = 0; i < classes; i++)
         order[i] = i;
     for (int place = 0; place < top; place++) {

@@ -4,6 +4,7 @@
 
 #include "cairn/rng.h"
 
+#include <assert.h>
 #include <math.h>
 #include <string.h>
 
@@ -61,6 +62,7 @@ static int clamp(int value, int low, int high) {
 
 static void assemble_sample(const cairn_executor_options *options, cairn_shape shape,
                             const uint8_t *image, int shift_y, int shift_x, float *x32, bf16 *x16) {
+    assert(x32 || x16);
     size_t width = (size_t)shape.w, row_index = 0;
     int left = clamp(-shift_x, 0, shape.w), first = clamp(shift_x, 0, shape.w);
     int columns = shape.w - left - first;
