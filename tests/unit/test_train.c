@@ -1,0 +1,427 @@
+/* The experiment on a few synthetic images: what a run folder holds, that stops and faults at every
+ * point end in the unbroken run's bytes, and that no run is lost in silence.
+ *
+ * The linker puts __wrap_X before the real X (tests/CMakeLists.txt), so that a run can be stopped
+ * after any step and any write can fail. */
+#include "cairn/file.h"
+#include "cairn/model.h"
+#include "cairn/safetensors.h"
+#include "cairn/train.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+/* Faults --------------------------------------------------------------------------------------- */
+
+static volatile sig_atomic_t stop;
+static int steps_to_stop;  /* counted down by each step; at 0 `stop` is set; -1: never */
+static int steps_to_break; /* the step after which a weight is NaN */
+static int writes_to_fail; /* the write that fails; 0: none */
+
+cairn_status __real_cairn_executor_train_step(cairn_executor *executor, const cairn_step *step);
+cairn_status __wrap_cairn_executor_train_step(cairn_executor *executor, const cairn_step *step);
+cairn_status __wrap_cairn_executor_train_step(cairn_executor *executor, const cairn_step *step) {
+    cairn_status status = __real_cairn_executor_train_step(executor, step);
+    if (steps_to_stop > 0 && --steps_to_stop == 0)
+        stop = 1;
+    if (!status && steps_to_break > 0 && --steps_to_break == 0) {
+        int last = executor->net->parameter_count - 1;
+        float values[64];
+        assert_true(executor->net->parameter[last].count <= 64);
+        for (int i = 0; i < 64; i++)
+            values[i] = NAN;
+        status = cairn_executor_set(executor, CAIRN_PARAMETER, last, values);
+    }
+    return status;
+}
+
+cairn_status __real_cairn_file_write(const char *path, const void *data, size_t size);
+cairn_status __wrap_cairn_file_write(const char *path, const void *data, size_t size);
+cairn_status __wrap_cairn_file_write(const char *path, const void *data, size_t size) {
+    if (writes_to_fail > 0 && --writes_to_fail == 0)
+        return cairn_error_set(CAIRN_FAILED, "%s: cannot write: no space left", path);
+    return __real_cairn_file_write(path, data, size);
+}
+
+/* Runs ----------------------------------------------------------------------------------------- */
+
+/* Five images in batches of 2, 2 and 1, twice: six steps. */
+enum { STEPS = 6 };
+static const char base[] = "seed: 7\ndevice: reference\n"
+                           "data: {name: synthetic, dir: none, train_limit: 5, test_limit: 3}\n"
+                           "train: {epochs: 2, batch_size: 2, lr: 0.001, threads: 1}\n"
+                           "run: {name: r, out_dir: none}\n";
+static const char *const names[] = {"params.yaml",           "metrics.json",  "model.safetensors",
+                                    "predictions.csv",       "confusion.csv", "summary.json",
+                                    "checkpoint.safetensors"};
+enum { EXACT = 5, FILES = 7 }; /* summary and checkpoint tell the time too */
+
+static char root[64], whole[80], other[80]; /* `whole` holds the unbroken run */
+
+static const char *path_of(const char *folder, const char *name) {
+    static char path[2][160];
+    static int turn;
+    turn = !turn;
+    snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
+    return path[turn];
+}
+
+static void clear(const char *folder) {
+    for (int i = 0; i < FILES; i++)
+        unlink(path_of(folder, names[i]));
+    rmdir(folder);
+}
+
+static cairn_config configured(const char *override) {
+    cairn_config config;
+    assert_int_equal(
+        cairn_config_parse(&config, base, strlen(base), "base", &override, override != NULL),
+        CAIRN_OK);
+    return config;
+}
+
+enum { FRESH, RESUME, OVERWRITE };
+
+static cairn_status run_with(const char *folder, const char *override, int how) {
+    cairn_config config = configured(override);
+    const cairn_experiment_options options = {.run_dir = folder,
+                                              .resume = how == RESUME,
+                                              .overwrite = how == OVERWRITE,
+                                              .quiet = true,
+                                              .stop = &stop};
+    cairn_status status = cairn_experiment_run(&config, &options);
+    stop = 0;
+    steps_to_stop = steps_to_break = writes_to_fail = 0;
+    return status;
+}
+
+static void assert_same_file(const char *a, const char *b) {
+    uint8_t *x, *y;
+    size_t x_size, y_size;
+    assert_int_equal(cairn_file_read(a, &x, &x_size), CAIRN_OK);
+    assert_int_equal(cairn_file_read(b, &y, &y_size), CAIRN_OK);
+    if (x_size != y_size || memcmp(x, y, x_size) != 0)
+        fail_msg("%s and %s differ", a, b);
+    free(x);
+    free(y);
+}
+
+/* All but the times: seven equal files, the checkpoint by its tensors and position. */
+static void assert_same_run(const char *a, const char *b) {
+    cairn_safetensors x, y;
+    for (int i = 0; i < EXACT; i++)
+        assert_same_file(path_of(a, names[i]), path_of(b, names[i]));
+    assert_true(cairn_file_exists(path_of(b, "summary.json")));
+    assert_int_equal(cairn_safetensors_read(&x, path_of(a, "checkpoint.safetensors")), CAIRN_OK);
+    assert_int_equal(cairn_safetensors_read(&y, path_of(b, "checkpoint.safetensors")), CAIRN_OK);
+    assert_int_equal(x.tensor_count, y.tensor_count);
+    for (size_t i = 0; i < x.tensor_count; i++) {
+        assert_string_equal(x.tensor[i].name, y.tensor[i].name);
+        assert_memory_equal(x.tensor[i].values, y.tensor[i].values,
+                            x.tensor[i].count * sizeof(float));
+    }
+    static const char *const keys[] = {"params", "rows", "epoch", "batch", "step", "loss", "seen"};
+    for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
+        assert_string_equal(cairn_safetensors_metadata(&x, keys[i]),
+                            cairn_safetensors_metadata(&y, keys[i]));
+    cairn_safetensors_free(&x);
+    cairn_safetensors_free(&y);
+}
+
+/* The status is BAD_INPUT and the message holds every one of the texts. */
+static void assert_refused(cairn_status status, const char *first, const char *second) {
+    assert_int_equal(status, CAIRN_BAD_INPUT);
+    if (!strstr(cairn_error_message(), first) || !strstr(cairn_error_message(), second))
+        fail_msg("expected '%s' and '%s' in: %s", first, second, cairn_error_message());
+}
+
+static int set_up(void **state) {
+    (void)state;
+    snprintf(root, sizeof root, "/tmp/cairn-train-XXXXXX");
+    if (!mkdtemp(root))
+        return -1;
+    snprintf(whole, sizeof whole, "%s/whole", root);
+    snprintf(other, sizeof other, "%s/other", root);
+    return run_with(whole, NULL, FRESH);
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    clear(whole);
+    clear(other);
+    return rmdir(root); /* fails when a temporary file was left */
+}
+
+static int fresh_folder(void **state) {
+    (void)state;
+    clear(other);
+    return 0;
+}
+
+/* Tests ---------------------------------------------------------------------------------------- */
+
+static void a_run_leaves_its_folder(void **state) {
+    (void)state;
+    uint8_t *text;
+    size_t size, count;
+    cairn_epoch_row *rows;
+    for (int i = 0; i < FILES; i++)
+        assert_true(cairn_file_exists(path_of(whole, names[i])));
+    assert_int_equal(cairn_file_read(path_of(whole, "metrics.json"), &text, &size), CAIRN_OK);
+    assert_int_equal(cairn_metrics_parse((char *)text, "metrics", &rows, &count), CAIRN_OK);
+    assert_int_equal(count, 2);
+    for (int i = 0; i < 2; i++) {
+        assert_true(rows[i].train_loss > 1 && rows[i].train_loss < 4); /* near ln 10 */
+        double correct = rows[i].train_acc * 5; /* a mean over samples, not over batches */
+        assert_true(fabs(correct - round(correct)) < 1e-9);
+    }
+    free(rows);
+    free(text);
+    cairn_safetensors model;
+    assert_int_equal(cairn_safetensors_read(&model, path_of(whole, "model.safetensors")), CAIRN_OK);
+    assert_int_equal(model.tensor_count, 10);
+    assert_non_null(cairn_safetensors_find(&model, "classifier.4.bias"));
+    cairn_safetensors_free(&model);
+}
+
+static void the_same_seed_gives_the_same_bytes(void **state) {
+    (void)state;
+    assert_int_equal(run_with(other, NULL, FRESH), CAIRN_OK);
+    assert_same_run(whole, other);
+    assert_int_equal(run_with(other, NULL, FRESH), CAIRN_OK); /* finished: trained again */
+    assert_same_run(whole, other);
+    assert_int_equal(run_with(other, NULL, RESUME), CAIRN_OK); /* finished: nothing to do */
+    assert_same_run(whole, other);
+    assert_int_equal(run_with(other, "train.threads=2", OVERWRITE), CAIRN_OK);
+    assert_same_file(path_of(whole, "metrics.json"), path_of(other, "metrics.json"));
+    assert_same_file(path_of(whole, "model.safetensors"), path_of(other, "model.safetensors"));
+    assert_int_equal(run_with(other, "seed=8", OVERWRITE), CAIRN_OK);
+    uint8_t *a, *b;
+    size_t size;
+    assert_int_equal(cairn_file_read(path_of(whole, "metrics.json"), &a, &size), CAIRN_OK);
+    assert_int_equal(cairn_file_read(path_of(other, "metrics.json"), &b, &size), CAIRN_OK);
+    assert_string_not_equal((char *)a, (char *)b);
+    free(a);
+    free(b);
+}
+
+static void a_stop_after_any_step_resumes_exactly(void **state) {
+    (void)state;
+    for (int step = 1; step < STEPS; step++) {
+        clear(other);
+        steps_to_stop = step;
+        assert_int_equal(run_with(other, NULL, FRESH), CAIRN_INTERRUPTED);
+        cairn_checkpoint held;
+        assert_int_equal(cairn_checkpoint_peek(&held, path_of(other, "checkpoint.safetensors")),
+                         CAIRN_OK);
+        assert_int_equal(held.step, step);
+        assert_int_equal(held.epoch, step / 3);
+        assert_int_equal(held.batch, step % 3);
+        assert_int_equal(held.stats.seen, step % 3 * 2);
+        cairn_checkpoint_free(&held);
+        assert_true(cairn_file_exists(path_of(other, "summary.json")));
+        assert_int_equal(run_with(other, NULL, RESUME), CAIRN_OK);
+        assert_same_run(whole, other);
+    }
+}
+
+/* A stop before the first step, then after every single one; the last finishes the run. */
+static void many_stops_resume_exactly(void **state) {
+    (void)state;
+    stop = 1;
+    assert_int_equal(run_with(other, NULL, RESUME), CAIRN_INTERRUPTED);
+    for (int step = 1; step <= STEPS; step++) {
+        steps_to_stop = 1;
+        assert_int_equal(run_with(other, NULL, RESUME),
+                         step < STEPS ? CAIRN_INTERRUPTED : CAIRN_OK);
+    }
+    assert_same_run(whole, other);
+}
+
+static void a_failed_write_anywhere_is_survived(void **state) {
+    (void)state;
+    cairn_status status = CAIRN_FAILED;
+    int write = 0;
+    while (status != CAIRN_OK) {
+        assert_true(++write < 30);
+        clear(other);
+        writes_to_fail = write;
+        status = run_with(other, NULL, FRESH);
+        if (status == CAIRN_OK)
+            break;
+        assert_int_equal(status, CAIRN_FAILED);
+        assert_non_null(strstr(cairn_error_message(), "no space left"));
+        assert_int_equal(run_with(other, NULL, RESUME), CAIRN_OK);
+        assert_same_run(whole, other);
+    }
+    assert_true(write > 9); /* parameters, two epochs' files, results */
+}
+
+static void more_epochs_may_follow(void **state) {
+    (void)state;
+    assert_int_equal(run_with(other, "train.epochs=1", FRESH), CAIRN_OK);
+    assert_refused(run_with(other, NULL, FRESH), "1 of 2 epochs done", "--resume");
+    assert_int_equal(run_with(other, NULL, RESUME), CAIRN_OK);
+    assert_same_run(whole, other);
+    assert_refused(run_with(other, "train.epochs=1", RESUME), "train.epochs: 2", "now it is 1");
+}
+
+static void no_run_is_lost_in_silence(void **state) {
+    (void)state;
+    steps_to_stop = 2;
+    assert_int_equal(run_with(other, NULL, FRESH), CAIRN_INTERRUPTED);
+    assert_refused(run_with(other, NULL, FRESH), "unfinished run", "--overwrite");
+    for (int how = FRESH; how <= RESUME; how++) {
+        assert_refused(run_with(other, "train.lr=0.002", how), "train.lr: 0.001",
+                       "now it is 0.002");
+        assert_refused(run_with(other, "data.train_limit=4", how), "data.train_limit",
+                       "now it is 4");
+    }
+    assert_int_equal(run_with(other, NULL, RESUME), CAIRN_OK); /* all of it is still there */
+    assert_same_run(whole, other);
+
+    unlink(path_of(other, "checkpoint.safetensors"));
+    for (int how = FRESH; how <= RESUME; how++)
+        assert_refused(run_with(other, NULL, how), "without a checkpoint", "--overwrite");
+
+    /* Nothing of the old run stays beside a new one. */
+    steps_to_stop = 1;
+    assert_int_equal(run_with(other, "train.lr=0.002", OVERWRITE), CAIRN_INTERRUPTED);
+    assert_false(cairn_file_exists(path_of(other, "metrics.json")));
+    assert_false(cairn_file_exists(path_of(other, "model.safetensors")));
+    assert_false(cairn_file_exists(path_of(other, "predictions.csv")));
+}
+
+/* Rewrites the checkpoint in `other` with one metadata value replaced. */
+static void change_checkpoint(const char *key, const char *value) {
+    const char *path = path_of(other, "checkpoint.safetensors");
+    cairn_safetensors file;
+    assert_int_equal(cairn_safetensors_read(&file, path), CAIRN_OK);
+    for (size_t i = 0; i < file.metadata_count; i++)
+        if (strcmp(file.metadata[i].key, key) == 0) {
+            free(file.metadata[i].value);
+            file.metadata[i].value = strdup(value);
+        }
+    assert_int_equal(cairn_safetensors_write(&file, path), CAIRN_OK);
+    cairn_safetensors_free(&file);
+}
+
+static void bad_checkpoints_are_refused(void **state) {
+    (void)state;
+    static const struct {
+        const char *key, *value, *expected;
+    } changes[] = {
+        {"batch", "3", "batches"},
+        {"step", "-1", "'step' is '-1'"},
+        {"epoch", "1", "rows"},
+        {"rows", "[", "JSON"},
+        {"loss", "x", "'loss' is 'x'"},
+        {"params", "seed: x", "seed"},
+        {"data_digest", "00", "--overwrite"},
+    };
+    for (size_t i = 0; i < sizeof changes / sizeof changes[0]; i++) {
+        clear(other);
+        stop = 1;
+        assert_int_equal(run_with(other, NULL, FRESH), CAIRN_INTERRUPTED);
+        change_checkpoint(changes[i].key, changes[i].value);
+        assert_refused(run_with(other, NULL, RESUME), "checkpoint.safetensors",
+                       changes[i].expected);
+    }
+    assert_int_equal(truncate(path_of(other, "checkpoint.safetensors"), 5000), 0);
+    assert_refused(run_with(other, NULL, RESUME), "checkpoint.safetensors", "cut short");
+}
+
+static void divergence_keeps_the_last_good_state(void **state) {
+    (void)state;
+    /* In the middle of the second epoch: its train loss is NaN. After its last step: only the test
+     * loss is. */
+    for (int step = 4; step <= STEPS; step += 2) {
+        clear(other);
+        steps_to_break = step;
+        assert_int_equal(run_with(other, NULL, FRESH), CAIRN_FAILED);
+        assert_non_null(strstr(cairn_error_message(), "diverged in epoch 2"));
+        assert_non_null(strstr(cairn_error_message(), step == STEPS ? "test loss" : "train loss"));
+        assert_int_equal(run_with(other, NULL, RESUME), CAIRN_OK);
+        assert_same_run(whole, other);
+    }
+    clear(other);
+    steps_to_break = 4;
+    steps_to_stop = 5;
+    assert_int_equal(run_with(other, NULL, FRESH), CAIRN_FAILED);
+    assert_int_equal(run_with(other, NULL, RESUME), CAIRN_OK);
+    assert_same_run(whole, other);
+}
+
+static void unusable_data_leave_no_folder(void **state) {
+    (void)state;
+    assert_int_equal(run_with(other, "data.name=cifar10", FRESH), CAIRN_BAD_INPUT);
+    assert_false(cairn_folder_exists(other));
+}
+
+static void wrong_models_are_refused(void **state) {
+    (void)state;
+    char path[160];
+    snprintf(path, sizeof path, "%s/wrong.safetensors", root);
+    cairn_config config = configured(NULL);
+    const cairn_backend *backend;
+    cairn_executor_options options = cairn_executor_defaults();
+    cairn_net *net;
+    cairn_executor *executor;
+    cairn_safetensors file;
+    options.batch = 1;
+    assert_int_equal(cairn_backend_find(&backend, &options.device, "reference", CAIRN_FLOAT32),
+                     CAIRN_OK);
+    assert_int_equal(cairn_model_build(&net, &config, (cairn_shape){3, 32, 32}, 10), CAIRN_OK);
+    assert_int_equal(cairn_executor_create(&executor, backend, net, &options), CAIRN_OK);
+    assert_int_equal(cairn_model_load(executor, path_of(whole, "checkpoint.safetensors")),
+                     CAIRN_OK);
+
+    assert_int_equal(cairn_safetensors_read(&file, path_of(whole, "model.safetensors")), CAIRN_OK);
+    cairn_tensor *bias = cairn_safetensors_find(&file, "features.0.bias");
+    bias->rank = 2;
+    bias->dim[0] = 1;
+    bias->dim[1] = 32;
+    assert_int_equal(cairn_safetensors_write(&file, path), CAIRN_OK);
+    assert_refused(cairn_model_load(executor, path), "wrong.safetensors", "'features.0.bias'");
+    bias->rank = 1;
+    bias->dim[0] = 32;
+    strcpy(bias->name, "features.1.bias");
+    assert_int_equal(cairn_safetensors_write(&file, path), CAIRN_OK);
+    assert_refused(cairn_model_load(executor, path), "'features.1.bias'", "none of the model's");
+    strcpy(bias->name, "adam.other");
+    assert_int_equal(cairn_safetensors_write(&file, path), CAIRN_OK);
+    assert_refused(cairn_model_load(executor, path), "has no tensor 'features.0.bias'", "wrong");
+    cairn_safetensors_free(&file);
+    cairn_executor_destroy(executor);
+    cairn_net_destroy(net);
+    unlink(path);
+}
+
+#define TEST(name) cmocka_unit_test_setup(name, fresh_folder)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(a_run_leaves_its_folder),
+        TEST(the_same_seed_gives_the_same_bytes),
+        TEST(a_stop_after_any_step_resumes_exactly),
+        TEST(many_stops_resume_exactly),
+        TEST(a_failed_write_anywhere_is_survived),
+        TEST(more_epochs_may_follow),
+        TEST(no_run_is_lost_in_silence),
+        TEST(bad_checkpoints_are_refused),
+        TEST(divergence_keeps_the_last_good_state),
+        TEST(unusable_data_leave_no_folder),
+        TEST(wrong_models_are_refused),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
