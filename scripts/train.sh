@@ -18,6 +18,11 @@ from_caller() {
     esac
 }
 
+case ${CAIRN_DATA_FROM-} in
+'' | *://*) ;;
+*) CAIRN_DATA_FROM=$(from_caller "$CAIRN_DATA_FROM") ;;
+esac
+
 # `train` gets every argument; `config` those that decide the configuration.
 train=()
 config=()
