@@ -40,6 +40,31 @@ static bool resize(const uint8_t *in, int width, int height, uint8_t *out, cairn
 #endif
 }
 
+/* Where two bytes in a row end for the last time; 0 when they are nowhere. */
+static size_t last_pair(const uint8_t *file, size_t size, uint8_t first, uint8_t second) {
+    for (size_t end = size; end >= 2; end--)
+        if (file[end - 2] == first && file[end - 1] == second)
+            return end;
+    return 0;
+}
+
+/* stb_image takes what is missing at the end of a BMP or JPEG for zeros. An uncompressed BMP says
+ * where its rows begin and how deep they are; a JPEG's last scan (FF DA) is followed by its end
+ * (FF D9), and neither marker can occur inside coded data. */
+static bool cut_short(const uint8_t *file, size_t size, int width, int height) {
+    if (size < 30)
+        return true;
+    if (file[0] == 'B' && file[1] == 'M') {
+        bool os2 = file[14] == 12; /* the older header, of 12 bytes */
+        uint64_t begin = file[10] | file[11] << 8 | file[12] << 16 | (uint64_t)file[13] << 24;
+        uint64_t bits = os2 ? file[24] : file[28];
+        return begin + ((uint64_t)width * bits + 31) / 32 * 4 * (uint64_t)height > size;
+    }
+    if (file[0] == 0xFF && file[1] == 0xD8)
+        return last_pair(file, size, 0xFF, 0xD9) < last_pair(file, size, 0xFF, 0xDA);
+    return false;
+}
+
 /* The file's pixels [height, width, channels], to be freed by stbi_image_free. */
 static cairn_status decode(const char *path, int channels, uint8_t **pixels, int *width,
                            int *height) {
@@ -65,7 +90,9 @@ static cairn_status decode(const char *path, int channels, uint8_t **pixels, int
                                  "%s: is %d by %d pixels; up to %d million in all are read", path,
                                  *width, *height, PIXELS_MAX / 1000000);
     } else {
-        *pixels = stbi_load_from_memory(file, (int)size, width, height, &found, channels);
+        int w, h;
+        if (!cut_short(file, size, *width, *height))
+            *pixels = stbi_load_from_memory(file, (int)size, &w, &h, &found, channels);
         if (!*pixels)
             status =
                 cairn_error_set(CAIRN_BAD_INPUT, "%s: the image is damaged or cut short", path);

@@ -1,0 +1,207 @@
+#!/usr/bin/env bats
+# cairn train, eval and predict as people use them: what is printed where, the run folder, Ctrl-C and
+# --resume, on the built-in data set and on the configured device.
+
+setup() {
+    cd "$BATS_TEST_TMPDIR"
+    cp "$BATS_TEST_DIRNAME/../unit/reference_params.yaml" params.yaml
+    small=(-S data.name=synthetic -S data.train_limit=60 -S data.test_limit=20
+        -S train.epochs=2 -S train.batch_size=16 -S run.name=small)
+    export OMP_WAIT_POLICY=passive
+}
+
+# Runs cairn with stdout and stderr apart, in the files out and err; the exit code in $code.
+cairn() {
+    code=0
+    "$CAIRN" "$@" >out 2>err || code=$?
+}
+
+# The two folders hold the same run: equal files, and a checkpoint of equal tensors.
+same_run() {
+    for file in metrics.json model.safetensors predictions.csv confusion.csv; do
+        cmp "$1/$file" "$2/$file"
+    done
+    cmp <(tensors "$1/checkpoint.safetensors") <(tensors "$2/checkpoint.safetensors")
+}
+
+# The bytes behind the header; its length stands in the first eight.
+tensors() {
+    tail -c +$((9 + $(od -A n -t u8 -N 8 "$1"))) "$1"
+}
+
+@test "the reference's params.yaml, with overrides, leaves a whole run folder" {
+    cairn train "${small[@]}"
+    [ "$code" -eq 0 ]
+    [ "$(wc -l <out)" -eq 2 ]
+    grep -Eqx 'Epoch 01 \| train loss [0-9]+\.[0-9]{4} acc [01]\.[0-9]{3} \| test loss [0-9]+\.[0-9]{4} acc [01]\.[0-9]{3}' out
+    grep -q '^Epoch 02 ' out
+    grep -q 'SYNTHETIC' err
+    ! grep -q "$(printf '\033')" out err || false
+    cd runs/small
+    [ "$(ls | tr '\n' ' ')" = "checkpoint.safetensors confusion.csv metrics.json \
+model.safetensors params.yaml predictions.csv summary.json " ]
+    jq -e 'map(keys_unsorted) | unique == [["epoch","train_loss","train_acc","test_loss","test_acc"]]' metrics.json
+    jq -e 'map(.epoch) == [1, 2]' metrics.json
+    jq -e '.run == "small" and .status == "finished" and .synthetic and .data == "synthetic"' summary.json
+    jq -e '.seed == 42 and .parameters == 620362 and .train_images == 60 and .test_images == 20' summary.json
+    jq -e --slurpfile m metrics.json '.final_test_acc == $m[0][-1].test_acc
+        and .best_test_acc == ($m[0] | map(.test_acc) | max)' summary.json
+    [ "$(wc -l <predictions.csv)" -eq 21 ]
+    [ "$(head -1 predictions.csv)" = actual,predicted,confidence ]
+    [ "$(wc -l <confusion.csv)" -eq 11 ]
+    # The accuracy is that of the predictions: right ones of the best model over 20.
+    right=$(awk -F, 'NR > 1 && $1 == $2' predictions.csv | wc -l)
+    jq -e --argjson right "$right" '(.best_test_acc * 20 - $right) | fabs < 1e-9' summary.json
+}
+
+@test "the same seed gives the same bytes; another does not" {
+    cairn train "${small[@]}" --run-dir one --quiet
+    [ "$code" -eq 0 ] && [ ! -s out ] && [ ! -s err ]
+    cairn train "${small[@]}" --run-dir two --quiet
+    same_run one two
+    cairn train "${small[@]}" -S seed=43 --run-dir three --quiet
+    ! cmp -s one/metrics.json three/metrics.json || false
+}
+
+# Starts `cairn train "$@"` and sends it the signal $1 once it has begun; its code in $code.
+interrupt() {
+    signal=$1
+    shift
+    "$CAIRN" train "$@" >out 2>err &
+    pid=$!
+    for _ in $(seq 200); do
+        grep -q '^Epoch 01' out && break
+        sleep 0.05
+    done
+    kill -s "$signal" "$pid"
+    code=0
+    wait "$pid" || code=$?
+}
+
+@test "Ctrl-C and SIGTERM save the checkpoint; --resume ends with the unbroken run's bytes" {
+    long=(-S data.name=synthetic -S data.train_limit=600 -S data.test_limit=20
+        -S train.epochs=3 -S train.batch_size=16)
+    cairn train "${long[@]}" --run-dir whole
+    [ "$code" -eq 0 ]
+    for signal in INT TERM; do
+        interrupt "$signal" "${long[@]}" --run-dir "cut-$signal"
+        [ "$code" -eq 130 ]
+        grep -q -- '--resume' err
+        jq -e '.status == "interrupted"' "cut-$signal/summary.json"
+        [ ! -e "cut-$signal/predictions.csv" ]
+        cairn train "${long[@]}" --run-dir "cut-$signal"
+        [ "$code" -eq 2 ]
+        grep -q 'unfinished run.*--resume.*--overwrite' err
+        cairn train "${long[@]}" --run-dir "cut-$signal" --resume
+        [ "$code" -eq 0 ]
+        same_run whole "cut-$signal"
+        jq -e '.status == "finished"' "cut-$signal/summary.json"
+    done
+}
+
+@test "a killed run resumes from its last epoch" {
+    long=(-S data.name=synthetic -S data.train_limit=600 -S data.test_limit=20
+        -S train.epochs=2 -S train.batch_size=16)
+    cairn train "${long[@]}" --run-dir whole
+    interrupt KILL "${long[@]}" --run-dir killed
+    [ "$code" -eq 137 ]
+    cairn train "${long[@]}" --run-dir killed --resume
+    [ "$code" -eq 0 ]
+    same_run whole killed
+}
+
+@test "--resume: without a run it starts, with a finished one it is done" {
+    cairn train "${small[@]}" --resume
+    [ "$code" -eq 0 ]
+    grep -q 'no checkpoint' err
+    cairn train "${small[@]}" --resume
+    [ "$code" -eq 0 ] && [ ! -s out ]
+    grep -q 'done already' err
+    cairn train "${small[@]}" --resume --overwrite
+    [ "$code" -eq 2 ]
+}
+
+@test "another run's folder is refused, and replaced by --overwrite" {
+    cairn train "${small[@]}" --quiet
+    cairn train "${small[@]}" -S train.lr=0.01
+    [ "$code" -eq 2 ] && [ ! -s out ]
+    grep -q 'train.lr: 0.0005, now it is 0.01' err
+    cairn train "${small[@]}" -S train.lr=0.01 --overwrite
+    [ "$code" -eq 0 ]
+    # The reference's own run folders hold metrics.json alone.
+    mkdir mine
+    echo '[]' >mine/metrics.json
+    cairn train "${small[@]}" --run-dir mine
+    [ "$code" -eq 2 ]
+    [ "$(cat mine/metrics.json)" = '[]' ]
+}
+
+@test "missing data end with 2, say how to get them, and leave no folder" {
+    cairn train
+    [ "$code" -eq 2 ] && [ ! -s out ]
+    [ "$(wc -l <err)" -eq 1 ]
+    grep -q 'cairn data get' err
+    [ ! -e runs ]
+}
+
+@test "a terminal gets a bar and a pipe none; NO_COLOR takes the colour" {
+    command -v script || skip "no script(1)"
+    escape=$(printf '\033')
+    line="'$CAIRN' train ${small[*]} -S data.train_limit=600 --overwrite"
+    TERM=xterm script -qec "$line" /dev/null >tty
+    grep -q "$escape\[32m#" tty
+    grep -q 'images/s' tty
+    grep -q "$escape\[KEpoch 02 | train loss" tty
+    NO_COLOR=1 TERM=xterm script -qec "$line" /dev/null >tty
+    ! grep -q "$escape\[32m" tty || false
+    grep -q '\[#' tty
+    TERM=xterm script -qec "$line --quiet" /dev/null >tty
+    [ ! -s tty ]
+}
+
+@test "eval gives the recorded numbers, of the best model" {
+    cairn train "${small[@]}" --quiet
+    cairn eval "${small[@]}" --json
+    [ "$code" -eq 0 ]
+    jq -e --slurpfile s runs/small/summary.json \
+        '.test_acc == $s[0].best_test_acc and .test_loss == $s[0].best_test_loss' out
+    cairn eval --run-dir runs/small
+    grep -q 'test loss .* acc .*(20 images)' out
+    cairn eval "${small[@]}" --model nowhere.safetensors
+    [ "$code" -eq 2 ]
+    grep -q 'nowhere.safetensors' err
+    head -c 1000 runs/small/model.safetensors >cut.safetensors
+    cairn eval "${small[@]}" --model cut.safetensors
+    [ "$code" -eq 2 ]
+    grep -q 'cut.safetensors' err
+}
+
+# A 40x24 BMP of one colour, blue green red.
+bitmap() {
+    printf 'BM\x76\x0b\0\0\0\0\0\0\x36\0\0\0\x28\0\0\0\x28\0\0\0\x18\0\0\0\x01\0\x18\0\0\0\0\0\x40\x0b\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0\0'
+    for _ in $(seq 960); do printf "$1"; done
+}
+
+@test "predict names the classes; bad images are named and the others done" {
+    cairn train "${small[@]}" --quiet
+    bitmap '\x10\x80\xf0' >a.bmp
+    cp a.bmp b.bmp
+    cairn predict --run-dir runs/small a.bmp
+    [ "$code" -eq 0 ] && [ ! -s err ]
+    grep -Eqx 'a\.bmp: texture [0-9] [01]\.[0-9]{4}' out
+    echo 'not an image' >c.png
+    head -c 100 a.bmp >d.bmp
+    cairn predict --run-dir runs/small --top 3 a.bmp c.png d.bmp nowhere.jpg b.bmp
+    [ "$code" -eq 2 ]
+    [ "$(grep -c '^a.bmp: ' out)" -eq 3 ]
+    [ "$(grep -c '^b.bmp: ' out)" -eq 3 ]
+    for bad in c.png d.bmp nowhere.jpg; do grep -q "^cairn: $bad: " err; done
+    grep -qx 'cairn: 3 of 5 images could not be read' err
+    cairn predict --run-dir runs/small --json --top 99 a.bmp
+    jq -e 'length == 1 and .[0].file == "a.bmp" and (.[0].predictions | length == 10)' out
+    jq -e '.[0].predictions | map(.confidence) | (. == (sort | reverse)) and (add - 1 | fabs < 1e-9)' out
+    cairn predict --run-dir runs/small
+    [ "$code" -eq 2 ]
+    cairn predict --run-dir runs/small --top 0 a.bmp
+    [ "$code" -eq 2 ]
+}
