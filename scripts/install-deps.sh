@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing of the packages that Cairn needs.
 #
-#   scripts/install-deps.sh [build] [test] [check]
+#   scripts/install-deps.sh [build] [test] [check] [bench]
 #
 # Debian 12 and Ubuntu 22.04 or newer: by apt-get, as root or by sudo. Elsewhere, or without those
 # rights, it names what is missing and stops with exit code 2. When nothing is missing it takes
@@ -33,6 +33,10 @@ check | libomp-dev           | header omp.h                 | OpenMP of clang
 check | clang-format-14      | command clang-format-14      | layout of the sources
 check | clang-tidy           | command clang-tidy           | static checks
 check | shellcheck           | command shellcheck           | checks of shell scripts
+bench | jq                   | command jq                   | reads measurements
+bench | python3-venv         | python ensurepip             | a place for PyTorch
+bench | python3-dev          | command python3-config       | torch.compile
+bench | g++                  | command g++                  | torch.compile
 '
 optional=libdnnl-dev
 os_release=${CAIRN_OS_RELEASE:-/etc/os-release}
@@ -50,6 +54,7 @@ found() { # KIND WHAT
     case $1 in
     command) command -v "$2" >/dev/null ;;
     file) [ -e "$2" ] ;;
+    python) python3 -c "import $2" 2>/dev/null ;;
     module) pkg-config --exists "$2" 2>/dev/null ;;
     header) echo "#include <$2>" | cc -E -o /dev/null - 2>/dev/null ;;
     esac
@@ -81,7 +86,7 @@ stop() {
 
 [ $# -gt 0 ] || set -- build
 for group; do
-    [[ $group =~ ^(build|test|check)$ ]] || stop "install-deps.sh: no group '$group': build, test, check"
+    [[ $group =~ ^(build|test|check|bench)$ ]] || stop "install-deps.sh: no group '$group': build, test, check, bench"
 done
 
 missing=$(missing_rows "$@")

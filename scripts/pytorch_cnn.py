@@ -1,0 +1,157 @@
+#!/usr/bin/env python3
+"""The peer: the reference CNN trained by PyTorch, for accuracy and speed side by side.
+
+  pytorch_cnn.py train --data DIR --epochs 5 --batch-size 128 --lr 0.001 --seed 42
+  pytorch_cnn.py speed [--data DIR] --batch-size 128 [--device cuda] [--channels-last] [--compile] [--amp bf16]
+
+DIR holds cifar-10-batches-bin/; `speed` without it takes random images. The data set stays in memory as
+uint8 and a whole batch is cropped and normalised with tensor operations, so PyTorch is measured without its
+DataLoader: its best case, not its usual one. `train` prints one JSON row an epoch, with the keys of
+metrics.json; `speed` prints the median images per second of a full training step (batch assembly, forward,
+backward, Adam).
+"""
+import argparse
+import json
+import statistics
+import time
+from pathlib import Path
+
+import numpy as np
+import torch
+from torch import nn
+
+MEAN = torch.tensor([0.4914, 0.4822, 0.4465]).view(1, 3, 1, 1)
+STD = torch.tensor([0.2470, 0.2435, 0.2616]).view(1, 3, 1, 1)
+
+
+def load(root, names):
+    raw = np.concatenate([np.fromfile(Path(root) / "cifar-10-batches-bin" / n, np.uint8) for n in names])
+    raw = raw.reshape(-1, 3073)
+    return torch.from_numpy(raw[:, 1:].reshape(-1, 3, 32, 32).copy()), torch.from_numpy(raw[:, 0].astype(np.int64))
+
+
+class SimpleCNN(nn.Module):
+    def __init__(self):
+        super().__init__()
+        blocks, cin = [], 3
+        for cout in (32, 64, 128):
+            blocks += [nn.Conv2d(cin, cout, 3, padding=1), nn.ReLU(), nn.MaxPool2d(2)]
+            cin = cout
+        self.features = nn.Sequential(*blocks)
+        self.classifier = nn.Sequential(
+            nn.Flatten(), nn.Linear(2048, 256), nn.ReLU(), nn.Dropout(0.2), nn.Linear(256, 10))
+
+    def forward(self, x):
+        return self.classifier(self.features(x))
+
+
+class Batches:
+    """Shuffled, randomly cropped (padding 4), normalised batches on the device."""
+
+    def __init__(self, images, labels, size, device, channels_last):
+        self.pad = nn.functional.pad(images, (4, 4, 4, 4)).to(device)
+        self.labels, self.size, self.device = labels.to(device), size, device
+        self.format = torch.channels_last if channels_last else torch.contiguous_format
+        self.mean, self.std = (255 * MEAN).to(device), (255 * STD).to(device)
+        self.span = torch.arange(32, device=device)
+
+    def __iter__(self):
+        order = torch.randperm(len(self.labels), device=self.device)
+        for first in range(0, len(order), self.size):
+            idx = order[first:first + self.size]
+            dy, dx = torch.randint(0, 9, (2, len(idx)), device=self.device)
+            rows, cols = dy[:, None] + self.span, dx[:, None] + self.span
+            x = self.pad[idx[:, None, None], :, rows[:, :, None], cols[:, None, :]].permute(0, 3, 1, 2)
+            yield ((x.float() - self.mean) / self.std).contiguous(memory_format=self.format), self.labels[idx]
+
+
+def main():
+    ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    ap.add_argument("mode", choices=("train", "speed"))
+    ap.add_argument("--data")
+    ap.add_argument("--epochs", type=int, default=10)
+    ap.add_argument("--batch-size", type=int, default=128)
+    ap.add_argument("--lr", type=float, default=0.0005)
+    ap.add_argument("--seed", type=int, default=42)
+    ap.add_argument("--device", default="cpu")
+    ap.add_argument("--threads", type=int, default=0)
+    ap.add_argument("--channels-last", action="store_true")
+    ap.add_argument("--compile", nargs="?", const="default")
+    ap.add_argument("--amp", choices=("bf16", "fp16"))
+    ap.add_argument("--seconds", type=float, default=20, help="how long `speed` measures")
+    a = ap.parse_args()
+    if a.mode == "train" and not a.data:
+        ap.error("train needs --data")
+    if a.threads:
+        torch.set_num_threads(a.threads)
+    torch.manual_seed(a.seed)
+    device = torch.device(a.device)
+
+    if a.data:
+        images, labels = load(a.data, [f"data_batch_{i}.bin" for i in range(1, 6)])
+    else:
+        images = torch.randint(0, 256, (50000, 3, 32, 32), dtype=torch.uint8)
+        labels = torch.randint(0, 10, (50000,))
+    train = Batches(images, labels, a.batch_size, device, a.channels_last)
+    model = SimpleCNN().to(device)
+    if a.channels_last:
+        model = model.to(memory_format=torch.channels_last)
+    step_model = torch.compile(model, mode=a.compile) if a.compile else model
+    loss_of = nn.CrossEntropyLoss()
+    adam = torch.optim.Adam(model.parameters(), lr=a.lr)
+    amp = dict(enabled=a.amp is not None, dtype=torch.float16 if a.amp == "fp16" else torch.bfloat16)
+
+    def step(x, y):
+        with torch.autocast(device.type, **amp):
+            logits = step_model(x)
+            loss = loss_of(logits, y)
+        adam.zero_grad(set_to_none=True)
+        loss.backward()
+        adam.step()
+        return logits, loss
+
+    def sync():
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+
+    if a.mode == "speed":
+        rates, begin = [], time.perf_counter()
+        while time.perf_counter() - begin < a.seconds or len(rates) < 4:
+            done, chunk = 0, time.perf_counter()
+            for x, y in train:
+                step(x, y)
+                done += len(y)
+                if done >= 12800 and len(y) == a.batch_size:
+                    break
+            sync()
+            rates.append(done / (time.perf_counter() - chunk))
+        print(json.dumps({"torch": torch.__version__, "device": str(device), "threads": torch.get_num_threads(),
+                          "batch_size": a.batch_size, "images_per_second": round(statistics.median(rates[1:]), 1),
+                          "spread": [round(min(rates[1:]), 1), round(max(rates[1:]), 1)]}))
+        return
+
+    test_x, test_y = load(a.data, ["test_batch.bin"])
+    for epoch in range(1, a.epochs + 1):
+        begin, total, correct, loss_sum = time.perf_counter(), 0, 0, 0.0
+        model.train()
+        for x, y in train:
+            logits, loss = step(x, y)
+            loss_sum += loss.item() * len(y)
+            correct += (logits.argmax(1) == y).sum().item()
+            total += len(y)
+        row = {"epoch": epoch, "train_loss": loss_sum / total, "train_acc": correct / total}
+        model.eval()
+        right, loss_sum = 0, 0.0
+        with torch.no_grad():
+            for x, y in zip(test_x.split(1000), test_y.split(1000)):
+                x, y = ((x.to(device).float() - 255 * MEAN.to(device)) / (255 * STD.to(device))), y.to(device)
+                logits = model(x)
+                loss_sum += loss_of(logits, y).item() * len(y)
+                right += (logits.argmax(1) == y).sum().item()
+        row.update(test_loss=loss_sum / len(test_y), test_acc=right / len(test_y),
+                   seconds=round(time.perf_counter() - begin, 2))
+        print(json.dumps(row), flush=True)
+
+
+if __name__ == "__main__":
+    main()
