@@ -19,28 +19,42 @@ static inline bf16 to_bf16(float value) {
     return (bf16)(value != value ? (bits >> 16 | 0x40u) : rounded);
 }
 
+/* What a byte becomes, by channel: (x / 255 - mean) / std, rounded once. */
+typedef struct {
+    float f32[CAIRN_CHANNELS_MAX][256];
+    bf16 b16[CAIRN_CHANNELS_MAX][256];
+} normal_table;
+
+static void make_table(const cairn_executor_options *options, normal_table *table) {
+    for (int c = 0; c < CAIRN_CHANNELS_MAX; c++)
+        for (int x = 0; x < 256; x++) {
+            double scaled = x / 255.0 - (double)options->mean[c];
+            table->f32[c][x] = (float)(scaled / (double)options->std[c]);
+            table->b16[c][x] = to_bf16(table->f32[c][x]);
+        }
+}
+
 /* One row of one channel: `left` padded pixels, then `valid` source pixels, then padded ones. A
- * padded pixel is 0 before normalising, so it becomes `offset`. */
-static void normalise_row(const uint8_t *source, int left, int valid, int width, float scale,
-                          float offset, float *row) {
+ * padded pixel is 0 before normalising. */
+static void normalise_row(const uint8_t *source, int left, int valid, int width, const float *table,
+                          float *row) {
     for (int x = 0; x < left; x++)
-        row[x] = offset;
+        row[x] = table[0];
     for (int x = 0; x < valid; x++)
-        row[left + x] = (float)source[x] * scale + offset;
+        row[left + x] = table[source[x]];
     for (int x = left + valid; x < width; x++)
-        row[x] = offset;
+        row[x] = table[0];
 }
 
 /* The same in bf16. */
-static void normalise_row_bf16(const uint8_t *source, int left, int valid, int width, float scale,
-                               float offset, bf16 *row) {
-    bf16 padded = to_bf16(offset);
+static void normalise_row_bf16(const uint8_t *source, int left, int valid, int width,
+                               const bf16 *table, bf16 *row) {
     for (int x = 0; x < left; x++)
-        row[x] = padded;
+        row[x] = table[0];
     for (int x = 0; x < valid; x++)
-        row[left + x] = to_bf16((float)source[x] * scale + offset);
+        row[left + x] = table[source[x]];
     for (int x = left + valid; x < width; x++)
-        row[x] = padded;
+        row[x] = table[0];
 }
 
 /* A sample's place in the padded image: offsets dy, dx of the crop less the padding. */
@@ -60,26 +74,23 @@ static int clamp(int value, int low, int high) {
     return value < low ? low : value > high ? high : value;
 }
 
-static void assemble_sample(const cairn_executor_options *options, cairn_shape shape,
-                            const uint8_t *image, int shift_y, int shift_x, float *x32, bf16 *x16) {
-    assert(x32 || x16);
-    size_t width = (size_t)shape.w, row_index = 0;
+static void assemble_sample(const normal_table *table, cairn_shape shape, const uint8_t *image,
+                            int shift_y, int shift_x, float *x32, bf16 *x16) {
+    size_t width = (size_t)shape.w, row = 0;
     int left = clamp(-shift_x, 0, shape.w), first = clamp(shift_x, 0, shape.w);
     int columns = shape.w - left - first;
     for (int c = 0; c < shape.c; c++) {
-        float deviation = options->std[c % CAIRN_CHANNELS_MAX];
-        float scale = 1.0f / (255.0f * deviation);
-        float offset = -options->mean[c % CAIRN_CHANNELS_MAX] / deviation;
-        for (int y = 0; y < shape.h; y++, row_index++) {
+        const float *f32 = table->f32[c % CAIRN_CHANNELS_MAX];
+        const bf16 *b16 = table->b16[c % CAIRN_CHANNELS_MAX];
+        for (int y = 0; y < shape.h; y++, row++) {
             bool inside = y + shift_y >= 0 && y + shift_y < shape.h;
             const uint8_t *source =
-                inside ? image + (row_index + (size_t)shift_y) * width + first : image;
+                inside ? image + ((ptrdiff_t)row + shift_y) * (ptrdiff_t)width + first : image;
             int valid = inside ? columns : 0;
             if (x32)
-                normalise_row(source, left, valid, shape.w, scale, offset, x32 + row_index * width);
+                normalise_row(source, left, valid, shape.w, f32, x32 + row * width);
             else
-                normalise_row_bf16(source, left, valid, shape.w, scale, offset,
-                                   x16 + row_index * width);
+                normalise_row_bf16(source, left, valid, shape.w, b16, x16 + row * width);
         }
     }
 }
@@ -87,12 +98,14 @@ static void assemble_sample(const cairn_executor_options *options, cairn_shape s
 void assemble_batch(const cairn_executor_options *options, cairn_shape shape,
                     const batch_source *source, int count, float *x32, bf16 *x16, uint8_t *labels) {
     size_t size = cairn_shape_count(shape);
+    normal_table table;
+    make_table(options, &table);
 #pragma omp parallel for schedule(static)
     for (int n = 0; n < count; n++) {
         int32_t index = source->indices ? source->indices[n] : source->first + n;
         int shift_y, shift_x;
         crop_shift(options, source, index, &shift_y, &shift_x);
-        assemble_sample(options, shape, source->images + (size_t)index * size, shift_y, shift_x,
+        assemble_sample(&table, shape, source->images + (size_t)index * size, shift_y, shift_x,
                         x32 ? x32 + (size_t)n * size : NULL, x16 ? x16 + (size_t)n * size : NULL);
         labels[n] = source->labels[index];
     }

@@ -1,0 +1,118 @@
+/* What the parity tests share: fresh seeds, random splits, backends to compare, relative errors. */
+#ifndef CAIRN_TESTS_PARITY_H
+#define CAIRN_TESTS_PARITY_H
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "cairn/executor.h"
+#include "cairn/model.h"
+#include "cairn/rng.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+static inline void must(cairn_status status) {
+    if (status)
+        fail_msg("%s", cairn_error_message());
+}
+
+/* CAIRN_TEST_SEED, or a fresh one; printed, so that a failure can be had again. */
+static inline uint64_t test_seed(void) {
+    static uint64_t seed;
+    if (!seed) {
+        const char *text = getenv("CAIRN_TEST_SEED");
+        seed = text ? strtoull(text, NULL, 10) : (uint64_t)time(NULL);
+        print_message("CAIRN_TEST_SEED=%llu repeats this run\n", (unsigned long long)seed);
+    }
+    return seed;
+}
+
+static inline uint32_t random_word(uint64_t seed, uint32_t stream, uint64_t index) {
+    return cairn_rng(seed, CAIRN_RNG_TEST, 0, stream, index).word[0];
+}
+
+/* A split of random bytes, or of 0 and 255 alone, and random labels; free_split frees. */
+static inline cairn_split random_split(uint64_t seed, int count, cairn_shape shape, int classes,
+                                       bool extremes) {
+    size_t bytes = (size_t)count * cairn_shape_count(shape);
+    cairn_split split = {count, shape.c, shape.h, shape.w, malloc(bytes), malloc((size_t)count)};
+    assert_non_null(split.images);
+    assert_non_null(split.labels);
+    for (size_t i = 0; i < bytes; i++) {
+        uint32_t word = random_word(seed, 0, i);
+        split.images[i] = (uint8_t)(extremes ? 255 * (word >> 31) : word >> 24);
+    }
+    uint32_t labels = classes < 256 ? (uint32_t)classes : 256;
+    for (int n = 0; n < count; n++)
+        split.labels[n] = (uint8_t)cairn_rng_below(random_word(seed, 1, (uint64_t)n), labels);
+    return split;
+}
+
+static inline void free_split(cairn_split *split) {
+    free(split->images);
+    free(split->labels);
+}
+
+static inline const cairn_backend *reference_backend(void) {
+    const cairn_backend *backend = NULL;
+    int ordinal = 0;
+    must(cairn_backend_find(&backend, &ordinal, "reference", CAIRN_FLOAT64));
+    return backend;
+}
+
+/* A backend in one precision. */
+typedef struct {
+    const cairn_backend *backend;
+    cairn_precision precision;
+    char name[32]; /* "cpu bf16" */
+} subject;
+
+enum { SUBJECTS_MAX = 16 };
+
+/* Everything that can compute here but reference in float64, which is what it is compared with. */
+static inline int find_subjects(subject *subjects) {
+    int count = 0;
+    for (const cairn_backend *const *b = cairn_backends(); *b; b++)
+        for (int p = CAIRN_FLOAT32; p <= CAIRN_FLOAT64; p++) {
+            cairn_precision precision = (cairn_precision)p;
+            bool oracle = *b == reference_backend() && precision == CAIRN_FLOAT64;
+            if (oracle || !(*b)->supports(precision) || (*b)->probe() || count == SUBJECTS_MAX)
+                continue;
+            subjects[count] = (subject){*b, precision, ""};
+            snprintf(subjects[count].name, sizeof subjects[count].name, "%s %s", (*b)->name,
+                     cairn_precision_name(precision));
+            count++;
+        }
+    return count;
+}
+
+/* |got - want| / |want| in the Euclidean norm, where want counts as having a root mean square of at
+ * least `scale`; NaN when either holds one. */
+static inline double relative_error(size_t count, const float *got, const float *want,
+                                    double scale) {
+    double difference = 0, size = 0;
+    for (size_t i = 0; i < count; i++) {
+        double d = (double)got[i] - (double)want[i];
+        difference += d * d;
+        size += (double)want[i] * (double)want[i];
+    }
+    double least = scale * scale * (double)count;
+    return difference == 0 ? 0 : sqrt(difference / (size > least ? size : least));
+}
+
+/* Of the mean loss, absolute below 1; infinite when other samples were seen. */
+static inline double loss_error(const cairn_stats *got, const cairn_stats *want) {
+    if (got->seen != want->seen || want->seen == 0)
+        return INFINITY;
+    double size = fabs(want->loss) > (double)want->seen ? fabs(want->loss) : (double)want->seen;
+    return fabs(got->loss - want->loss) / size;
+}
+
+#endif
