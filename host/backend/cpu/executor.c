@@ -113,8 +113,7 @@ static cairn_status forward(cpu_plan *plan, const batch_source *source) {
     cpu_executor *executor = plan->executor;
     double begin = omp_get_wtime();
     assemble_batch(&executor->base.options, executor->base.net->input, source, plan->count,
-                   plan->input_bf16 ? NULL : plan->input.data,
-                   plan->input_bf16 ? plan->input.data : NULL, plan->labels);
+                   plan->input.data, plan->input_bf16, plan->labels);
     plan_time(executor, "batch assembly", 0, begin);
     if (plan->weights_version != executor->weights_version) {
         cairn_status status = plan_run(plan, &plan->refresh);

@@ -75,7 +75,7 @@ static int clamp(int value, int low, int high) {
 }
 
 static void assemble_sample(const normal_table *table, cairn_shape shape, const uint8_t *image,
-                            int shift_y, int shift_x, float *x32, bf16 *x16) {
+                            int shift_y, int shift_x, void *x, bool half) {
     size_t width = (size_t)shape.w, row = 0;
     int left = clamp(-shift_x, 0, shape.w), first = clamp(shift_x, 0, shape.w);
     int columns = shape.w - left - first;
@@ -87,16 +87,16 @@ static void assemble_sample(const normal_table *table, cairn_shape shape, const 
             const uint8_t *source =
                 inside ? image + ((ptrdiff_t)row + shift_y) * (ptrdiff_t)width + first : image;
             int valid = inside ? columns : 0;
-            if (x32)
-                normalise_row(source, left, valid, shape.w, f32, x32 + row * width);
+            if (half)
+                normalise_row_bf16(source, left, valid, shape.w, b16, (bf16 *)x + row * width);
             else
-                normalise_row_bf16(source, left, valid, shape.w, b16, x16 + row * width);
+                normalise_row(source, left, valid, shape.w, f32, (float *)x + row * width);
         }
     }
 }
 
 void assemble_batch(const cairn_executor_options *options, cairn_shape shape,
-                    const batch_source *source, int count, float *x32, bf16 *x16, uint8_t *labels) {
+                    const batch_source *source, int count, void *x, bool half, uint8_t *labels) {
     size_t size = cairn_shape_count(shape);
     normal_table table;
     make_table(options, &table);
@@ -105,8 +105,9 @@ void assemble_batch(const cairn_executor_options *options, cairn_shape shape,
         int32_t index = source->indices ? source->indices[n] : source->first + n;
         int shift_y, shift_x;
         crop_shift(options, source, index, &shift_y, &shift_x);
+        size_t bytes = (half ? sizeof(bf16) : sizeof(float)) * size;
         assemble_sample(&table, shape, source->images + (size_t)index * size, shift_y, shift_x,
-                        x32 ? x32 + (size_t)n * size : NULL, x16 ? x16 + (size_t)n * size : NULL);
+                        (char *)x + (size_t)n * bytes, half);
         labels[n] = source->labels[index];
     }
 }

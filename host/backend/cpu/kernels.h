@@ -21,10 +21,10 @@ typedef struct {
     uint32_t epoch;
 } batch_source;
 
-/* Gathers, crops and normalises `count` samples into x [count, c, h, w]; exactly one of `x32` and
- * `x16` is not NULL. labels [count]. */
+/* Gathers, crops and normalises `count` samples into x [count, c, h, w], of floats or, where
+ * `half`, of bf16. labels [count]. */
 void assemble_batch(const cairn_executor_options *options, cairn_shape shape,
-                    const batch_source *source, int count, float *x32, bf16 *x16, uint8_t *labels);
+                    const batch_source *source, int count, void *x, bool half, uint8_t *labels);
 
 /* Mean softmax cross-entropy of logits [count, classes]: adds to the stats; where `gradient` is not
  * NULL it becomes d(mean loss)/d(logits) = (softmax - onehot) / count. */
