@@ -18,6 +18,7 @@ enum { STEPS = 3, HIGH = 9, WIDE = 7 };
 typedef struct {
     const char *ops; /* "conv 5 3 1 1, relu, pool 2 2": see build */
     int channels;    /* of the input */
+    bool no_bf16;    /* one hidden value carries all: softmax magnifies its rounding */
 } net_case;
 
 /* conv <out> <kernel> <stride> <padding> | pool <kernel> <stride> | linear <out> | drop <percent>
@@ -179,44 +180,44 @@ static int compare(const cairn_net *net, const outcome *got, const outcome *want
 }
 
 static const net_case cases[] = {
-    {"conv 5 3 1 1", 3},
-    {"conv 5 1 1 0", 3},
-    {"conv 17 1 2 0", 5},
-    {"conv 3 3 1 0", 17},
-    {"conv 5 3 2 1", 1},
-    {"conv 17 3 2 0", 3},
-    {"conv 3 3 1 2", 5},
-    {"conv 5 5 1 2", 3},
-    {"conv 2 5 2 1", 17},
-    {"conv 1 3 1 1, flat, linear 17", 5},
-    {"conv 8 3 1 1", 16},
-    {"conv 5 3 1 1, conv 3 3 1 1", 3},
-    {"conv 17 1 1 0, conv 5 5 2 2", 1},
-    {"conv 3 3 2 1, conv 17 3 1 0", 5},
-    {"relu", 3},
-    {"pool 2 2", 3},
-    {"flat", 5},
-    {"drop 50", 3},
-    {"conv 5 3 1 1, relu", 3},
-    {"conv 5 3 1 1, pool 2 2", 3},
-    {"conv 5 3 1 1, drop 25", 3},
-    {"conv 17 3 1 1, relu, pool 2 2", 3},
-    {"conv 17 3 1 1, pool 2 2, relu", 1},
-    {"conv 5 3 1 1, relu, pool 3 2", 17},
-    {"conv 3 3 1 1, pool 3 1, relu", 5},
-    {"conv 5 3 1 1, pool 3 1", 3},
-    {"conv 5 3 1 1, relu, pool 2 2, flat, linear 10", 3},
+    {"conv 5 3 1 1", 3, false},
+    {"conv 5 1 1 0", 3, false},
+    {"conv 17 1 2 0", 5, false},
+    {"conv 3 3 1 0", 17, false},
+    {"conv 5 3 2 1", 1, false},
+    {"conv 17 3 2 0", 3, false},
+    {"conv 3 3 1 2", 5, false},
+    {"conv 5 5 1 2", 3, false},
+    {"conv 2 5 2 1", 17, false},
+    {"conv 1 3 1 1, flat, linear 17", 5, false},
+    {"conv 8 3 1 1", 16, false},
+    {"conv 5 3 1 1, conv 3 3 1 1", 3, false},
+    {"conv 17 1 1 0, conv 5 5 2 2", 1, false},
+    {"conv 3 3 2 1, conv 17 3 1 0", 5, false},
+    {"relu", 3, false},
+    {"pool 2 2", 3, false},
+    {"flat", 5, false},
+    {"drop 50", 3, false},
+    {"conv 5 3 1 1, relu", 3, false},
+    {"conv 5 3 1 1, pool 2 2", 3, false},
+    {"conv 5 3 1 1, drop 25", 3, false},
+    {"conv 17 3 1 1, relu, pool 2 2", 3, false},
+    {"conv 17 3 1 1, pool 2 2, relu", 1, false},
+    {"conv 5 3 1 1, relu, pool 3 2", 17, false},
+    {"conv 3 3 1 1, pool 3 1, relu", 5, false},
+    {"conv 5 3 1 1, pool 3 1", 3, false},
+    {"conv 5 3 1 1, relu, pool 2 2, flat, linear 10", 3, false},
     /* A second convolution of 3x3 may be a Winograd one, whose sums are not exact: ties would break
      * by rounding. test_trajectories covers those. */
-    {"conv 3 3 1 1, relu, conv 5 5 1 2, pool 2 2", 1},
-    {"conv 3 3 1 1, relu, flat, relu, linear 10", 3},
-    {"pool 2 2, conv 5 1 1 0", 3},
-    {"flat, linear 10", 3},
-    {"flat, linear 1, linear 17", 5},
-    {"flat, linear 17, relu, linear 10", 3},
-    {"flat, linear 17, drop 50, linear 10", 1},
-    {"flat, linear 8, relu, drop 20, linear 10", 3},
-    {"relu, flat, drop 50, linear 10", 3},
+    {"conv 3 3 1 1, relu, conv 5 5 1 2, pool 2 2", 1, false},
+    {"conv 3 3 1 1, relu, flat, relu, linear 10", 3, false},
+    {"pool 2 2, conv 5 1 1 0", 3, false},
+    {"flat, linear 10", 3, false},
+    {"flat, linear 1, linear 17", 5, true},
+    {"flat, linear 17, relu, linear 10", 3, false},
+    {"flat, linear 17, drop 50, linear 10", 1, false},
+    {"flat, linear 8, relu, drop 20, linear 10", 3, false},
+    {"relu, flat, drop 50, linear 10", 3, false},
 };
 
 static void test_every_backend_on_every_op(void **state) {
@@ -232,6 +233,8 @@ static void test_every_backend_on_every_op(void **state) {
         for (int b = 0; b < 3; b++, seed++) {
             outcome want = compute(net, reference_backend(), CAIRN_FLOAT64, batches[b], seed);
             for (int i = 0; i < subject_count; i++) {
+                if (cases[c].no_bf16 && subjects[i].precision == CAIRN_BF16)
+                    continue;
                 outcome got =
                     compute(net, subjects[i].backend, subjects[i].precision, batches[b], seed);
                 bad += compare(net, &got, &want, &subjects[i], &cases[c], batches[b]);
