@@ -19,10 +19,11 @@
 #include <stdint.h>
 
 typedef struct {
-    int batch;                 /* the largest batch of one training step, at least 1 */
-    cairn_precision precision; /* of activations; parameters and moments are at least float32 */
-    int threads; /* CPU backends; 0: all that the process may use, which create resolves */
-    int device;  /* ordinal among the backend's devices */
+    int batch; /* the largest batch of one training step, at least 1 */
+    cairn_precision
+        precision; /* of activations; parameters and moments are float32 between steps */
+    int threads;   /* CPU backends; 0: all that the process may use, which create resolves */
+    int device;    /* ordinal among the backend's devices */
     bool deterministic;
     uint64_t seed;                /* for crops and dropout */
     double beta1, beta2, epsilon; /* Adam (Kingma and Ba, ICLR 2015), bias-corrected */

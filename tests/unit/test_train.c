@@ -66,7 +66,7 @@ static const char *const names[] = {"params.yaml",           "metrics.json",  "m
                                     "checkpoint.safetensors"};
 enum { EXACT = 5, FILES = 7 }; /* summary and checkpoint tell the time too */
 
-static char root[64], whole[80], other[80]; /* `whole` holds the unbroken run */
+static char root[64], whole[80], other[80], fast[80]; /* `whole` holds the unbroken run */
 
 static const char *path_of(const char *folder, const char *name) {
     static char path[2][160];
@@ -82,18 +82,17 @@ static void clear(const char *folder) {
     rmdir(folder);
 }
 
-static cairn_config configured(const char *override) {
+static cairn_config configured(const char *const *overrides, size_t count) {
     cairn_config config;
-    assert_int_equal(
-        cairn_config_parse(&config, base, strlen(base), "base", &override, override != NULL),
-        CAIRN_OK);
+    assert_int_equal(cairn_config_parse(&config, base, strlen(base), "base", overrides, count),
+                     CAIRN_OK);
     return config;
 }
 
 enum { FRESH, RESUME, OVERWRITE };
 
-static cairn_status run_with(const char *folder, const char *override, int how) {
-    cairn_config config = configured(override);
+static cairn_status run(const char *folder, const char *const *overrides, size_t count, int how) {
+    cairn_config config = configured(overrides, count);
     const cairn_experiment_options options = {.run_dir = folder,
                                               .resume = how == RESUME,
                                               .overwrite = how == OVERWRITE,
@@ -103,6 +102,10 @@ static cairn_status run_with(const char *folder, const char *override, int how) 
     stop = 0;
     steps_to_stop = steps_to_break = writes_to_fail = 0;
     return status;
+}
+
+static cairn_status run_with(const char *folder, const char *override, int how) {
+    return run(folder, &override, override != NULL, how);
 }
 
 static void assert_same_file(const char *a, const char *b) {
@@ -152,6 +155,7 @@ static int set_up(void **state) {
         return -1;
     snprintf(whole, sizeof whole, "%s/whole", root);
     snprintf(other, sizeof other, "%s/other", root);
+    snprintf(fast, sizeof fast, "%s/fast", root);
     return run_with(whole, NULL, FRESH);
 }
 
@@ -159,6 +163,7 @@ static int tear_down(void **state) {
     (void)state;
     clear(whole);
     clear(other);
+    clear(fast);
     return rmdir(root); /* fails when a temporary file was left */
 }
 
@@ -246,6 +251,29 @@ static void many_stops_resume_exactly(void **state) {
                          step < STEPS ? CAIRN_INTERRUPTED : CAIRN_OK);
     }
     assert_same_run(whole, other);
+}
+
+/* The other backends, in every precision that they have. */
+static void every_backend_resumes_exactly(void **state) {
+    (void)state;
+    for (const cairn_backend *const *backend = cairn_backends(); *backend; backend++)
+        for (int p = CAIRN_FLOAT32; p <= CAIRN_FLOAT64; p++) {
+            cairn_precision precision = (cairn_precision)p;
+            if (!(*backend)->supports(precision) || (*backend)->probe())
+                continue;
+            char device[64], type[64];
+            snprintf(device, sizeof device, "device=%s", (*backend)->name);
+            snprintf(type, sizeof type, "train.precision=%s", cairn_precision_name(precision));
+            const char *const overrides[] = {device, type};
+            assert_int_equal(run(fast, overrides, 2, OVERWRITE), CAIRN_OK);
+            for (int step = 1; step < STEPS; step++) {
+                clear(other);
+                steps_to_stop = step;
+                assert_int_equal(run(other, overrides, 2, FRESH), CAIRN_INTERRUPTED);
+                assert_int_equal(run(other, overrides, 2, RESUME), CAIRN_OK);
+                assert_same_run(fast, other);
+            }
+        }
 }
 
 static void a_failed_write_anywhere_is_survived(void **state) {
@@ -372,7 +400,7 @@ static void wrong_models_are_refused(void **state) {
     (void)state;
     char path[160];
     snprintf(path, sizeof path, "%s/wrong.safetensors", root);
-    cairn_config config = configured(NULL);
+    cairn_config config = configured(NULL, 0);
     const cairn_backend *backend;
     cairn_executor_options options = cairn_executor_defaults();
     cairn_net *net;
@@ -415,6 +443,7 @@ int main(void) {
         TEST(the_same_seed_gives_the_same_bytes),
         TEST(a_stop_after_any_step_resumes_exactly),
         TEST(many_stops_resume_exactly),
+        TEST(every_backend_resumes_exactly),
         TEST(a_failed_write_anywhere_is_survived),
         TEST(more_epochs_may_follow),
         TEST(no_run_is_lost_in_silence),
