@@ -122,6 +122,7 @@ struct cairn_backend {
     /* A line about device and libraries: "oneDNN 2.6.3, avx512_core_bf16". Returns `out`. */
     const char *(*describe)(char *out, size_t size);
     bool (*supports)(cairn_precision precision);
+    bool immediate; /* train_step returns when its work is done, so get_stats never waits */
     /* Parameters and moments start at zero. */
     cairn_status (*create)(cairn_executor **executor, const cairn_net *net,
                            const cairn_executor_options *options);
