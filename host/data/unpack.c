@@ -18,7 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILES_MAX = 32, FILE_MAX = 96 << 20, BLOCK = 64 << 10 };
+/* Of files, of bytes in one, and in all of them: six batches of Python's may be some 46 MB each. */
+enum { FILES_MAX = 32, FILE_MAX = 96 << 20, TOTAL_MAX = 6 * FILE_MAX, BLOCK = 64 << 10 };
 
 typedef struct {
     struct archive *reader;
@@ -26,7 +27,8 @@ typedef struct {
     const volatile sig_atomic_t *stop;
     char top[32]; /* "cifar-10-batches-bin" or "cifar-10-batches-py"; "": not yet known */
     char temporary[PATH_MAX]; /* the new folder; "": not yet made */
-    int files;
+    int entries;              /* files, and mentions of the folder itself */
+    size_t total;             /* bytes unpacked */
 } unpacking;
 
 static cairn_status unreadable(const unpacking *u) {
@@ -91,6 +93,10 @@ static cairn_status copy_data(unpacking *u, int fd, const char *path) {
         if (total > FILE_MAX)
             return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds a file of more than %d MiB",
                                    u->archive, FILE_MAX >> 20);
+        u->total += (size_t)got;
+        if (u->total > TOTAL_MAX)
+            return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds more than %d MiB", u->archive,
+                                   TOTAL_MAX >> 20);
         for (la_ssize_t done = 0; done < got;) {
             ssize_t put = write(fd, block + done, (size_t)(got - done));
             if (put < 0 && errno != EINTR)
@@ -104,9 +110,6 @@ static cairn_status copy_data(unpacking *u, int fd, const char *path) {
 static cairn_status take_file(unpacking *u, const char *name) {
     char path[PATH_MAX];
     cairn_status status = CAIRN_OK;
-    if (++u->files > FILES_MAX)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds more than %d files", u->archive,
-                               FILES_MAX);
     if (!u->temporary[0]) {
         status = cairn_path_format(u->temporary, sizeof u->temporary, "%s/%s.new-XXXXXX", u->folder,
                                    u->top);
@@ -135,6 +138,9 @@ static cairn_status take_entries(unpacking *u) {
             return CAIRN_OK;
         if (found != ARCHIVE_OK)
             return unreadable(u);
+        if (++u->entries > FILES_MAX)
+            return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds more than %d files", u->archive,
+                                   FILES_MAX);
         const char *path = archive_entry_pathname(entry), *name = name_below(u, path);
         mode_t type = archive_entry_filetype(entry);
         bool linked = archive_entry_hardlink(entry) || archive_entry_symlink(entry);
