@@ -37,6 +37,11 @@ static cairn_status unreadable(const unpacking *u) {
                            reason ? reason : "damaged archive");
 }
 
+static cairn_status too_large(const unpacking *u) {
+    return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds a file of more than %d MiB", u->archive,
+                           FILE_MAX >> 20);
+}
+
 static cairn_status unwritable(const char *path) {
     return cairn_error_set(CAIRN_FAILED, "%s: cannot write: %s", path, strerror(errno));
 }
@@ -91,8 +96,7 @@ static cairn_status copy_data(unpacking *u, int fd, const char *path) {
             return cairn_error_set(CAIRN_INTERRUPTED, "%s: unpacking was interrupted", u->archive);
         total += (size_t)got;
         if (total > FILE_MAX)
-            return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds a file of more than %d MiB",
-                                   u->archive, FILE_MAX >> 20);
+            return too_large(u);
         u->total += (size_t)got;
         if (u->total > TOTAL_MAX)
             return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds more than %d MiB", u->archive,
@@ -144,13 +148,16 @@ static cairn_status take_entries(unpacking *u) {
         const char *path = archive_entry_pathname(entry), *name = name_below(u, path);
         mode_t type = archive_entry_filetype(entry);
         bool linked = archive_entry_hardlink(entry) || archive_entry_symlink(entry);
+        bool sparse = archive_entry_sparse_reset(entry) > 0; /* holes make much of little */
         if (name && type == AE_IFDIR && !name[0])
             continue;
-        if (!name || type != AE_IFREG || !name[0] || linked)
+        if (!name || type != AE_IFREG || !name[0] || linked || sparse)
             return cairn_error_set(CAIRN_BAD_INPUT,
-                                   "%s: holds '%.200s'; a CIFAR-10 archive holds only files "
+                                   "%s: holds '%.200s'; a CIFAR-10 archive holds only whole files "
                                    "directly in cifar-10-batches-bin/ or cifar-10-batches-py/",
                                    u->archive, path ? path : "(a name that cannot be read)");
+        if (archive_entry_size(entry) > FILE_MAX) /* before a byte of it is written */
+            return too_large(u);
         cairn_status status = take_file(u, name);
         if (status)
             return status;
