@@ -56,7 +56,8 @@ picture_outcome cairn_picture_allocate(picture *out, uint64_t width, uint64_t he
  * its rows begin and how deep they are. */
 static bool bmp_cut_short(const uint8_t *file, size_t size, const picture *p) {
     bool os2 = file[14] == 12; /* the older header, of 12 bytes */
-    uint64_t begin = file[10] | file[11] << 8 | file[12] << 16 | (uint64_t)file[13] << 24;
+    uint64_t begin = (uint64_t)file[10] | (uint64_t)file[11] << 8 | (uint64_t)file[12] << 16 |
+                     (uint64_t)file[13] << 24;
     uint64_t bits = os2 ? file[24] : file[28];
     uint64_t stride = ((uint64_t)p->width * bits + 31) / 32 * 4;
     return begin + stride * (uint64_t)p->height > size;

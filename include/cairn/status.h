@@ -19,8 +19,14 @@ typedef enum {
  * become question marks. */
 cairn_status cairn_error_set(cairn_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-#ifdef __clang_analyzer__ /* sees one source at a time: tell it what the call returns */
-#define cairn_error_set(status, ...) (cairn_error_set(status, __VA_ARGS__), (status))
+/* Analyzers see one source at a time: tell them what the call returns. */
+#if defined __clang_analyzer__ || defined CAIRN_ANALYZER
+#define cairn_error_set(status, ...)                                                               \
+    __extension__({                                                                                \
+        cairn_status told = (status);                                                              \
+        cairn_error_set(told, __VA_ARGS__);                                                        \
+        told;                                                                                      \
+    })
 #endif
 
 /* This thread's last message; "" before the first. Valid until the next cairn_error_set. */
