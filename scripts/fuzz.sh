@@ -7,7 +7,7 @@
 # tests/fuzz/corpus/PARSER and regressions/PARSER, and from what earlier runs found, which is kept in
 # build-fuzz/corpus/PARSER. A find ends its parser's run: the input is saved and named, and the exit
 # code is 1. --minimise then rewrites tests/fuzz/corpus/PARSER as few inputs that reach all that is
-# known to be reachable. Nothing is built when CAIRN_FUZZ_BUILT is set.
+# known to be reachable (make_seeds.py there makes what to start from). Nothing is built when CAIRN_FUZZ_BUILT is set.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 folder=$PWD/build-fuzz
@@ -99,9 +99,12 @@ for parser in "${parsers[@]}"; do
         grep -E 'ERROR|runtime error|fuzz: |SUMMARY' "$temporary/log" | head -5 || tail "$temporary/log"
         status=1
     elif [ -n "$minimise" ]; then
+        mkdir -p "$temporary/$parser" "$kept"
         "$folder/tests/fuzz/fuzz_$parser" "${options[@]}" -set_cover_merge=1 \
             "$temporary/$parser" "$found" "${sources[@]}" >"$temporary/log" 2>&1 ||
             stop "$(tail -3 "$temporary/log")"
+        find "$kept" -type f -delete
+        cp "$temporary/$parser"/* "$kept/"
     fi
 done
 exit "$status"

@@ -30,6 +30,8 @@ test  | bats                 | command bats                 | tests of the progr
 test  | jq                   | command jq                   | reads JSON in tests
 test  | python3              | command python3              | reads Cairn files in tests
 test  | bsdutils             | command script               | gives tests a terminal
+test  | openssl              | command openssl              | a certificate for tests
+test  | binutils             | command readelf              | looks into the program
 check | clang                | command clang                | a second compiler
 check | libomp-dev           | header omp.h                 | OpenMP of clang
 check | clang-format-14      | command clang-format-14      | layout of the sources
