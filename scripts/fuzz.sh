@@ -7,7 +7,8 @@
 # tests/fuzz/corpus/PARSER and regressions/PARSER, and from what earlier runs found, which is kept in
 # build-fuzz/corpus/PARSER. A find ends its parser's run: the input is saved and named, and the exit
 # code is 1. --minimise then rewrites tests/fuzz/corpus/PARSER as few inputs that reach all that is
-# known to be reachable (make_seeds.py there makes what to start from). Nothing is built when CAIRN_FUZZ_BUILT is set.
+# known to be reachable; make_seeds.py makes what a new corpus can start from. Nothing is built when
+# CAIRN_FUZZ_BUILT is set.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 folder=$PWD/build-fuzz
