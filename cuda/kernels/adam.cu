@@ -11,10 +11,10 @@ static __device__ __forceinline__ pack<float, V> adam_gradient(const cuda_adam &
     const bf16 *half_gradient = (const bf16 *)adam.half_gradient;
     pack<float, V> gradient;
     if (at + V <= adam.half_count) {
-        const pack<bf16, V> half = load<V>(half_gradient + at);
+        const pack<bf16, V> rounded = load<V>(half_gradient + at);
         UNROLL
         for (int l = 0; l < V; l++)
-            gradient.at[l] = to_float(half.at[l]);
+            gradient.at[l] = to_float(rounded.at[l]);
     } else if (at >= adam.half_count) {
         gradient = load<V>(adam.gradient + at);
     } else {

@@ -34,7 +34,7 @@ template <typename T, int V>
 static __global__ void __launch_bounds__(THREADS)
     sum_rows(size_t rows, int pitch, int across, const T *__restrict__ dy,
              const uint8_t *__restrict__ chosen, float *__restrict__ partial) {
-    __shared__ float warps[WARPS][WARP * V];
+    SHARED(float, warps, [WARPS][WARP * V]);
     const int thread = (int)threadIdx.x, lane = thread % WARP;
     const int channel = ((int)blockIdx.y * across + thread % across) * V;
     const int height = THREADS / across;
@@ -65,7 +65,7 @@ template <typename T, int V>
 static __global__ void __launch_bounds__(THREADS)
     sum_planes(cuda_tensor shape, const T *__restrict__ dy, const uint8_t *__restrict__ chosen,
                float *__restrict__ partial) {
-    __shared__ float warps[WARPS];
+    SHARED(float, warps, [WARPS]);
     const int plane = shape.h * shape.w, c = (int)blockIdx.y;
     const int thread = (int)(threadIdx.y * blockDim.x + threadIdx.x);
     float sum[V] = {};
@@ -92,7 +92,7 @@ static __global__ void __launch_bounds__(THREADS)
 static __global__ void __launch_bounds__(THREADS)
     sum_slices(int slices, int channels, const float *__restrict__ partial,
                float *__restrict__ sums) {
-    __shared__ float warps[WARPS][WARP];
+    SHARED(float, warps, [WARPS][WARP]);
     const int channel = (int)(blockIdx.x * WARP + threadIdx.x);
     float sum = 0;
     if (channel < channels)

@@ -11,6 +11,7 @@
 #include "../kernels.h"
 #include "../launch.h"
 
+#include <math.h>
 #include <type_traits>
 
 typedef __nv_bfloat16 bf16;

@@ -39,23 +39,23 @@ template <typename T, int V, bool NHWC>
 static __global__ void __launch_bounds__(GATHER_THREADS)
     gather_batch(cuda_gather gather, cuda_ring ring, cuda_state *state, cuda_tensor shape,
                  T *__restrict__ x, uint8_t *__restrict__ batch_labels) {
-    __shared__ T table[TABLE_CHANNELS * BYTES];
-    __shared__ gather_sample sample;
+    SHARED(T, table, [TABLE_CHANNELS * BYTES]);
+    SHARED(gather_sample, sample, [1]);
     const int n = (int)blockIdx.x, thread = (int)threadIdx.x;
     if (thread == 0) {
-        sample = gather_find(gather, ring, state, n);
-        batch_labels[n] = gather.labels[sample.index];
+        *sample = gather_find(gather, ring, state, n);
+        batch_labels[n] = gather.labels[sample->index];
     }
     for (int t = thread; t < min(shape.c, (int)TABLE_CHANNELS) * BYTES; t += GATHER_THREADS)
         table[t] = from_float<T>(gather.table[t]);
     __syncthreads();
 
     const int plane = shape.h * shape.w;
-    const uint8_t *__restrict__ image = gather.images + sample.index * (size_t)(shape.c * plane);
+    const uint8_t *__restrict__ image = gather.images + sample->index * (size_t)(shape.c * plane);
     T *to = x + (size_t)n * sample_size(shape);
     for (unsigned p = threadIdx.x; p < sample_size(shape) / V; p += GATHER_THREADS) {
         const spot at = locate<V, NHWC>(shape, p);
-        const int row = at.i + sample.dy, column = at.j + sample.dx;
+        const int row = at.i + sample->dy, column = at.j + sample->dx;
         const bool inside = row >= 0 && row < shape.h && column >= 0 && column < shape.w;
         const int pixel = row * shape.w + column;
         pack<T, V> values;

@@ -1,8 +1,6 @@
 /* Softmax cross-entropy, forward and backward, with the running sums, in one block. */
 #include "common.cuh"
 
-#include <math.h>
-
 enum { LOSS_THREADS = 1024 };
 
 /* The value that `lane` ^ distance of every lane's group holds, combined over the group. Addition
@@ -33,8 +31,8 @@ template <int G> static __device__ __forceinline__ candidate group_largest(candi
 
 /* Adds the block's sums to the state, in a fixed order: lanes, then warps. */
 static __device__ void add_to_state(double loss, unsigned correct, int count, cuda_state *state) {
-    __shared__ double losses[LOSS_THREADS / WARP];
-    __shared__ unsigned corrects[LOSS_THREADS / WARP];
+    SHARED(double, losses, [LOSS_THREADS / WARP]);
+    SHARED(unsigned, corrects, [LOSS_THREADS / WARP]);
     const int lane = (int)threadIdx.x % WARP, warp = (int)threadIdx.x / WARP;
     UNROLL
     for (int distance = WARP / 2; distance > 0; distance /= 2) {

@@ -140,7 +140,7 @@ static __global__ void __launch_bounds__(THREADS)
         const cairn_rng_block random = dropout_words(rule, state->step, element / 4);
         uint32_t word = random.word[0]; /* no dynamic index: the block stays in registers */
         UNROLL
-        for (int l = 1; l < 4; l++)
+        for (unsigned l = 1; l < 4; l++)
             word = element % 4 == l ? random.word[l] : word;
         y[memory] = dropout_of(rule, word, x[memory], positive && to_float(positive[memory]) <= 0);
     }
@@ -212,7 +212,7 @@ template <typename T>
 static __global__ void __launch_bounds__(THREADS)
     transpose(int count, int rows, int columns, int row_pitch, int column_pitch,
               const T *__restrict__ x, T *__restrict__ y) {
-    __shared__ T tile[TILE][TILE + 1]; /* one column more: no bank conflicts either way */
+    SHARED(T, tile, [TILE][TILE + 1]); /* one column more: no bank conflicts either way */
     const int across = (int)threadIdx.x, down = (int)threadIdx.y;
     const int row = (int)blockIdx.x * TILE, column = (int)blockIdx.y * TILE;
     for (int n = (int)blockIdx.z; n < count; n += (int)gridDim.z) {

@@ -27,6 +27,11 @@ static __global__ void __launch_bounds__(THREADS)
         float best[V];
         int winner[V];
         UNROLL
+        for (int l = 0; l < V; l++) {
+            best[l] = -INFINITY;
+            winner[l] = 0;
+        }
+        UNROLL
         for (int u = 0; u < kernel; u++)
             UNROLL
         for (int v = 0; v < kernel; v++) {
@@ -35,7 +40,7 @@ static __global__ void __launch_bounds__(THREADS)
             for (int l = 0; l < V; l++) {
                 float value = to_float(values.at[l]) + shift[l];
                 /* The first of equals, but the last NaN, as in PyTorch. */
-                if ((u == 0 && v == 0) || value > best[l] || value != value) {
+                if (value > best[l] || value != value) {
                     best[l] = value;
                     winner[l] = u * kernel + v;
                 }
