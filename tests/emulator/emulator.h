@@ -15,8 +15,8 @@
 namespace emulator {
 
 /* Appends work to a stream, or to the graph that the stream is capturing. `what` names it in
- * messages. */
-void enqueue(cudaStream_t stream, const char *what, std::function<void()> work);
+ * messages. An error is also what cudaGetLastError returns next; nothing is enqueued then. */
+cudaError_t enqueue(cudaStream_t stream, const char *what, std::function<void()> work);
 
 /* Refuses a launch (bad grid, too much shared memory, ...): nothing runs, cudaGetLastError returns
  * `error`. */
