@@ -14,7 +14,7 @@
 #define SHARED(type, name, ...) __shared__ type name __VA_ARGS__
 #define UNROLL _Pragma("unroll")
 #else
-#include "device.h"
+#include "emulator/device.h" /* tests/ */
 #define LAUNCH(kernel, shape, stream, ...)                                                         \
     emulator::launch(#kernel, kernel, (shape).grid, (shape).block, stream, __VA_ARGS__)
 #define SHARED(type, name, ...)                                                                    \

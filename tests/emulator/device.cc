@@ -6,6 +6,7 @@
 
 #include <cstdio>
 #include <cstdlib>
+#include <deque>
 #include <random>
 #include <string>
 #include <vector>
@@ -93,7 +94,7 @@ static fiber main_fiber;
 static fiber *current = &main_fiber;
 
 /* The stacks made so far, kept for the next block; a stack that overflows hits a closed page. */
-static std::vector<fiber *> fibers;
+static std::deque<fiber> fibers;
 
 static void fiber_entered([[maybe_unused]] fiber *entered) {
 #if defined(__SANITIZE_ADDRESS__)
@@ -208,7 +209,6 @@ static void fiber_main() {
 }
 
 static fiber *make_fiber() {
-    fiber *made = new fiber;
     const size_t guard = 4096;
     void *memory = mmap(nullptr, guard + stack_bytes, PROT_READ | PROT_WRITE,
                         MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
@@ -216,11 +216,17 @@ static fiber *make_fiber() {
         std::perror("emulator: no memory for a thread's stack");
         std::abort();
     }
+    fiber *made = &fibers.emplace_back();
     made->stack = (unsigned char *)memory + guard;
     made->bytes = stack_bytes;
     made->self.prepare(made->stack, stack_bytes, fiber_main);
-    fibers.push_back(made);
     return made;
+}
+
+/* Whether two lanes of a warp wait in the same exchange. */
+static bool meets(const thread_state &self, const thread_state &other) {
+    return other.waiting == wait::exchange && other.kind == self.kind && other.mask == self.mask &&
+           other.at.line == self.at.line;
 }
 
 /* Why nobody can go on. */
@@ -248,8 +254,7 @@ static fiber *make_fiber() {
         const thread_state &other = block.threads[warp + lane];
         if (other.exited)
             stop(name + " for lane " + std::to_string(lane) + ", which has returned");
-        if (other.waiting != wait::exchange || other.kind != first->kind ||
-            other.mask != first->mask || other.at.line != first->at.line)
+        if (!meets(*first, other))
             stop(name + " for lane " + std::to_string(lane) + ", which waits at " +
                  text_of(other.at));
     }
@@ -275,7 +280,7 @@ static bool release_barrier() {
 static void run_block() {
     block.next_turn = 0;
     for (size_t used = 0; block.next_turn < block.turns.size(); used++)
-        switch_to(used < fibers.size() ? fibers[used] : make_fiber());
+        switch_to(used < fibers.size() ? &fibers[used] : make_fiber());
     for (;;) {
         bool moved = false, done = true;
         for (unsigned turn : block.turns) {
@@ -308,15 +313,13 @@ int lane() {
     return (int)(index_of(block.running) % 32);
 }
 
-/* True when all lanes that `self` names wait in the same exchange. */
-static bool all_present(const thread_state *self, const thread_state *warp) {
-    for (int l = 0; l < 32; l++)
-        if (self->mask >> l & 1u) {
-            const thread_state &other = warp[l];
-            if (other.waiting != wait::exchange || other.kind != self->kind ||
-                other.mask != self->mask || other.at.line != self->at.line)
-                return false;
-        }
+/* True when all lanes that lane `own` names wait in the same exchange. The next lane, which is
+ * often the next to come, is looked at first. */
+static bool all_present(const thread_state *warp, int own) {
+    const thread_state &self = warp[own];
+    for (int next = own + 1; next < own + 32; next++)
+        if ((self.mask >> next % 32 & 1u) && !meets(self, warp[next % 32]))
+            return false;
     return true;
 }
 
@@ -339,14 +342,14 @@ uint64_t exchange(exchange_kind kind, unsigned mask, uint64_t value, int source,
     thread_state *self = block.running;
     size_t first = index_of(self) / 32 * 32, lanes = block.threads.size() - first;
     int own = lane();
-    std::string where = " in the mask at " + text_of(at);
     if (!(mask >> own & 1u))
-        stop("lane " + std::to_string(own) + " is not" + where);
+        stop("lane " + std::to_string(own) + " is not in the mask at " + text_of(at));
     if (lanes < 32 && mask >> lanes)
-        stop("lane " + std::to_string(lanes) + where + " does not exist");
+        stop("lane " + std::to_string(lanes) + " in the mask at " + text_of(at) +
+             " does not exist");
     if (kind == exchange_kind::shuffle && !(mask >> source & 1u))
         stop("lane " + std::to_string(own) + " reads lane " + std::to_string(source) +
-             ", which is not" + where);
+             ", which is not in the mask at " + text_of(at));
     self->waiting = wait::exchange;
     self->kind = kind;
     self->mask = mask;
@@ -354,7 +357,7 @@ uint64_t exchange(exchange_kind kind, unsigned mask, uint64_t value, int source,
     self->source = source;
     self->at = at;
     thread_state *warp = &block.threads[first];
-    if (all_present(self, warp))
+    if (all_present(warp, own))
         complete(mask, kind, warp);
     else
         give_way(self);
