@@ -131,8 +131,7 @@ size_t bytes(const tensor &of) {
 }
 
 size_t bytes(const filter &of) {
-    return size_t(of.k) * size_t(of.c) * size_t(of.r) * size_t(of.s) *
-           element_bytes(kind(of.type));
+    return size_t(of.k) * size_t(of.c) * size_t(of.r) * size_t(of.s) * element_bytes(kind(of.type));
 }
 
 cudnnStatus_t read_scales(const char *what, scales *to, const void *alpha, const void *beta) {
@@ -271,8 +270,7 @@ cudnnStatus_t cudnnSetTensor4dDescriptorEx(cudnnTensorDescriptor_t of, cudnnData
                                            int c, int h, int w, int n_stride, int c_stride,
                                            int h_stride, int w_stride) {
     return call(__func__, [&] {
-        return set_tensor(of,
-                          {true, type, n, c, h, w, n_stride, c_stride, h_stride, w_stride});
+        return set_tensor(of, {true, type, n, c, h, w, n_stride, c_stride, h_stride, w_stride});
     });
 }
 
@@ -331,8 +329,7 @@ cudnnStatus_t cudnnSetConvolution2dDescriptor(cudnnConvolutionDescriptor_t of, i
         if (compute != CUDNN_DATA_FLOAT)
             REFUSE(NOT_SUPPORTED, "float32 and bf16 tensors compute in float32");
         cudnnMathType_t math = of->set ? of->math : CUDNN_DEFAULT_MATH;
-        *of = {true,       pad_h,      pad_w, stride_h, stride_w,
-               dilation_h, dilation_w, mode,  math};
+        *of = {true, pad_h, pad_w, stride_h, stride_w, dilation_h, dilation_w, mode, math};
         return CUDNN_STATUS_SUCCESS;
     });
 }
