@@ -296,8 +296,6 @@ cudaError_t copy_async(const char *what, const copy &of, cudaMemcpyKind kind, cu
     if (kind == cudaMemcpyDefault)
         kind = to_device ? (from_device ? cudaMemcpyDeviceToDevice : cudaMemcpyHostToDevice)
                          : (from_device ? cudaMemcpyDeviceToHost : cudaMemcpyHostToHost);
-    if (kind < cudaMemcpyHostToHost || kind > cudaMemcpyDefault)
-        return because(cudaErrorInvalidMemcpyDirection, "no such kind of copy");
     /* The device reads and writes pinned host memory as its own. */
     bool wants_to = kind == cudaMemcpyHostToDevice || kind == cudaMemcpyDeviceToDevice;
     bool wants_from = kind == cudaMemcpyDeviceToHost || kind == cudaMemcpyDeviceToDevice;
