@@ -7,7 +7,8 @@
  *
  * Activations have element type `cuda_type` and one of two layouts. Under CUDA_NHWC the channels of
  * every tensor are padded to a multiple of what the tensor cores want (4 for tf32, 8 for bf16) and
- * the padded ones hold zeros, always: kernels may treat them like the others, and keep them zero. */
+ * the padded ones hold zeros, always: kernels may treat them like the others, and keep them zero.
+ */
 #ifndef CAIRN_CUDA_KERNELS_H
 #define CAIRN_CUDA_KERNELS_H
 
@@ -57,8 +58,8 @@ typedef struct {
 } cuda_state;
 
 /* The first kernel of a step: gathers the slot's samples from the uint8 split on the device, crops,
- * normalises, converts, and copies labels. cairn/rng.h's CROP rule; a pixel outside the image is the
- * byte 0 before normalising. Padded channels become 0. */
+ * normalises, converts, and copies labels. cairn/rng.h's CROP rule; a pixel outside the image is
+ * the byte 0 before normalising. Padded channels become 0. */
 typedef struct {
     const uint8_t *images, *labels; /* the split: [samples, c, h, w], [samples] */
     const float *table;             /* [4][256]: a byte's normalised value in channel c % 4 */
@@ -66,8 +67,8 @@ typedef struct {
     int crop_padding; /* 0: no crop, as in evaluation */
     int by_index;     /* 1: slot->indices (training); 0: slot->first + n */
 } cuda_gather;
-void kernel_gather(cudaStream_t stream, const cuda_gather *gather, cuda_ring ring, cuda_state *state,
-                   cuda_tensor shape, void *x, uint8_t *batch_labels);
+void kernel_gather(cudaStream_t stream, const cuda_gather *gather, cuda_ring ring,
+                   cuda_state *state, cuda_tensor shape, void *x, uint8_t *batch_labels);
 
 /* y = max(x + bias, 0), or without the maximum; y may be x. bias [pitch] or NULL. NaN passes. */
 void kernel_bias_relu(cudaStream_t stream, cuda_tensor shape, const void *x, const float *bias,
@@ -78,14 +79,14 @@ void kernel_relu_backward(cudaStream_t stream, cuda_tensor shape, const void *y,
                           void *dx);
 
 /* Max-pooling of x + bias, with or without ReLU, window `kernel` <= 15, no padding; `out` is y's
- * shape. chosen [like y]: the winner's place u * kernel + v in its window, or 255 where the ReLU lets
- * nothing through. The first of equals wins; NaN wins as in host/backend/reference. The 2x2, stride
- * 2 case is the one that has to be fast. */
+ * shape. chosen [like y]: the winner's place u * kernel + v in its window, or 255 where the ReLU
+ * lets nothing through. The first of equals wins; NaN wins as in host/backend/reference. The 2x2,
+ * stride 2 case is the one that has to be fast. */
 typedef struct {
     int kernel, stride, relu;
 } cuda_pool;
-void kernel_pool(cudaStream_t stream, cuda_pool pool, cuda_tensor in, cuda_tensor out, const void *x,
-                 const float *bias, void *y, uint8_t *chosen);
+void kernel_pool(cudaStream_t stream, cuda_pool pool, cuda_tensor in, cuda_tensor out,
+                 const void *x, const float *bias, void *y, uint8_t *chosen);
 
 /* Every element of dx: the sum of dy over the windows that chose it. */
 void kernel_pool_backward(cudaStream_t stream, cuda_pool pool, cuda_tensor in, cuda_tensor out,
@@ -110,7 +111,8 @@ void kernel_dropout(cudaStream_t stream, cuda_dropout dropout, const cuda_state 
                     cuda_tensor shape, const void *x, const void *positive, void *y);
 
 /* [n,c,h,w] in CUDA_NHWC memory to CUDA_NCHW memory or back (pitch 0-filled); same type. */
-void kernel_transpose(cudaStream_t stream, cuda_tensor from, cuda_tensor to, const void *x, void *y);
+void kernel_transpose(cudaStream_t stream, cuda_tensor from, cuda_tensor to, const void *x,
+                      void *y);
 
 /* Softmax cross-entropy, forward and backward, for logits [count][pitch] of which `classes` are
  * true: adds the losses, the correct guesses (the first of the largest; none where a logit is NaN)
@@ -136,6 +138,9 @@ void kernel_adam(cudaStream_t stream, const cuda_adam *adam, const cuda_state *s
 
 /* y [count] bf16 = x [count] float32, to nearest even. */
 void kernel_to_bf16(cudaStream_t stream, size_t count, const float *x, void *y);
+
+/* y [count] float32 = x [count] bf16. */
+void kernel_to_float32(cudaStream_t stream, size_t count, const void *x, float *y);
 
 #ifdef __cplusplus
 }

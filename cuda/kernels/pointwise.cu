@@ -132,10 +132,6 @@ static __global__ void __launch_bounds__(THREADS)
     const size_t plane = (size_t)shape.h * shape.w;
     for (int n = first_sample(); n < shape.count; n += sample_stride()) {
         const size_t memory = (size_t)n * sample_size(shape) + place_here();
-        if (at.c >= shape.c) {
-            y[memory] = from_float<T>(0);
-            continue;
-        }
         const size_t element = ((size_t)n * shape.c + at.c) * plane + (size_t)at.i * shape.w + at.j;
         const cairn_rng_block random = dropout_words(rule, state->step, element / 4);
         uint32_t word = random.word[0]; /* no dynamic index: the block stays in registers */
@@ -175,7 +171,7 @@ void kernel_dropout(cudaStream_t stream, cuda_dropout dropout, const cuda_state 
                        (float *)y);
 }
 
-/* float32 to bf16 ---------------------------------------------------------------------------------
+/* Between float32 and bf16 ------------------------------------------------------------------------
  */
 template <int V>
 static __global__ void __launch_bounds__(THREADS)
@@ -199,6 +195,17 @@ void kernel_to_bf16(cudaStream_t stream, size_t count, const float *x, void *y) 
         LAUNCH((to_bf16<4>), spread_flat(divide_up(count, 4)), stream, count, x, (bf16 *)y);
     else
         LAUNCH((to_bf16<1>), spread_flat(count), stream, count, x, (bf16 *)y);
+}
+
+/* Only for nets whose last layer is not a linear one, so simple serves. */
+static __global__ void __launch_bounds__(THREADS)
+    to_float32(size_t count, const bf16 *__restrict__ x, float *__restrict__ y) {
+    if (flat_index() < count)
+        y[flat_index()] = to_float(x[flat_index()]);
+}
+
+void kernel_to_float32(cudaStream_t stream, size_t count, const void *x, float *y) {
+    LAUNCH(to_float32, spread_flat(count), stream, count, (const bf16 *)x, y);
 }
 
 /* Layout: a sample is the matrix [h*w][pitch] or [c][h*w]; tiles of it turn over in shared memory,

@@ -7,6 +7,7 @@
 #include "cairn/model.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -19,9 +20,10 @@ typedef struct {
     cairn_net *net;
     cairn_executor *executor;
     cairn_terminal *terminal;
-    cairn_checkpoint at; /* where the run stands */
-    int32_t *order;      /* of the epoch under way */
-    double began;        /* this process's clock when at.seconds was last brought up to date */
+    cairn_checkpoint at;   /* where the run stands */
+    int32_t *order;        /* of the epoch under way */
+    char passed_over[512]; /* why `auto` did not take a faster backend; "": it did */
+    double began;          /* this process's clock when at.seconds was last brought up to date */
 } experiment;
 
 static double now(void) {
@@ -55,6 +57,7 @@ static cairn_status make_executor(experiment *run) {
         options.batch = train->count;
     cairn_status status =
         cairn_backend_find(&backend, &options.device, config->device, options.precision);
+    snprintf(run->passed_over, sizeof run->passed_over, "%s", status ? "" : cairn_error_message());
     if (!status)
         status = cairn_model_build(&run->net, config, input, run->data->classes);
     if (!status)
@@ -88,16 +91,22 @@ static cairn_status make_start(experiment *run, const cairn_checkpoint *held, bo
 
 static void announce(const experiment *run, bool resume) {
     const cairn_executor_options *options = &run->executor->options;
-    char device[256];
+    char device[256], choices[2048];
+    if (*run->passed_over)
+        cairn_terminal_note(run->terminal, "device auto: %s computes (%s)",
+                            run->executor->backend->name, run->passed_over);
     if (strcmp(run->data->name, "synthetic") == 0)
         cairn_terminal_note(run->terminal, "data: SYNTHETIC images, not CIFAR-10; accuracies say "
                                            "nothing about CIFAR-10");
     cairn_terminal_note(
         run->terminal, "training %s (%zu parameters) on %s (%s), %s, %d threads; %s, %d images",
         run->config->model.name, cairn_net_parameter_total(run->net), run->executor->backend->name,
-        run->executor->backend->describe(device, sizeof device),
+        cairn_executor_describe(run->executor, device, sizeof device),
         cairn_precision_name(options->precision), options->threads, run->data->name,
         run->data->train.count);
+    if (run->executor->ops->choices)
+        cairn_terminal_note(run->terminal, "%s",
+                            run->executor->ops->choices(run->executor, choices, sizeof choices));
     if (resume && run->at.epoch >= run->config->train.epochs)
         cairn_terminal_note(run->terminal, "all %u epochs are done already", run->at.epoch);
     else if (resume)
@@ -258,7 +267,7 @@ static cairn_status write_summary(const experiment *run, const char *state) {
         .status = state,
         .version = CAIRN_VERSION,
         .device = run->executor->backend->name,
-        .device_description = run->executor->backend->describe(device, sizeof device),
+        .device_description = cairn_executor_describe(run->executor, device, sizeof device),
         .precision = cairn_precision_name(options->precision),
         .model = config->model.name,
         .data = run->data->name,

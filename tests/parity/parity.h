@@ -80,7 +80,7 @@ enum { SUBJECTS_MAX = 16 };
 static inline int find_subjects(subject *subjects) {
     int count = 0;
     for (const cairn_backend *const *b = cairn_backends(); *b; b++)
-        for (int p = CAIRN_FLOAT32; p <= CAIRN_FLOAT64; p++) {
+        for (int p = 0; p < CAIRN_PRECISIONS; p++) {
             cairn_precision precision = (cairn_precision)p;
             bool oracle = *b == reference_backend() && precision == CAIRN_FLOAT64;
             if (oracle || !(*b)->supports(precision) || (*b)->probe() || count == SUBJECTS_MAX)
