@@ -142,6 +142,37 @@ static void test_sure_guess(void **state) {
     assert_int_equal(got.cursor, 2);
 }
 
+/* A NaN anywhere makes the loss NaN and the guess wrong; so does infinity with the loss alone. */
+static void test_invalid_logits(void **unused) {
+    (void)unused;
+    static const struct {
+        float z[3];
+        uint8_t label;
+        bool correct;
+    } cases[] = {{{NAN, 1, 2}, 0, false},
+                 {{1, 5, NAN}, 1, false},
+                 {{1, INFINITY, 0}, 1, true},
+                 {{1, INFINITY, 0}, 0, false},
+                 {{-INFINITY, -INFINITY, -INFINITY}, 0, true}};
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+        cuda_state state = {0};
+        float gradient[3];
+        float *z_there = to_device(cases[i].z, sizeof cases[i].z);
+        uint8_t *label_there = to_device(&cases[i].label, 1);
+        float *gradient_there = device_memory(sizeof gradient);
+        cuda_state *state_there = to_device(&state, sizeof state);
+        kernel_cross_entropy(NULL, 1, 3, 3, z_there, label_there, CUDA_F32, gradient_there,
+                             state_there);
+        from_device(&state, state_there, sizeof state);
+        from_device(gradient, gradient_there, sizeof gradient);
+        assert_true(isnan(state.loss));
+        assert_int_equal(state.correct, cases[i].correct);
+        assert_int_equal(state.seen, 1);
+        for (int c = 0; c < 3; c++)
+            assert_true(isnan(gradient[c]));
+    }
+}
+
 /* Bias gradients ----------------------------------------------------------------------------------
  */
 static void bias_gradient_in(cuda_tensor t) {
@@ -291,7 +322,7 @@ static void test_adam_nan(void **state) {
 
 /* Conversion --------------------------------------------------------------------------------------
  */
-static void test_to_bf16(void **state) {
+static void test_conversion(void **state) {
     (void)state;
     static const size_t counts[] = {1, 3, 4, 127, 1000};
     /* Exact, ties to even both ways, past a tie, subnormal, overflow, NaN, both zeros. */
@@ -305,16 +336,23 @@ static void test_to_bf16(void **state) {
             for (size_t i = 0; i < count; i++)
                 x[i] = i % 2 ? x[i] : special[i / 2 % (sizeof special / sizeof *special)];
             uint16_t *y = host_memory(2 * (count + 1));
+            float *back = host_memory((count + 1) * sizeof *back);
+            float *back_there = to_device(x, (count + 1) * sizeof *back);
             float *x_there = to_device(x, (count + 1) * sizeof *x);
             uint16_t *y_there = to_device(x, 2 * (count + 1));
             kernel_to_bf16(NULL, count + 1 - shift, x_there + shift, y_there + shift);
+            kernel_to_float32(NULL, count + 1 - shift, y_there + shift, back_there + shift);
             from_device(y, y_there, 2 * (count + 1));
+            from_device(back, back_there, (count + 1) * sizeof *back);
             for (size_t i = shift; i < count + 1; i++)
                 if (isnan(x[i]))
                     assert_true(isnan(bf16_to_float(y[i])));
                 else
                     assert_int_equal(y[i], float_to_bf16(x[i]));
+            for (size_t i = 0; i < count + 1; i++)
+                assert_true(same(back[i], i < shift ? x[i] : bf16_to_float(y[i])));
             free(x);
+            free(back);
             free(y);
         }
 }
@@ -323,10 +361,11 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_teardown(test_cross_entropy, device_clear),
         cmocka_unit_test_teardown(test_sure_guess, device_clear),
+        cmocka_unit_test_teardown(test_invalid_logits, device_clear),
         cmocka_unit_test_teardown(test_bias_gradient, device_clear),
         cmocka_unit_test_teardown(test_adam, device_clear),
         cmocka_unit_test_teardown(test_adam_nan, device_clear),
-        cmocka_unit_test_teardown(test_to_bf16, device_clear),
+        cmocka_unit_test_teardown(test_conversion, device_clear),
     };
     return device_missing() ? 77 : cmocka_run_group_tests(tests, NULL, NULL);
 }
