@@ -12,6 +12,7 @@
 #include "../launch.h"
 
 #include <math.h>
+#include <string.h>
 #include <type_traits>
 
 typedef __nv_bfloat16 bf16;
@@ -35,12 +36,26 @@ template <typename T> static __device__ __forceinline__ T from_float(float value
 
 template <typename T, int V> struct alignas(sizeof(T) * V) pack { T at[V]; };
 
+/* Eight bytes travel as two words: as bytes the compiler would move them in two halves. */
 template <int V, typename T> static __device__ __forceinline__ pack<T, V> load(const T *from) {
-    return *reinterpret_cast<const pack<T, V> *>(from);
+    if constexpr (std::is_same_v<pack<T, V>, pack<uint8_t, 8>>) {
+        const uint2 words = *reinterpret_cast<const uint2 *>(from);
+        pack<T, V> value;
+        memcpy(&value, &words, sizeof value);
+        return value;
+    } else {
+        return *reinterpret_cast<const pack<T, V> *>(from);
+    }
 }
 template <typename T, int V>
 static __device__ __forceinline__ void store(T *to, const pack<T, V> &value) {
-    *reinterpret_cast<pack<T, V> *>(to) = value;
+    if constexpr (std::is_same_v<pack<T, V>, pack<uint8_t, 8>>) {
+        uint2 words;
+        memcpy(&words, &value, sizeof words);
+        *reinterpret_cast<uint2 *>(to) = words;
+    } else {
+        *reinterpret_cast<pack<T, V> *>(to) = value;
+    }
 }
 
 /* ReLU: `value <= 0` is false for NaN, which so passes through both ways. */
@@ -100,14 +115,17 @@ static inline launch_shape spread_flat(size_t work) {
     return {dim3((unsigned)divide_up(work, THREADS)), dim3(THREADS)};
 }
 
-/* One thread for each of `work` items of each sample. */
+/* A thread for each of `work` items of a sample, which takes every so many samples: enough blocks
+ * to fill any GPU, and beyond them more samples a thread, to find its place and bias but once. */
 static inline launch_shape spread_samples(int count, unsigned work) {
+    const size_t blocks_enough = 2048;
     unsigned x = WARP;
     while (x < THREADS && x < work)
         x *= 2;
     unsigned y = THREADS / x;
-    size_t rows = divide_up((size_t)count, y);
-    return {dim3((unsigned)divide_up(work, x), (unsigned)(rows < 65535 ? rows : 65535)),
+    size_t columns = divide_up(work, x), rows = divide_up((size_t)count, y);
+    size_t rows_enough = divide_up(blocks_enough, columns);
+    return {dim3((unsigned)columns, (unsigned)(rows < rows_enough ? rows : rows_enough)),
             dim3(x, y)};
 }
 
