@@ -112,7 +112,6 @@ void execute(const std::string &what, const work &run) {
         sticky = cudaError_t(work_code);
         return;
     }
-    device_access open;
     run();
     work_done++;
     check_guards(what.c_str());
@@ -138,6 +137,7 @@ bool run_one(cudaStream_t stream, uint64_t order) {
         return false;
     queued next = std::move(stream->queue.front());
     stream->queue.pop_front();
+    device_session piece;
     run_dependencies(stream, next);
     if (next.run)
         execute(next.what, next.run);
@@ -149,7 +149,7 @@ bool run_one(cudaStream_t stream, uint64_t order) {
 }
 
 void run_until(cudaStream_t stream, uint64_t order) {
-    device_access open; /* once for all of it */
+    device_session all; /* opens memory once, not for every piece */
     while (run_one(stream, order))
         ;
 }
@@ -279,6 +279,7 @@ work copy_work(const char *what, const copy &of) {
             misuse(what, "the destination was freed before the copy ran");
         if ((device_from || pinned(of.from)) && !reachable(of.from, of.from_bytes()))
             misuse(what, "the source was freed before the copy ran");
+        block_access to(of.to), from(of.from);
         run_copy(of);
     };
 }
@@ -339,6 +340,7 @@ cudaError_t fill_async(const char *what, void *data, int value, size_t count, cu
     return append(stream, what, [=] {
         if (!reachable(data, count))
             misuse(what, "the memory was freed before it was filled");
+        block_access window(data);
         memset(data, value, count);
     });
 }
@@ -390,7 +392,10 @@ cudaError_t enqueue(cudaStream_t stream, const char *what, work run) {
     if (!error && stream->device != current_device())
         error = because(cudaErrorInvalidResourceHandle, "a stream of another device");
     if (!error)
-        error = append(stream, what, std::move(run));
+        error = append(stream, what, [run] {
+            device_access memory;
+            run();
+        });
     return record_error(error);
 }
 

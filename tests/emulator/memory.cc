@@ -1,9 +1,10 @@
 /* The emulator's memory: device allocations in one region that the host can touch only while work
  * runs, and pinned host allocations.
  *
- * Every block of device memory lies between guards: poisoned under AddressSanitizer, else filled
- * with a pattern that is checked whenever work has run. New and freed memory is 0xFF: NaN in
- * float32 and bf16, so that a read of what was never written shows. */
+ * Every block of device memory has pages of its own and lies between guards: poisoned under
+ * AddressSanitizer, else filled with a pattern that is checked whenever work has run. New memory is
+ * 0xFF: NaN in float32 and bf16, so that a read of what was never written shows. Freed memory stays
+ * out of reach, and its addresses out of use for a while. */
 #include "state.h"
 
 #include <sys/mman.h>
@@ -43,8 +44,8 @@ struct block {
 };
 
 char *region, *top; /* top: the end of what was ever used */
-int open_count;
-bool always_open;
+int sessions;       /* device_session and device_access objects */
+bool open, always_open;
 std::map<char *, block> blocks;                   /* by the address given out */
 std::map<char *, size_t> holes;                   /* free to be used again, by start */
 std::deque<std::pair<char *, size_t>> quarantine; /* freed not long ago */
@@ -55,31 +56,29 @@ size_t rounded(size_t bytes, size_t unit) {
     return (bytes + unit - 1) / unit * unit;
 }
 
-void protect(char *begin, char *end, int protection) {
-    begin = region + size_t(begin - region) / page * page;
-    end = region + rounded(size_t(end - region), page);
-    if (end > begin && mprotect(begin, size_t(end - begin), protection) != 0) {
+void protect(char *begin, size_t bytes, int protection) {
+    if (mprotect(begin, bytes, protection) != 0) {
         perror("emulator: mprotect");
         abort();
     }
 }
 
-bool is_open() {
-    return open_count > 0 || always_open;
+/* Opens or closes every block, neighbours at once. */
+void protect_all(int protection) {
+    char *begin = nullptr, *end = nullptr;
+    for (auto &entry : blocks) {
+        char *start = entry.first - guard_bytes;
+        if (start != end) {
+            if (begin)
+                protect(begin, size_t(end - begin), protection);
+            begin = start;
+        }
+        end = start + entry.second.size;
+    }
+    if (begin)
+        protect(begin, size_t(end - begin), protection);
+    open = protection != PROT_NONE;
 }
-
-/* Opens only the pages of one block, to fill it. */
-struct window {
-    char *begin, *end;
-    window(char *from, size_t bytes) : begin(from), end(from + bytes) {
-        if (!is_open())
-            protect(begin, end, PROT_READ | PROT_WRITE);
-    }
-    ~window() {
-        if (!is_open())
-            protect(begin, end, PROT_NONE);
-    }
-};
 
 char *take(size_t size) {
     for (auto hole = holes.begin(); hole != holes.end(); ++hole)
@@ -104,8 +103,6 @@ char *take(size_t size) {
         return nullptr;
     char *start = top;
     top += size;
-    if (is_open())
-        protect(start, top, PROT_READ | PROT_WRITE);
     return start;
 }
 
@@ -147,31 +144,51 @@ template <typename map> auto containing(map &from, const void *data) {
 
 } // namespace
 
-device_access::device_access() {
-    if (open_count++ == 0 && !always_open && region)
-        protect(region, top, PROT_READ | PROT_WRITE);
+device_session::device_session() {
+    sessions++;
 }
 
-device_access::~device_access() {
-    if (--open_count == 0 && !always_open && region)
-        protect(region, top, PROT_NONE);
+device_session::~device_session() {
+    if (--sessions == 0 && open && !always_open)
+        protect_all(PROT_NONE);
+}
+
+device_access::device_access() {
+    if (!open)
+        protect_all(PROT_READ | PROT_WRITE);
+}
+
+block_access::block_access(const void *data) : start(nullptr), size(0) {
+    auto at = containing(blocks, data);
+    if (open || !on_device(data) || at == blocks.end())
+        return;
+    start = at->first - guard_bytes;
+    size = at->second.size;
+    protect(start, size, PROT_READ | PROT_WRITE);
+}
+
+block_access::~block_access() {
+    if (start)
+        protect(start, size, PROT_NONE);
 }
 
 void *allocate(size_t bytes, int device) {
-    size_t size = guard_bytes + rounded(bytes, 256) + guard_bytes;
+    size_t size = rounded(guard_bytes + bytes + guard_bytes, page);
     char *start = take(size);
     if (!start)
         return nullptr;
     char *data = start + guard_bytes;
     block made = {bytes, size, device};
-    window open(start, size);
+    protect(start, size, PROT_READ | PROT_WRITE);
     ASAN_UNPOISON_MEMORY_REGION(start, size);
     memset(data, fresh_pattern, bytes);
-    each_guard(data, made, [](char *bytes_there, size_t count) {
+    each_guard(data, made, [](char *at, size_t count) {
         if (!WITH_ASAN)
-            memset(bytes_there, guard_pattern, count);
-        ASAN_POISON_MEMORY_REGION(bytes_there, count);
+            memset(at, guard_pattern, count);
+        ASAN_POISON_MEMORY_REGION(at, count);
     });
+    if (!open)
+        protect(start, size, PROT_NONE);
     blocks[data] = made;
     live.allocations++;
     live.bytes += bytes;
@@ -184,13 +201,13 @@ bool release(void *data) {
         return false;
     block old = found->second;
     char *start = found->first - guard_bytes;
-    {
-        window open(start, old.size);
-        if (!WITH_ASAN)
-            check_guard(found->first, old, "cudaFree");
-        memset(found->first, fresh_pattern, old.bytes);
-        ASAN_POISON_MEMORY_REGION(start, old.size);
+    if (!WITH_ASAN) {
+        block_access window(data);
+        check_guard(found->first, old, "cudaFree");
     }
+    ASAN_POISON_MEMORY_REGION(start, old.size);
+    protect(start, old.size, PROT_NONE);
+    madvise(start, old.size, MADV_DONTNEED);
     blocks.erase(found);
     live.allocations--;
     live.bytes -= old.bytes;
@@ -203,7 +220,7 @@ bool release(void *data) {
 }
 
 void check_guards(const char *what) {
-    if (!WITH_ASAN)
+    if (!WITH_ASAN && open)
         for (auto &entry : blocks)
             check_guard(entry.first, entry.second, what);
 }
@@ -260,10 +277,10 @@ bool reachable(const void *data, size_t bytes) {
 
 } // namespace emulator
 
-void emulator_open_memory(bool open) {
+void emulator_open_memory(bool always) {
     using namespace emulator;
     guard hold(mutex);
-    always_open = open;
-    if (region && open_count == 0)
-        protect(region, top, open ? PROT_READ | PROT_WRITE : PROT_NONE);
+    always_open = always;
+    if (sessions == 0)
+        protect_all(always ? PROT_READ | PROT_WRITE : PROT_NONE);
 }

@@ -50,7 +50,7 @@ cudaError_t finish(cudaStream_t stream, const char *what);
 
 int current_device();
 
-/* Device memory (memory.cc). Blocks are surrounded by guards and filled with 0xFF. */
+/* Device memory (memory.cc). Blocks lie between guards and begin as 0xFF. */
 void *allocate(size_t bytes, int device);
 bool release(void *data);
 bool on_device(const void *data); /* an address of device memory, alive or not */
@@ -60,12 +60,25 @@ bool release_pinned(void *data);
 bool pinned(const void *data);
 void check_guards(const char *what);
 
-/* While one exists, device memory can be touched. */
-struct device_access {
+/* Device memory can be touched from the first device_access of a session to the session's end. */
+struct device_session {
+    device_session();
+    ~device_session();
+    device_session(const device_session &) = delete;
+    device_session &operator=(const device_session &) = delete;
+};
+struct device_access : device_session {
     device_access();
-    ~device_access();
-    device_access(const device_access &) = delete;
-    device_access &operator=(const device_access &) = delete;
+};
+
+/* While one exists, the block around `data` can be touched, if there is one. */
+struct block_access {
+    explicit block_access(const void *data);
+    ~block_access();
+    block_access(const block_access &) = delete;
+    block_access &operator=(const block_access &) = delete;
+    char *start;
+    size_t size;
 };
 
 } // namespace emulator
