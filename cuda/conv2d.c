@@ -115,9 +115,9 @@ static cairn_status list_forward(const cuda_plan *plan, const cuda_stage *stage,
     cudnnConvolutionFwdAlgoPerf_t rows[CANDIDATES_MAX];
     if (measures(plan))
         TRY_CUDNN(cudnnFindConvolutionForwardAlgorithmEx(
-            cudnn, conv->x, stage->src.data, conv->w, plan_operand(plan, stage->layer->weight),
-            pass, conv->y, y, CANDIDATES_MAX, count, rows, plan_workspace(plan),
-            plan_workspace_limit(plan)));
+            cudnn, conv->x, stage->src.data, conv->w, cuda_plan_operand(plan, stage->layer->weight),
+            pass, conv->y, y, CANDIDATES_MAX, count, rows, cuda_plan_workspace(plan),
+            cuda_plan_workspace_limit(plan)));
     else
         TRY_CUDNN(cudnnGetConvolutionForwardAlgorithm_v7(cudnn, conv->x, conv->w, pass, conv->y,
                                                          CANDIDATES_MAX, count, rows));
@@ -133,8 +133,9 @@ static cairn_status list_data(const cuda_plan *plan, const cuda_stage *stage, co
     cudnnConvolutionBwdDataAlgoPerf_t rows[CANDIDATES_MAX];
     if (measures(plan))
         TRY_CUDNN(cudnnFindConvolutionBackwardDataAlgorithmEx(
-            cudnn, conv->w, plan_operand(plan, stage->layer->weight), conv->y, dy, pass, conv->x,
-            dx, CANDIDATES_MAX, count, rows, plan_workspace(plan), plan_workspace_limit(plan)));
+            cudnn, conv->w, cuda_plan_operand(plan, stage->layer->weight), conv->y, dy, pass,
+            conv->x, dx, CANDIDATES_MAX, count, rows, cuda_plan_workspace(plan),
+            cuda_plan_workspace_limit(plan)));
     else
         TRY_CUDNN(cudnnGetConvolutionBackwardDataAlgorithm_v7(
             cudnn, conv->w, conv->y, pass, conv->x, CANDIDATES_MAX, count, rows));
@@ -151,8 +152,8 @@ static cairn_status list_filter(const cuda_plan *plan, const cuda_stage *stage, 
     if (measures(plan))
         TRY_CUDNN(cudnnFindConvolutionBackwardFilterAlgorithmEx(
             cudnn, conv->x, stage->src.data, conv->y, dy, pass, conv->w,
-            plan_filter_gradient(plan, stage->layer->weight), CANDIDATES_MAX, count, rows,
-            plan_workspace(plan), plan_workspace_limit(plan)));
+            cuda_plan_filter_gradient(plan, stage->layer->weight), CANDIDATES_MAX, count, rows,
+            cuda_plan_workspace(plan), cuda_plan_workspace_limit(plan)));
     else
         TRY_CUDNN(cudnnGetConvolutionBackwardFilterAlgorithm_v7(
             cudnn, conv->x, conv->y, pass, conv->w, CANDIDATES_MAX, count, rows));
@@ -162,7 +163,8 @@ static cairn_status list_filter(const cuda_plan *plan, const cuda_stage *stage, 
 
 static bool acceptable(const cuda_plan *plan, const candidate *offered) {
     const cairn_executor_options *options = &plan->executor->base.options;
-    if (offered->status != CUDNN_STATUS_SUCCESS || offered->memory > plan_workspace_limit(plan))
+    if (offered->status != CUDNN_STATUS_SUCCESS ||
+        offered->memory > cuda_plan_workspace_limit(plan))
         return false;
     if (options->deterministic && offered->determinism != CUDNN_DETERMINISTIC)
         return false;
@@ -180,7 +182,7 @@ static cairn_status choose(cuda_plan *plan, cuda_stage *stage, int which, const 
             continue;
         pass->algorithm = list[i].algorithm;
         pass->workspace = list[i].memory;
-        plan_want_workspace(plan, pass->workspace);
+        cuda_plan_want_workspace(plan, pass->workspace);
         if (math_of(plan) != CUDNN_FMA_MATH)
             TRY_CUDNN(cudnnSetConvolutionMathType(pass->descriptor, list[i].math));
         return CAIRN_OK;
@@ -220,12 +222,12 @@ static cairn_status run_forward(const cuda_plan *plan, const cuda_task *task) {
     const cuda_stage *stage = task->stage;
     const convolution *conv = &stage->conv;
     const conv_pass *pass = &conv->pass[CONV_FORWARD];
-    return cudnn_check(
-        cudnnConvolutionForward(plan->executor->cudnn, &one, conv->x, task->in.data, conv->w,
-                                plan_operand(plan, stage->layer->weight), pass->descriptor,
-                                (cudnnConvolutionFwdAlgo_t)pass->algorithm, plan_workspace(plan),
-                                pass->workspace, &zero, conv->y, task->out.data),
-        task->name);
+    return cudnn_check(cudnnConvolutionForward(
+                           plan->executor->cudnn, &one, conv->x, task->in.data, conv->w,
+                           cuda_plan_operand(plan, stage->layer->weight), pass->descriptor,
+                           (cudnnConvolutionFwdAlgo_t)pass->algorithm, cuda_plan_workspace(plan),
+                           pass->workspace, &zero, conv->y, task->out.data),
+                       task->name);
 }
 
 static cairn_status run_forward_relu(const cuda_plan *plan, const cuda_task *task) {
@@ -234,17 +236,17 @@ static cairn_status run_forward_relu(const cuda_plan *plan, const cuda_task *tas
     const conv_pass *pass = &conv->pass[CONV_FORWARD];
     return cudnn_check(cudnnConvolutionBiasActivationForward(
                            plan->executor->cudnn, &one, conv->x, task->in.data, conv->w,
-                           plan_operand(plan, stage->layer->weight), pass->descriptor,
-                           (cudnnConvolutionFwdAlgo_t)pass->algorithm, plan_workspace(plan),
+                           cuda_plan_operand(plan, stage->layer->weight), pass->descriptor,
+                           (cudnnConvolutionFwdAlgo_t)pass->algorithm, cuda_plan_workspace(plan),
                            pass->workspace, &zero, conv->y, task->out.data, conv->bias,
-                           plan_operand(plan, stage->layer->bias), conv->relu, conv->y,
+                           cuda_plan_operand(plan, stage->layer->bias), conv->relu, conv->y,
                            task->out.data),
                        task->name);
 }
 
 static cairn_status run_bias(const cuda_plan *plan, const cuda_task *task) {
     kernel_bias_relu(plan->executor->stream, task->in.shape, task->in.data,
-                     plan_parameter(plan, CAIRN_PARAMETER, task->stage->layer->bias), 0,
+                     cuda_plan_parameter(plan, CAIRN_PARAMETER, task->stage->layer->bias), 0,
                      task->out.data);
     return CAIRN_OK;
 }
@@ -256,16 +258,16 @@ static cuda_pool window_of(const cuda_stage *stage) {
 static cairn_status run_pool(const cuda_plan *plan, const cuda_task *task) {
     const cuda_stage *stage = task->stage;
     kernel_pool(plan->executor->stream, window_of(stage), task->in.shape, task->out.shape,
-                task->in.data, plan_parameter(plan, CAIRN_PARAMETER, stage->layer->bias),
+                task->in.data, cuda_plan_parameter(plan, CAIRN_PARAMETER, stage->layer->bias),
                 task->out.data, stage->chosen);
     return CAIRN_OK;
 }
 
 /* How many ops go into this stage: the convolution, a ReLU, and a pooling behind them. */
 static int fuse(const cuda_plan *plan, cuda_stage *stage) {
-    stage->relu = plan_next(plan, stage->ordinal, CAIRN_OP_RELU) != NULL;
+    stage->relu = cuda_plan_next(plan, stage->ordinal, CAIRN_OP_RELU) != NULL;
     int last = stage->ordinal + stage->relu;
-    stage->pool = plan_next(plan, last, CAIRN_OP_MAXPOOL);
+    stage->pool = cuda_plan_next(plan, last, CAIRN_OP_MAXPOOL);
     return last + (stage->pool ? 1 : 0) + 1 - stage->ordinal;
 }
 
@@ -276,11 +278,12 @@ static cairn_status forward(cuda_plan *plan, cuda_stage *stage, const activation
     int count = 0;
     *taken = fuse(plan, stage);
     bool fused_relu = stage->relu && !stage->pool;
-    stage->made = stage->pool ? plan_activation(plan, layer->out, SLOT_WIDE)
-                              : plan_output(plan, given, layer->out);
-    stage->dst = stage->pool ? plan_output(plan, given, stage->pool->out) : stage->made;
+    stage->made = stage->pool ? cuda_plan_activation(plan, layer->out, SLOT_WIDE)
+                              : cuda_plan_output(plan, given, layer->out);
+    stage->dst = stage->pool ? cuda_plan_output(plan, given, stage->pool->out) : stage->made;
     if (stage->pool)
-        stage->chosen = plan_keep(plan, (size_t)plan->count * tensor_features(stage->dst.shape));
+        stage->chosen =
+            cuda_plan_keep(plan, (size_t)plan->count * tensor_features(stage->dst.shape));
     cairn_status status = create(plan, stage, &stage->made.shape);
     if (!status)
         status = list_forward(plan, stage, stage->made.data, list, &count);
@@ -289,16 +292,16 @@ static cairn_status forward(cuda_plan *plan, cuda_stage *stage, const activation
                         fused_relu ? CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM : -1);
     if (status)
         return status;
-    cuda_task *added = plan_add(plan, stage, "forward", fused_relu ? run_forward_relu : run_forward,
-                                given, &stage->made);
+    cuda_task *added = cuda_plan_add(
+        plan, stage, "forward", fused_relu ? run_forward_relu : run_forward, given, &stage->made);
     if (!added)
         return CAIRN_FAILED;
     added->flops = plan->count * cairn_op_flops(layer, 0);
     if (stage->pool)
-        added = plan_add(plan, stage, stage->relu ? "bias, ReLU, pooling" : "bias, pooling",
-                         run_pool, &stage->made, &stage->dst);
+        added = cuda_plan_add(plan, stage, stage->relu ? "bias, ReLU, pooling" : "bias, pooling",
+                              run_pool, &stage->made, &stage->dst);
     else if (!stage->relu)
-        added = plan_add(plan, stage, "bias", run_bias, &stage->made, &stage->made);
+        added = cuda_plan_add(plan, stage, "bias", run_bias, &stage->made, &stage->made);
     return added ? CAIRN_OK : CAIRN_FAILED;
 }
 
@@ -324,8 +327,8 @@ static cairn_status run_filter(const cuda_plan *plan, const cuda_task *task) {
         cudnnConvolutionBackwardFilter(plan->executor->cudnn, &one, conv->x, stage->src.data,
                                        conv->y, task->in.data, pass->descriptor,
                                        (cudnnConvolutionBwdFilterAlgo_t)pass->algorithm,
-                                       plan_workspace(plan), pass->workspace, &zero, conv->w,
-                                       plan_filter_gradient(plan, stage->layer->weight)),
+                                       cuda_plan_workspace(plan), pass->workspace, &zero, conv->w,
+                                       cuda_plan_filter_gradient(plan, stage->layer->weight)),
         task->name);
 }
 
@@ -333,11 +336,12 @@ static cairn_status run_data(const cuda_plan *plan, const cuda_task *task) {
     const cuda_stage *stage = task->stage;
     const convolution *conv = &stage->conv;
     const conv_pass *pass = &conv->pass[CONV_DATA];
-    return cudnn_check(cudnnConvolutionBackwardData(
-                           plan->executor->cudnn, &one, conv->w,
-                           plan_operand(plan, stage->layer->weight), conv->y, task->in.data,
-                           pass->descriptor, (cudnnConvolutionBwdDataAlgo_t)pass->algorithm,
-                           plan_workspace(plan), pass->workspace, &zero, conv->x, task->out.data),
+    return cudnn_check(cudnnConvolutionBackwardData(plan->executor->cudnn, &one, conv->w,
+                                                    cuda_plan_operand(plan, stage->layer->weight),
+                                                    conv->y, task->in.data, pass->descriptor,
+                                                    (cudnnConvolutionBwdDataAlgo_t)pass->algorithm,
+                                                    cuda_plan_workspace(plan), pass->workspace,
+                                                    &zero, conv->x, task->out.data),
                        task->name);
 }
 
@@ -347,17 +351,18 @@ static cairn_status add_unpooling(cuda_plan *plan, cuda_stage *stage, const acti
                                   activation *gradient) {
     *gradient = *given;
     if (stage->pool) {
-        *gradient = plan_activation(plan, stage->layer->out, SLOT_WIDE);
-        cairn_status status = plan_add_bias_gradient(plan, stage, given);
+        *gradient = cuda_plan_activation(plan, stage->layer->out, SLOT_WIDE);
+        cairn_status status = cuda_plan_add_bias_gradient(plan, stage, given);
         if (status)
             return status;
-        return plan_add(plan, stage, "pooling backward", run_pool_backward, given, gradient)
+        return cuda_plan_add(plan, stage, "pooling backward", run_pool_backward, given, gradient)
                    ? CAIRN_OK
                    : CAIRN_FAILED;
     }
-    if (stage->relu && !plan_add(plan, stage, "ReLU backward", run_relu_backward, given, gradient))
+    if (stage->relu &&
+        !cuda_plan_add(plan, stage, "ReLU backward", run_relu_backward, given, gradient))
         return CAIRN_FAILED;
-    return plan_add_bias_gradient(plan, stage, gradient);
+    return cuda_plan_add_bias_gradient(plan, stage, gradient);
 }
 
 static cairn_status add_filter_gradient(cuda_plan *plan, cuda_stage *stage,
@@ -369,7 +374,7 @@ static cairn_status add_filter_gradient(cuda_plan *plan, cuda_stage *stage,
         status = choose(plan, stage, CONV_FILTER, list, count, -1);
     if (status)
         return status;
-    cuda_task *added = plan_add(plan, stage, "weight gradient", run_filter, gradient, NULL);
+    cuda_task *added = cuda_plan_add(plan, stage, "weight gradient", run_filter, gradient, NULL);
     if (!added)
         return CAIRN_FAILED;
     added->flops = plan->count * cairn_op_flops(stage->layer, 0);
@@ -385,7 +390,7 @@ static cairn_status add_data_gradient(cuda_plan *plan, cuda_stage *stage,
         status = choose(plan, stage, CONV_DATA, list, count, -1);
     if (status)
         return status;
-    cuda_task *added = plan_add(plan, stage, "data gradient", run_data, gradient, made);
+    cuda_task *added = cuda_plan_add(plan, stage, "data gradient", run_data, gradient, made);
     if (!added)
         return CAIRN_FAILED;
     added->flops = plan->count * cairn_op_flops(stage->layer, 0);
@@ -400,8 +405,8 @@ static cairn_status backward(cuda_plan *plan, cuda_stage *stage, const activatio
         status = add_filter_gradient(plan, stage, &gradient);
     if (status || !stage->passes_gradient)
         return status;
-    *made = plan_gradient(plan, given, stage->src.shape);
+    *made = cuda_plan_gradient(plan, given, stage->src.shape);
     return add_data_gradient(plan, stage, &gradient, made);
 }
 
-const layer_compiler compile_conv2d = {forward, backward, release};
+const layer_compiler cuda_compile_conv2d = {forward, backward, release};

@@ -46,7 +46,7 @@ static void destroy(cairn_executor *base) {
         cudaStreamSynchronize(executor->stream);
     for (cuda_plan *plan = executor->plans; plan;) {
         cuda_plan *next = plan->next;
-        plan_destroy(plan);
+        cuda_plan_destroy(plan);
         plan = next;
     }
     for (cuda_block *block = executor->blocks; block;) {
@@ -153,7 +153,7 @@ static cairn_status create(cairn_executor **made, const cairn_net *net,
     if (!status)
         status = ring_create(executor);
     if (!status)
-        status = plan_find(&first, executor, options->batch, true);
+        status = cuda_plan_find(&first, executor, options->batch, true);
     if (status) {
         destroy(&executor->base);
         return status;
@@ -190,7 +190,7 @@ static cairn_status upload(cairn_executor *base, cairn_split_id id, const cairn_
     if (status)
         return status;
     for (cuda_plan *plan = executor->plans; plan; plan = plan->next)
-        plan_drop_graphs(plan);
+        cuda_plan_drop_graphs(plan);
     if (executor->splits[id].images)
         cudaFree(executor->splits[id].images);
     executor->splits[id] = (device_split){0};
@@ -228,11 +228,11 @@ static cairn_status train_step(cairn_executor *base, const cairn_step *step) {
     cuda_plan *plan = NULL;
     cairn_status status = enter(executor);
     if (!status)
-        status = plan_find(&plan, executor, step->count, true);
+        status = cuda_plan_find(&plan, executor, step->count, true);
     if (!status)
         status = fill_step(executor, step);
     if (!status)
-        status = plan_launch(plan, CAIRN_SPLIT_TRAIN);
+        status = cuda_plan_launch(plan, CAIRN_SPLIT_TRAIN);
     return status ? status : ring_commit(executor);
 }
 
@@ -240,7 +240,7 @@ static cairn_status train_step(cairn_executor *base, const cairn_step *step) {
 static cairn_status choose_infer_batch(cuda_executor *executor) {
     enum { WISHED = 1000, MODEST = 256 << 20 };
     size_t bytes = 0, allowed = executor->blocks->bytes > MODEST ? executor->blocks->bytes : MODEST;
-    cairn_status status = plan_measure(executor, WISHED, false, &bytes);
+    cairn_status status = cuda_plan_measure(executor, WISHED, false, &bytes);
     double share = (double)allowed / (double)bytes;
     executor->infer_batch = status || share >= 1 ? WISHED : (int)(WISHED * share);
     if (executor->infer_batch < 1)
@@ -259,13 +259,13 @@ static cairn_status infer(cuda_executor *executor, cairn_split_id id, int first,
         part = count - done < executor->infer_batch ? count - done : executor->infer_batch;
         cuda_plan *plan = NULL;
         cuda_slot *slot = NULL;
-        status = plan_find(&plan, executor, part, false);
+        status = cuda_plan_find(&plan, executor, part, false);
         if (!status)
             status = ring_take(executor, &slot);
         if (status)
             break;
         slot->first = first + done;
-        status = plan_launch(plan, id);
+        status = cuda_plan_launch(plan, id);
         if (!status)
             status = ring_commit(executor);
         if (!status && logits) {
@@ -360,7 +360,7 @@ static cairn_status profile_step(cairn_executor *base, const cairn_step *step, c
     cuda_plan *plan = NULL;
     cairn_status status = enter(executor);
     if (!status)
-        status = plan_find(&plan, executor, step->count, true);
+        status = cuda_plan_find(&plan, executor, step->count, true);
     if (status)
         return status;
     cudaEvent_t *events = calloc((size_t)plan->task_count + 1, sizeof *events);
@@ -371,7 +371,7 @@ static cairn_status profile_step(cairn_executor *base, const cairn_step *step, c
     if (!status)
         status = fill_step(executor, step);
     if (!status)
-        status = plan_enqueue(plan, CAIRN_SPLIT_TRAIN, events);
+        status = cuda_plan_enqueue(plan, CAIRN_SPLIT_TRAIN, events);
     if (!status)
         status = ring_commit(executor);
     if (!status)
@@ -388,7 +388,7 @@ static cairn_status measure(cairn_executor *base, cairn_roofline *roofline) {
     cuda_plan *plan = NULL;
     cairn_status status = enter(executor);
     if (!status)
-        status = plan_find(&plan, executor, base->options.batch, true);
+        status = cuda_plan_find(&plan, executor, base->options.batch, true);
     if (status)
         return status;
     roofline->launches = plan->launches;

@@ -24,11 +24,12 @@ static cairn_status flatten_backward(cuda_plan *plan, cuda_stage *stage, const a
     return CAIRN_OK;
 }
 
-const layer_compiler compile_flatten = {flatten_forward, flatten_backward, NULL};
+const layer_compiler cuda_compile_flatten = {flatten_forward, flatten_backward, NULL};
 
 /* An output of the input's own shape: a flattened [c,h,w] stays what it is in memory. */
 static activation same_shape(cuda_plan *plan, const activation *given) {
-    return plan_output(plan, given, (cairn_shape){given->shape.c, given->shape.h, given->shape.w});
+    return cuda_plan_output(plan, given,
+                            (cairn_shape){given->shape.c, given->shape.h, given->shape.w});
 }
 
 /* ReLU; backward in place -----------------------------------------------------------------------*/
@@ -49,16 +50,16 @@ static cairn_status relu_forward(cuda_plan *plan, cuda_stage *stage, const activ
                                  int *taken) {
     (void)taken;
     stage->dst = same_shape(plan, given);
-    return task_status(plan_add(plan, stage, "forward", run_relu, given, &stage->dst));
+    return task_status(cuda_plan_add(plan, stage, "forward", run_relu, given, &stage->dst));
 }
 
 static cairn_status relu_backward(cuda_plan *plan, cuda_stage *stage, const activation *given,
                                   activation *made) {
     *made = *given;
-    return task_status(plan_add(plan, stage, "backward", run_relu_backward, given, made));
+    return task_status(cuda_plan_add(plan, stage, "backward", run_relu_backward, given, made));
 }
 
-const layer_compiler compile_relu = {relu_forward, relu_backward, NULL};
+const layer_compiler cuda_compile_relu = {relu_forward, relu_backward, NULL};
 
 /* Dropout; backward in place; the identity in evaluation ----------------------------------------*/
 
@@ -78,16 +79,16 @@ static cairn_status dropout_forward(cuda_plan *plan, cuda_stage *stage, const ac
     if (!plan->training)
         return CAIRN_OK;
     stage->dst = same_shape(plan, given);
-    return task_status(plan_add(plan, stage, "forward", run_dropout, given, &stage->dst));
+    return task_status(cuda_plan_add(plan, stage, "forward", run_dropout, given, &stage->dst));
 }
 
 static cairn_status dropout_backward(cuda_plan *plan, cuda_stage *stage, const activation *given,
                                      activation *made) {
     *made = *given;
-    return task_status(plan_add(plan, stage, "backward", run_dropout, given, made));
+    return task_status(cuda_plan_add(plan, stage, "backward", run_dropout, given, made));
 }
 
-const layer_compiler compile_dropout = {dropout_forward, dropout_backward, NULL};
+const layer_compiler cuda_compile_dropout = {dropout_forward, dropout_backward, NULL};
 
 /* Max-pooling by itself. Ours, not cuDNN's: which of equals wins is part of the net's definition,
  * and cuDNN leaves it open --------------------------------------------------------------------- */
@@ -111,15 +112,15 @@ static cairn_status run_maxpool_backward(const cuda_plan *plan, const cuda_task 
 static cairn_status maxpool_forward(cuda_plan *plan, cuda_stage *stage, const activation *given,
                                     int *taken) {
     (void)taken;
-    stage->dst = plan_output(plan, given, stage->layer->out);
-    stage->chosen = plan_keep(plan, (size_t)plan->count * tensor_features(stage->dst.shape));
-    return task_status(plan_add(plan, stage, "forward", run_maxpool, given, &stage->dst));
+    stage->dst = cuda_plan_output(plan, given, stage->layer->out);
+    stage->chosen = cuda_plan_keep(plan, (size_t)plan->count * tensor_features(stage->dst.shape));
+    return task_status(cuda_plan_add(plan, stage, "forward", run_maxpool, given, &stage->dst));
 }
 
 static cairn_status maxpool_backward(cuda_plan *plan, cuda_stage *stage, const activation *given,
                                      activation *made) {
-    *made = plan_gradient(plan, given, stage->src.shape);
-    return task_status(plan_add(plan, stage, "backward", run_maxpool_backward, given, made));
+    *made = cuda_plan_gradient(plan, given, stage->src.shape);
+    return task_status(cuda_plan_add(plan, stage, "backward", run_maxpool_backward, given, made));
 }
 
-const layer_compiler compile_maxpool = {maxpool_forward, maxpool_backward, NULL};
+const layer_compiler cuda_compile_maxpool = {maxpool_forward, maxpool_backward, NULL};

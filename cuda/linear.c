@@ -22,15 +22,16 @@ static bool is_last(const cuda_plan *plan, const cuda_stage *stage) {
 
 /* Finds the algorithm and notes how much workspace it takes. */
 static cairn_status create(cuda_plan *plan, matmul *made, const matmul_shape *shape) {
-    cairn_status status = matmul_create(plan->executor, made, shape, plan_workspace_limit(plan));
-    plan_want_workspace(plan, made->workspace);
+    cairn_status status =
+        matmul_create(plan->executor, made, shape, cuda_plan_workspace_limit(plan));
+    cuda_plan_want_workspace(plan, made->workspace);
     return status;
 }
 
 static cairn_status add(cuda_plan *plan, const cuda_stage *stage, const char *what,
                         cairn_status (*run)(const cuda_plan *, const cuda_task *),
                         const activation *in, const activation *out) {
-    cuda_task *added = plan_add(plan, stage, what, run, in, out);
+    cuda_task *added = cuda_plan_add(plan, stage, what, run, in, out);
     if (!added)
         return CAIRN_FAILED;
     added->flops = plan->count * cairn_op_flops(stage->layer, 0);
@@ -42,8 +43,8 @@ static cairn_status add(cuda_plan *plan, const cuda_stage *stage, const char *wh
 static cairn_status run_forward(const cuda_plan *plan, const cuda_task *task) {
     const cuda_stage *stage = task->stage;
     return matmul_run(plan->executor, &stage->matmul[MATMUL_FORWARD],
-                      plan_operand(plan, stage->layer->weight), task->in.data, task->out.data,
-                      plan_workspace(plan));
+                      cuda_plan_operand(plan, stage->layer->weight), task->in.data, task->out.data,
+                      cuda_plan_workspace(plan));
 }
 
 static cuda_dropout dropout_of(const cuda_plan *plan, const cuda_stage *stage) {
@@ -60,9 +61,9 @@ static cairn_status run_dropout(const cuda_plan *plan, const cuda_task *task) {
 
 /* How many ops go into this stage: the layer, a ReLU, and a dropout behind them. */
 static int fuse(const cuda_plan *plan, cuda_stage *stage) {
-    stage->relu = plan_next(plan, stage->ordinal, CAIRN_OP_RELU) != NULL;
+    stage->relu = cuda_plan_next(plan, stage->ordinal, CAIRN_OP_RELU) != NULL;
     int last = stage->ordinal + stage->relu;
-    stage->dropout = plan_next(plan, last, CAIRN_OP_DROPOUT);
+    stage->dropout = cuda_plan_next(plan, last, CAIRN_OP_DROPOUT);
     stage->dropout_ordinal = last + 1;
     return last + (stage->dropout ? 1 : 0) + 1 - stage->ordinal;
 }
@@ -70,10 +71,10 @@ static int fuse(const cuda_plan *plan, cuda_stage *stage) {
 /* Logits are float32 in every precision. */
 static activation output(cuda_plan *plan, const cuda_stage *stage, const activation *given) {
     if (!is_last(plan, stage))
-        return plan_output(plan, given, stage->layer->out);
-    activation made = plan_activation(plan, stage->layer->out, KEPT);
+        return cuda_plan_output(plan, given, stage->layer->out);
+    activation made = cuda_plan_activation(plan, stage->layer->out, KEPT);
     made.shape.type = CUDA_F32;
-    made.data = plan_keep(plan, tensor_bytes(made.shape));
+    made.data = cuda_plan_keep(plan, tensor_bytes(made.shape));
     return made;
 }
 
@@ -83,44 +84,46 @@ static cairn_status forward(cuda_plan *plan, cuda_stage *stage, const activation
     stage->made = output(plan, stage, given);
     bool half_bias = stage->made.shape.type == CUDA_BF16; /* a bias has the output's type */
     int bias = stage->layer->bias;
-    matmul_shape shape = {
-        .a_op = CUBLAS_OP_T,
-        .b_op = CUBLAS_OP_N,
-        .m = outputs(stage),
-        .n = plan->count,
-        .k = inputs(stage),
-        .a_pitch = inputs(stage),
-        .b_pitch = inputs(stage),
-        .d_pitch = outputs(stage),
-        .type = plan->type,
-        .d_type = stage->made.shape.type,
-        .epilogue = stage->relu ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_BIAS,
-        .bias = half_bias ? plan_operand(plan, bias) : plan_parameter(plan, CAIRN_PARAMETER, bias)};
+    matmul_shape shape = {.a_op = CUBLAS_OP_T,
+                          .b_op = CUBLAS_OP_N,
+                          .m = outputs(stage),
+                          .n = plan->count,
+                          .k = inputs(stage),
+                          .a_pitch = inputs(stage),
+                          .b_pitch = inputs(stage),
+                          .d_pitch = outputs(stage),
+                          .type = plan->type,
+                          .d_type = stage->made.shape.type,
+                          .epilogue =
+                              stage->relu ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_BIAS,
+                          .bias = half_bias ? cuda_plan_operand(plan, bias)
+                                            : cuda_plan_parameter(plan, CAIRN_PARAMETER, bias)};
     cairn_status status = create(plan, &stage->matmul[MATMUL_FORWARD], &shape);
     if (!status)
         status = add(plan, stage, "forward", run_forward, given, &stage->made);
     stage->dst = stage->made;
     if (status || !stage->dropout || !plan->training)
         return status;
-    stage->dst = plan_output(plan, &stage->made, stage->layer->out);
-    return plan_add(plan, stage, "dropout", run_dropout, &stage->made, &stage->dst) ? CAIRN_OK
-                                                                                    : CAIRN_FAILED;
+    stage->dst = cuda_plan_output(plan, &stage->made, stage->layer->out);
+    return cuda_plan_add(plan, stage, "dropout", run_dropout, &stage->made, &stage->dst)
+               ? CAIRN_OK
+               : CAIRN_FAILED;
 }
 
 /* Backward --------------------------------------------------------------------------------------*/
 
 static cairn_status run_weights(const cuda_plan *plan, const cuda_task *task) {
     const cuda_stage *stage = task->stage;
-    return matmul_run(plan->executor, &stage->matmul[MATMUL_WEIGHTS], stage->src.data,
-                      task->in.data, plan_parameter(plan, CAIRN_GRADIENT, stage->layer->weight),
-                      plan_workspace(plan));
+    return matmul_run(
+        plan->executor, &stage->matmul[MATMUL_WEIGHTS], stage->src.data, task->in.data,
+        cuda_plan_parameter(plan, CAIRN_GRADIENT, stage->layer->weight), cuda_plan_workspace(plan));
 }
 
 static cairn_status run_data(const cuda_plan *plan, const cuda_task *task) {
     const cuda_stage *stage = task->stage;
     return matmul_run(plan->executor, &stage->matmul[MATMUL_DATA],
-                      plan_operand(plan, stage->layer->weight), task->in.data, task->out.data,
-                      plan_workspace(plan));
+                      cuda_plan_operand(plan, stage->layer->weight), task->in.data, task->out.data,
+                      cuda_plan_workspace(plan));
 }
 
 static cairn_status run_mask(const cuda_plan *plan, const cuda_task *task) {
@@ -150,14 +153,14 @@ static cairn_status add_weight_gradient(cuda_plan *plan, cuda_stage *stage,
                           .type = plan->type,
                           .d_type = CUDA_F32,
                           .epilogue = CUBLASLT_EPILOGUE_BGRADB,
-                          .bias = plan_parameter(plan, CAIRN_GRADIENT, stage->layer->bias)};
+                          .bias = cuda_plan_parameter(plan, CAIRN_GRADIENT, stage->layer->bias)};
     cairn_status status = create(plan, product, &shape);
     if (status) {
         shape.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
         shape.bias = NULL;
         status = create(plan, product, &shape);
         if (!status)
-            status = plan_add_bias_gradient(plan, stage, given);
+            status = cuda_plan_add_bias_gradient(plan, stage, given);
     }
     return status ? status : add(plan, stage, "weight gradient", run_weights, given, NULL);
 }
@@ -165,13 +168,13 @@ static cairn_status add_weight_gradient(cuda_plan *plan, cuda_stage *stage,
 static cairn_status backward(cuda_plan *plan, cuda_stage *stage, const activation *given,
                              activation *made) {
     if ((stage->relu || stage->dropout) &&
-        !plan_add(plan, stage, stage->dropout ? "dropout backward" : "ReLU backward", run_mask,
-                  given, given))
+        !cuda_plan_add(plan, stage, stage->dropout ? "dropout backward" : "ReLU backward", run_mask,
+                       given, given))
         return CAIRN_FAILED;
     cairn_status status = add_weight_gradient(plan, stage, given);
     if (status || !stage->passes_gradient)
         return status;
-    *made = plan_gradient(plan, given, stage->src.shape);
+    *made = cuda_plan_gradient(plan, given, stage->src.shape);
     matmul_shape shape = {.a_op = CUBLAS_OP_N,
                           .b_op = CUBLAS_OP_N,
                           .m = inputs(stage),
@@ -192,4 +195,4 @@ static void release(cuda_stage *stage) {
         matmul_release(&stage->matmul[i]);
 }
 
-const layer_compiler compile_linear = {forward, backward, release};
+const layer_compiler cuda_compile_linear = {forward, backward, release};

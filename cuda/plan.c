@@ -6,9 +6,9 @@
 #include <string.h>
 
 static const layer_compiler *compilers[] = {
-    [CAIRN_OP_CONV2D] = &compile_conv2d,   [CAIRN_OP_RELU] = &compile_relu,
-    [CAIRN_OP_MAXPOOL] = &compile_maxpool, [CAIRN_OP_FLATTEN] = &compile_flatten,
-    [CAIRN_OP_LINEAR] = &compile_linear,   [CAIRN_OP_DROPOUT] = &compile_dropout,
+    [CAIRN_OP_CONV2D] = &cuda_compile_conv2d,   [CAIRN_OP_RELU] = &cuda_compile_relu,
+    [CAIRN_OP_MAXPOOL] = &cuda_compile_maxpool, [CAIRN_OP_FLATTEN] = &cuda_compile_flatten,
+    [CAIRN_OP_LINEAR] = &cuda_compile_linear,   [CAIRN_OP_DROPOUT] = &cuda_compile_dropout,
 };
 
 /* Memory ----------------------------------------------------------------------------------------*/
@@ -27,7 +27,7 @@ static size_t slot_offset(const cuda_plan *plan, int slot) {
     return offset;
 }
 
-static size_t plan_bytes(const cuda_plan *plan) {
+static size_t cuda_plan_bytes(const cuda_plan *plan) {
     return slot_offset(plan, SLOTS) + plan->kept_bytes;
 }
 
@@ -39,7 +39,7 @@ static void *in_slot(cuda_plan *plan, int slot, size_t bytes) {
     return NULL;
 }
 
-void *plan_keep(cuda_plan *plan, size_t bytes) {
+void *cuda_plan_keep(cuda_plan *plan, size_t bytes) {
     size_t at = plan->kept_bytes;
     plan->kept_bytes += align(bytes);
     return plan->base ? plan->base + slot_offset(plan, SLOTS) + at : NULL;
@@ -55,11 +55,11 @@ size_t tensor_bytes(cuda_tensor shape) {
 
 static activation place(cuda_plan *plan, cuda_tensor shape, int slot) {
     size_t bytes = tensor_bytes(shape);
-    void *data = slot == KEPT ? plan_keep(plan, bytes) : in_slot(plan, slot, bytes);
+    void *data = slot == KEPT ? cuda_plan_keep(plan, bytes) : in_slot(plan, slot, bytes);
     return (activation){shape, data, slot};
 }
 
-activation plan_activation(cuda_plan *plan, cairn_shape shape, int slot) {
+activation cuda_plan_activation(cuda_plan *plan, cairn_shape shape, int slot) {
     cuda_tensor tensor = {plan->type,
                           plan->layout,
                           plan->count,
@@ -74,54 +74,54 @@ static int other_slot(const activation *given) {
     return given->slot == SLOT_EVEN ? SLOT_ODD : SLOT_EVEN;
 }
 
-activation plan_output(cuda_plan *plan, const activation *given, cairn_shape shape) {
-    return plan_activation(plan, shape, plan->training ? KEPT : other_slot(given));
+activation cuda_plan_output(cuda_plan *plan, const activation *given, cairn_shape shape) {
+    return cuda_plan_activation(plan, shape, plan->training ? KEPT : other_slot(given));
 }
 
-activation plan_gradient(cuda_plan *plan, const activation *given, cuda_tensor shape) {
+activation cuda_plan_gradient(cuda_plan *plan, const activation *given, cuda_tensor shape) {
     return place(plan, shape, other_slot(given));
 }
 
-float *plan_parameter(const cuda_plan *plan, cairn_tensor_kind kind, int ordinal) {
+float *cuda_plan_parameter(const cuda_plan *plan, cairn_tensor_kind kind, int ordinal) {
     const cuda_executor *executor = plan->executor;
     return executor->tensors[kind] + executor->parameter[ordinal].offset;
 }
 
-const void *plan_operand(const cuda_plan *plan, int ordinal) {
+const void *cuda_plan_operand(const cuda_plan *plan, int ordinal) {
     const cuda_executor *executor = plan->executor;
     if (plan->type == CUDA_F32)
-        return plan_parameter(plan, CAIRN_PARAMETER, ordinal);
+        return cuda_plan_parameter(plan, CAIRN_PARAMETER, ordinal);
     return (const uint16_t *)executor->shadow + executor->parameter[ordinal].offset;
 }
 
-void *plan_filter_gradient(const cuda_plan *plan, int ordinal) {
+void *cuda_plan_filter_gradient(const cuda_plan *plan, int ordinal) {
     const cuda_executor *executor = plan->executor;
     if (!executor->parameter[ordinal].half_gradient)
-        return plan_parameter(plan, CAIRN_GRADIENT, ordinal);
+        return cuda_plan_parameter(plan, CAIRN_GRADIENT, ordinal);
     return (uint16_t *)executor->half_gradient + executor->parameter[ordinal].offset;
 }
 
 /* Enough for every algorithm worth having at these sizes; NVIDIA advises 32 MiB for cuBLAS. */
 enum { WORKSPACE_MAX = 32 << 20 };
 
-void *plan_workspace(const cuda_plan *plan) {
+void *cuda_plan_workspace(const cuda_plan *plan) {
     return plan->base ? plan->block->workspace : NULL;
 }
 
-size_t plan_workspace_limit(const cuda_plan *plan) {
+size_t cuda_plan_workspace_limit(const cuda_plan *plan) {
     return plan->base ? plan->block->workspace_bytes : WORKSPACE_MAX;
 }
 
-void plan_want_workspace(cuda_plan *plan, size_t bytes) {
+void cuda_plan_want_workspace(cuda_plan *plan, size_t bytes) {
     if (plan->workspace_bytes < bytes)
         plan->workspace_bytes = bytes;
 }
 
 /* Tasks -----------------------------------------------------------------------------------------*/
 
-cuda_task *plan_add(cuda_plan *plan, const cuda_stage *stage, const char *what,
-                    cairn_status (*run)(const cuda_plan *, const cuda_task *), const activation *in,
-                    const activation *out) {
+cuda_task *cuda_plan_add(cuda_plan *plan, const cuda_stage *stage, const char *what,
+                         cairn_status (*run)(const cuda_plan *, const cuda_task *),
+                         const activation *in, const activation *out) {
     if (plan->task_count == plan->task_capacity) {
         int capacity = plan->task_capacity ? 2 * plan->task_capacity : 32;
         cuda_task *grown = realloc(plan->task, (size_t)capacity * sizeof *grown);
@@ -146,21 +146,23 @@ cuda_task *plan_add(cuda_plan *plan, const cuda_stage *stage, const char *what,
 static cairn_status run_bias_gradient(const cuda_plan *plan, const cuda_task *task) {
     const cuda_stage *stage = task->stage;
     kernel_bias_gradient(plan->executor->stream, task->in.shape, task->in.data, stage->chosen,
-                         task->scratch, plan_parameter(plan, CAIRN_GRADIENT, stage->layer->bias));
+                         task->scratch,
+                         cuda_plan_parameter(plan, CAIRN_GRADIENT, stage->layer->bias));
     return CAIRN_OK;
 }
 
-cairn_status plan_add_bias_gradient(cuda_plan *plan, const cuda_stage *stage,
-                                    const activation *gradient) {
-    void *scratch = plan_keep(plan, kernel_bias_gradient_scratch(gradient->shape));
-    cuda_task *added = plan_add(plan, stage, "bias gradient", run_bias_gradient, gradient, NULL);
+cairn_status cuda_plan_add_bias_gradient(cuda_plan *plan, const cuda_stage *stage,
+                                         const activation *gradient) {
+    void *scratch = cuda_plan_keep(plan, kernel_bias_gradient_scratch(gradient->shape));
+    cuda_task *added =
+        cuda_plan_add(plan, stage, "bias gradient", run_bias_gradient, gradient, NULL);
     if (!added)
         return CAIRN_FAILED;
     added->scratch = scratch;
     return CAIRN_OK;
 }
 
-const cairn_op *plan_next(const cuda_plan *plan, int ordinal, cairn_op_kind kind) {
+const cairn_op *cuda_plan_next(const cuda_plan *plan, int ordinal, cairn_op_kind kind) {
     const cairn_net *net = plan->executor->base.net;
     bool is = ordinal + 1 < net->op_count && net->op[ordinal + 1].kind == kind;
     return is ? &net->op[ordinal + 1] : NULL;
@@ -232,14 +234,14 @@ static cairn_status compile_loss(cuda_plan *plan, const activation *last, activa
         rows.layout = CUDA_NCHW;
         rows.pitch = rows.c;
         logits = place(plan, rows, KEPT);
-        if (!plan_add(plan, NULL, "logits by class", run_transpose, last, &logits))
+        if (!cuda_plan_add(plan, NULL, "logits by class", run_transpose, last, &logits))
             return CAIRN_FAILED;
     }
     if (rows.type == CUDA_BF16) {
         activation rounded = logits;
         rows.type = CUDA_F32;
         logits = place(plan, rows, KEPT);
-        if (!plan_add(plan, NULL, "logits to float32", run_to_float32, &rounded, &logits))
+        if (!cuda_plan_add(plan, NULL, "logits to float32", run_to_float32, &rounded, &logits))
             return CAIRN_FAILED;
     }
     plan->logits = logits.data;
@@ -248,13 +250,13 @@ static cairn_status compile_loss(cuda_plan *plan, const activation *last, activa
     cuda_tensor shape = rows;
     shape.type = plan->type;
     activation made = place(plan, shape, SLOT_EVEN);
-    if (!plan_add(plan, NULL, "loss", run_loss, NULL, &made))
+    if (!cuda_plan_add(plan, NULL, "loss", run_loss, NULL, &made))
         return CAIRN_FAILED;
     *gradient = made;
     if (!maps || !plan->training)
         return CAIRN_OK;
-    *gradient = plan_gradient(plan, &made, last->shape);
-    return plan_add(plan, NULL, "logits' gradient by place", run_transpose, &made, gradient)
+    *gradient = cuda_plan_gradient(plan, &made, last->shape);
+    return cuda_plan_add(plan, NULL, "logits' gradient by place", run_transpose, &made, gradient)
                ? CAIRN_OK
                : CAIRN_FAILED;
 }
@@ -298,10 +300,10 @@ static cairn_status compile_backward(cuda_plan *plan, activation gradient) {
 
 static cairn_status compile(cuda_plan *plan) {
     const cairn_net *net = plan->executor->base.net;
-    activation current = plan_activation(plan, net->input, plan->training ? KEPT : SLOT_EVEN),
+    activation current = cuda_plan_activation(plan, net->input, plan->training ? KEPT : SLOT_EVEN),
                gradient;
-    plan->labels = plan_keep(plan, (size_t)plan->count);
-    if (!plan_add(plan, NULL, "gather", run_gather, NULL, &current))
+    plan->labels = cuda_plan_keep(plan, (size_t)plan->count);
+    if (!cuda_plan_add(plan, NULL, "gather", run_gather, NULL, &current))
         return CAIRN_FAILED;
     cairn_status status = compile_forward(plan, net, &current);
     if (!status)
@@ -309,7 +311,7 @@ static cairn_status compile(cuda_plan *plan) {
     if (status || !plan->training)
         return status;
     status = compile_backward(plan, gradient);
-    if (!status && !plan_add(plan, NULL, "Adam", run_adam, NULL, NULL))
+    if (!status && net->parameter_count && !cuda_plan_add(plan, NULL, "Adam", run_adam, NULL, NULL))
         status = CAIRN_FAILED;
     return status;
 }
@@ -350,19 +352,19 @@ static cairn_status measure(cuda_plan **made, cuda_executor *executor, int count
         plan->workspace_bytes = WORKSPACE_MAX;
     cairn_status status = compile(plan);
     if (status)
-        plan_destroy(plan);
+        cuda_plan_destroy(plan);
     else
         *made = plan;
     return status;
 }
 
-cairn_status plan_measure(cuda_executor *executor, int count, bool training, size_t *bytes) {
+cairn_status cuda_plan_measure(cuda_executor *executor, int count, bool training, size_t *bytes) {
     cuda_plan *plan = NULL;
     cairn_status status = measure(&plan, executor, count, training);
     if (status)
         return status;
-    *bytes = plan_bytes(plan) + plan->workspace_bytes;
-    plan_destroy(plan);
+    *bytes = cuda_plan_bytes(plan) + plan->workspace_bytes;
+    cuda_plan_destroy(plan);
     return CAIRN_OK;
 }
 
@@ -378,7 +380,7 @@ static cairn_status too_large(cuda_executor *executor, const cuda_plan *plan, si
                                "%.2f are free; free some, or use another device",
                                (double)bytes / 0x1p30, plan->count, (double)available / 0x1p30,
                                (double)total / 0x1p30);
-    cairn_status status = plan_measure(executor, 1, true, &least);
+    cairn_status status = cuda_plan_measure(executor, 1, true, &least);
     if (status)
         return status;
     double each = ((double)bytes - (double)least) / (plan->count - 1);
@@ -392,7 +394,7 @@ static cairn_status too_large(cuda_executor *executor, const cuda_plan *plan, si
 
 /* The newest block, or a new one, is large enough for the plan. */
 static cairn_status find_memory(cuda_executor *executor, const cuda_plan *plan) {
-    size_t bytes = plan_bytes(plan), workspace = align(plan->workspace_bytes);
+    size_t bytes = cuda_plan_bytes(plan), workspace = align(plan->workspace_bytes);
     const cuda_block *newest = executor->blocks;
     if (newest && newest->bytes >= bytes && newest->workspace_bytes >= workspace)
         return CAIRN_OK;
@@ -413,7 +415,7 @@ static cairn_status find_memory(cuda_executor *executor, const cuda_plan *plan) 
     return CAIRN_OK;
 }
 
-cairn_status plan_find(cuda_plan **found, cuda_executor *executor, int count, bool training) {
+cairn_status cuda_plan_find(cuda_plan **found, cuda_executor *executor, int count, bool training) {
     for (cuda_plan *known = executor->plans; known; known = known->next)
         if (known->count == count && known->training == training) {
             *found = known;
@@ -430,7 +432,7 @@ cairn_status plan_find(cuda_plan **found, cuda_executor *executor, int count, bo
         status = compile(made);
     }
     if (status) {
-        plan_destroy(made);
+        cuda_plan_destroy(made);
         return status;
     }
     made->next = executor->plans;
@@ -439,7 +441,7 @@ cairn_status plan_find(cuda_plan **found, cuda_executor *executor, int count, bo
     return CAIRN_OK;
 }
 
-void plan_drop_graphs(cuda_plan *plan) {
+void cuda_plan_drop_graphs(cuda_plan *plan) {
     for (int source = 0; source < 2; source++) {
         if (plan->graph[source])
             cudaGraphExecDestroy(plan->graph[source]);
@@ -448,10 +450,10 @@ void plan_drop_graphs(cuda_plan *plan) {
     }
 }
 
-void plan_destroy(cuda_plan *plan) {
+void cuda_plan_destroy(cuda_plan *plan) {
     if (!plan)
         return;
-    plan_drop_graphs(plan);
+    cuda_plan_drop_graphs(plan);
     clear(plan);
     free(plan->stage);
     free(plan->task);
@@ -460,7 +462,7 @@ void plan_destroy(cuda_plan *plan) {
 
 /* Running ---------------------------------------------------------------------------------------*/
 
-cairn_status plan_enqueue(cuda_plan *plan, cairn_split_id source, const cudaEvent_t *events) {
+cairn_status cuda_plan_enqueue(cuda_plan *plan, cairn_split_id source, const cudaEvent_t *events) {
     cudaStream_t stream = plan->executor->stream;
     plan->source = source;
     if (events)
@@ -485,7 +487,7 @@ static cairn_status capture(cuda_plan *plan, cairn_split_id source) {
     cudaGraph_t graph = NULL;
     size_t nodes = 0;
     TRY_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    cairn_status status = plan_enqueue(plan, source, NULL);
+    cairn_status status = cuda_plan_enqueue(plan, source, NULL);
     cudaError_t ended = cudaStreamEndCapture(stream, &graph);
     if (!status)
         status = cuda_check(ended, "cudaStreamEndCapture");
@@ -500,9 +502,9 @@ static cairn_status capture(cuda_plan *plan, cairn_split_id source) {
     return status;
 }
 
-cairn_status plan_launch(cuda_plan *plan, cairn_split_id source) {
+cairn_status cuda_plan_launch(cuda_plan *plan, cairn_split_id source) {
     if (plan->runs[source]++ == 0)
-        return plan_enqueue(plan, source, NULL);
+        return cuda_plan_enqueue(plan, source, NULL);
     if (!plan->graph[source]) {
         cairn_status status = capture(plan, source);
         if (status)

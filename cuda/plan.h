@@ -151,50 +151,50 @@ struct cuda_executor {
 };
 
 /* The plan for that many samples: an earlier one, or a new one. */
-cairn_status plan_find(cuda_plan **found, cuda_executor *executor, int count, bool training);
-void plan_destroy(cuda_plan *plan);
+cairn_status cuda_plan_find(cuda_plan **found, cuda_executor *executor, int count, bool training);
+void cuda_plan_destroy(cuda_plan *plan);
 
 /* Compiles without memory, to learn the bytes that such a plan wants of it. */
-cairn_status plan_measure(cuda_executor *executor, int count, bool training, size_t *bytes);
+cairn_status cuda_plan_measure(cuda_executor *executor, int count, bool training, size_t *bytes);
 
 /* Enqueues the plan's tasks as one graph, over samples of a split; the slot is filled. */
-cairn_status plan_launch(cuda_plan *plan, cairn_split_id source);
+cairn_status cuda_plan_launch(cuda_plan *plan, cairn_split_id source);
 /* The same task by task, for profiling: an event is recorded before the first and after each. */
-cairn_status plan_enqueue(cuda_plan *plan, cairn_split_id source, const cudaEvent_t *events);
+cairn_status cuda_plan_enqueue(cuda_plan *plan, cairn_split_id source, const cudaEvent_t *events);
 /* Forgets the graphs, which hold the splits' addresses. */
-void plan_drop_graphs(cuda_plan *plan);
+void cuda_plan_drop_graphs(cuda_plan *plan);
 
 /* For the layers that compile themselves into a plan ------------------------------------------- */
 
 /* An activation of the plan's type and layout: in that slot, or kept. */
-activation plan_activation(cuda_plan *plan, cairn_shape shape, int slot);
+activation cuda_plan_activation(cuda_plan *plan, cairn_shape shape, int slot);
 /* A stage's output: kept in training, else in the slot that `given` is not in. */
-activation plan_output(cuda_plan *plan, const activation *given, cairn_shape shape);
+activation cuda_plan_output(cuda_plan *plan, const activation *given, cairn_shape shape);
 /* The gradient of a stage's input of that shape: in the slot that `given` is not in. */
-activation plan_gradient(cuda_plan *plan, const activation *given, cuda_tensor shape);
-void *plan_keep(cuda_plan *plan, size_t bytes);
+activation cuda_plan_gradient(cuda_plan *plan, const activation *given, cuda_tensor shape);
+void *cuda_plan_keep(cuda_plan *plan, size_t bytes);
 size_t tensor_bytes(cuda_tensor shape);
 size_t tensor_features(cuda_tensor shape); /* elements of one sample in memory */
 
 /* A parameter's values, gradients, ...; and as an operand of the plan's type. */
-float *plan_parameter(const cuda_plan *plan, cairn_tensor_kind kind, int ordinal);
-const void *plan_operand(const cuda_plan *plan, int ordinal);
+float *cuda_plan_parameter(const cuda_plan *plan, cairn_tensor_kind kind, int ordinal);
+const void *cuda_plan_operand(const cuda_plan *plan, int ordinal);
 /* Where a convolution's filter gradient goes, in the plan's type. */
-void *plan_filter_gradient(const cuda_plan *plan, int ordinal);
+void *cuda_plan_filter_gradient(const cuda_plan *plan, int ordinal);
 
 /* The scratch memory of libraries, and how much of it a task may take. */
-void *plan_workspace(const cuda_plan *plan);
-size_t plan_workspace_limit(const cuda_plan *plan);
-void plan_want_workspace(cuda_plan *plan, size_t bytes);
+void *cuda_plan_workspace(const cuda_plan *plan);
+size_t cuda_plan_workspace_limit(const cuda_plan *plan);
+void cuda_plan_want_workspace(cuda_plan *plan, size_t bytes);
 
 /* Appends a task, named for the layer (NULL: the net); NULL when memory is short. */
-cuda_task *plan_add(cuda_plan *plan, const cuda_stage *stage, const char *what,
-                    cairn_status (*run)(const cuda_plan *, const cuda_task *), const activation *in,
-                    const activation *out);
+cuda_task *cuda_plan_add(cuda_plan *plan, const cuda_stage *stage, const char *what,
+                         cairn_status (*run)(const cuda_plan *, const cuda_task *),
+                         const activation *in, const activation *out);
 /* Appends the sum of a gradient over samples and places, which is a bias's gradient; only over
  * elements that `chosen` marks, where it is not NULL. */
-cairn_status plan_add_bias_gradient(cuda_plan *plan, const cuda_stage *stage,
-                                    const activation *gradient);
+cairn_status cuda_plan_add_bias_gradient(cuda_plan *plan, const cuda_stage *stage,
+                                         const activation *gradient);
 
 /* The layers. Forward: reads `given`, sets stage->dst; `*taken` ops of the net went into the stage.
  * Backward: `given` is the gradient of stage->dst, which it may overwrite; sets `*made`, the
@@ -207,11 +207,11 @@ typedef struct {
     void (*release)(cuda_stage *stage); /* descriptors; NULL: it has none */
 } layer_compiler;
 
-extern const layer_compiler compile_conv2d, compile_relu, compile_maxpool, compile_flatten,
-    compile_linear, compile_dropout;
+extern const layer_compiler cuda_compile_conv2d, cuda_compile_relu, cuda_compile_maxpool,
+    cuda_compile_flatten, cuda_compile_linear, cuda_compile_dropout;
 
 /* The op after `ordinal` when it is of that kind, else NULL. */
-const cairn_op *plan_next(const cuda_plan *plan, int ordinal, cairn_op_kind kind);
+const cairn_op *cuda_plan_next(const cuda_plan *plan, int ordinal, cairn_op_kind kind);
 
 /* Other parts -----------------------------------------------------------------------------------
  */

@@ -76,13 +76,17 @@ typedef struct {
 
 enum { SUBJECTS_MAX = 16 };
 
-/* Everything that can compute here but reference in float64, which is what it is compared with. */
+/* Everything that can compute here but reference in float64, which is what it is compared with;
+ * where CAIRN_TEST_BACKEND names a backend, only that one. */
 static inline int find_subjects(subject *subjects) {
+    const char *only = getenv("CAIRN_TEST_BACKEND");
     int count = 0;
     for (const cairn_backend *const *b = cairn_backends(); *b; b++)
         for (int p = 0; p < CAIRN_PRECISIONS; p++) {
             cairn_precision precision = (cairn_precision)p;
             bool oracle = *b == reference_backend() && precision == CAIRN_FLOAT64;
+            if (only && strcmp(only, (*b)->name) != 0)
+                continue;
             if (oracle || !(*b)->supports(precision) || (*b)->probe() || count == SUBJECTS_MAX)
                 continue;
             subjects[count] = (subject){*b, precision, ""};
