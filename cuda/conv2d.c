@@ -68,8 +68,8 @@ static cairn_status create(const cuda_plan *plan, cuda_stage *stage, const cuda_
     TRY_CUDNN(cudnnSetFilter4dDescriptor(conv->w, data_type(plan), format_of(plan), made->pitch,
                                          stage->src.shape.pitch, op->kernel, op->kernel));
     TRY_CUDNN(cudnnCreateActivationDescriptor(&conv->relu));
-    TRY_CUDNN(
-        cudnnSetActivationDescriptor(conv->relu, CUDNN_ACTIVATION_RELU, CUDNN_PROPAGATE_NAN, 0.0));
+    TRY_CUDNN(cudnnSetActivationDescriptor(conv->relu, CUDNN_ACTIVATION_RELU,
+                                           CUDNN_NOT_PROPAGATE_NAN, 0.0));
     for (int i = 0; i < CONV_PASSES; i++) {
         conv_pass *pass = &conv->pass[i];
         TRY_CUDNN(cudnnCreateConvolutionDescriptor(&pass->descriptor));
