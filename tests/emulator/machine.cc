@@ -132,7 +132,7 @@ void reset_machine() {
     device_now = 0;
 }
 
-cudaError_t record_error(cudaError_t code); /* cudart.cc */
+cudaError_t record_error(cudaError_t code); /* queue.cc */
 
 } // namespace emulator
 

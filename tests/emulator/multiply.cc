@@ -22,29 +22,31 @@ struct tile {
     float at[panel_rows][panel_columns];
 };
 
-/* tile = a panel [k][panel_rows] times b panel [k][panel_columns]. */
-#define KERNEL_BODY                                                                                \
-    vector8 sum[panel_rows][2] = {};                                                               \
-    for (size_t p = 0; p < k; p++) {                                                               \
-        vector8 low, high;                                                                         \
-        __builtin_memcpy(&low, b + p * panel_columns, sizeof low);                                 \
-        __builtin_memcpy(&high, b + p * panel_columns + 8, sizeof high);                           \
-        for (size_t i = 0; i < panel_rows; i++) {                                                  \
-            sum[i][0] += a[p * panel_rows + i] * low;                                              \
-            sum[i][1] += a[p * panel_rows + i] * high;                                             \
-        }                                                                                          \
-    }                                                                                              \
+/* out = a panel [k][panel_rows] times b panel [k][panel_columns]. */
+PLAIN inline __attribute__((always_inline)) void kernel_body(size_t k, const float *a,
+                                                             const float *b, tile &out) {
+    vector8 sum[panel_rows][2] = {};
+    for (size_t p = 0; p < k; p++) {
+        vector8 low, high;
+        __builtin_memcpy(&low, b + p * panel_columns, sizeof low);
+        __builtin_memcpy(&high, b + p * panel_columns + 8, sizeof high);
+        for (size_t i = 0; i < panel_rows; i++) {
+            sum[i][0] += a[p * panel_rows + i] * low;
+            sum[i][1] += a[p * panel_rows + i] * high;
+        }
+    }
     __builtin_memcpy(out.at, sum, sizeof out.at);
+}
 
 #if defined(__x86_64__)
-PLAIN __attribute__((target("avx2,fma"))) void kernel_avx2(size_t k, const float *a, const float *b,
-                                                           tile &out) {
-    KERNEL_BODY
+#define WITH_AVX2 __attribute__((target("avx2,fma")))
+PLAIN WITH_AVX2 void kernel_avx2(size_t k, const float *a, const float *b, tile &out) {
+    kernel_body(k, a, b, out);
 }
 #endif
 
 PLAIN void kernel_plain(size_t k, const float *a, const float *b, tile &out) {
-    KERNEL_BODY
+    kernel_body(k, a, b, out);
 }
 
 using kernel = void (*)(size_t, const float *, const float *, tile &);
@@ -140,7 +142,8 @@ void multiply(const operand &a, const operand &b,
                 pack(a, row + i, panel_rows, p, count, a_packed.data());
                 for (size_t j = 0; j < b_panels; j++) {
                     run(count, a_packed.data(), panels + j * panel_columns * count, product);
-                    add(product, &sums[i * n + j * panel_columns], n, std::min(panel_rows, rows - i),
+                    add(product, &sums[i * n + j * panel_columns], n,
+                        std::min(panel_rows, rows - i),
                         std::min(panel_columns, n - j * panel_columns));
                 }
             }

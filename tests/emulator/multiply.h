@@ -73,8 +73,8 @@ struct operand {
     int h_step = 1, w_step = 1; /* only multiples of these hold anything (transposed strides) */
 };
 
-/* c = a b^T, float32 products summed in float32 over at most 256 columns and beyond that in float64;
- * calls emit(row, values [b.rows]) for every row of a. */
+/* c = a b^T, float32 products summed in float32 over at most 256 columns and beyond that in
+ * float64; calls emit(row, values [b.rows]) for every row of a. */
 void multiply(const operand &a, const operand &b,
               const std::function<void(size_t, const double *)> &emit);
 

@@ -214,6 +214,12 @@ static void test_order_between_streams(void **state) {
     assert_int_equal(cudaEventQuery(event), cudaSuccess);
     assert_int_equal(first_of(data), 0x01010101);
     cudaGetLastError();
+    OK(cudaMemset(data, 3, sizeof *data));
+    OK(cudaEventRecord(event, NULL));
+    OK(cudaStreamWaitEvent(apart, event, 0));
+    size_t done = emulator_work_done();
+    OK(cudaStreamSynchronize(apart));
+    assert_int_equal(emulator_work_done(), done + 1);
     OK(cudaEventDestroy(event));
     OK(cudaStreamDestroy(apart));
     OK(cudaStreamDestroy(blocking));
