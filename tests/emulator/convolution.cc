@@ -2,7 +2,7 @@
  * computes the same product; what the manual says of each (layouts, sizes, workspace, determinism,
  * tensor cores) is in one table, fastest first, and holds. Those that the manual calls
  * non-deterministic differ in the last bits from call to call. */
-#include "cudnn_state.h"
+#include "algorithms.h"
 
 #include <algorithm>
 
@@ -10,67 +10,6 @@ using namespace emulator;
 using namespace emulator::dnn;
 
 namespace {
-
-enum direction { forward_pass, data_pass, filter_pass };
-enum workspace { no_space, index_space, partial_space, large_space };
-
-struct algorithm {
-    direction pass;
-    int number;
-    bool deterministic;
-    bool nhwc;         /* also for NHWC filters and tensors */
-    bool bf16;         /* also for bf16 */
-    bool tensor_cores; /* float32 becomes tf32 unless the descriptor says FMA */
-    int filter_limit;  /* 3: 3x3, 5: also 5x5, 32: up to that, all with stride 1; 0: any */
-    bool undilated;
-    workspace space;
-};
-
-const algorithm algorithms[] = {
-    {forward_pass, CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD_NONFUSED, true, false, true, true, 5, true,
-     large_space},
-    {forward_pass, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM, true, true, true, true, 0,
-     false, index_space},
-    {forward_pass, CUDNN_CONVOLUTION_FWD_ALGO_WINOGRAD, true, false, false, false, 3, true,
-     no_space},
-    {forward_pass, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM, true, true, true, false, 0, false,
-     no_space},
-    {forward_pass, CUDNN_CONVOLUTION_FWD_ALGO_GEMM, true, false, true, false, 0, true,
-     partial_space},
-    {forward_pass, CUDNN_CONVOLUTION_FWD_ALGO_FFT_TILING, true, false, false, false, 32, true,
-     large_space},
-    {forward_pass, CUDNN_CONVOLUTION_FWD_ALGO_FFT, true, false, false, false, 32, true,
-     large_space},
-    {data_pass, CUDNN_CONVOLUTION_BWD_DATA_ALGO_0, false, true, true, false, 0, false, no_space},
-    {data_pass, CUDNN_CONVOLUTION_BWD_DATA_ALGO_WINOGRAD_NONFUSED, true, false, true, true, 5, true,
-     large_space},
-    {data_pass, CUDNN_CONVOLUTION_BWD_DATA_ALGO_1, true, true, true, true, 0, false, index_space},
-    {data_pass, CUDNN_CONVOLUTION_BWD_DATA_ALGO_WINOGRAD, true, false, false, false, 3, true,
-     no_space},
-    {data_pass, CUDNN_CONVOLUTION_BWD_DATA_ALGO_FFT_TILING, true, false, false, false, 32, true,
-     large_space},
-    {data_pass, CUDNN_CONVOLUTION_BWD_DATA_ALGO_FFT, true, false, false, false, 32, true,
-     large_space},
-    {filter_pass, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3, false, false, true, false, 0, false,
-     index_space},
-    {filter_pass, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0, false, true, true, false, 0, false,
-     no_space},
-    {filter_pass, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_WINOGRAD_NONFUSED, true, false, true, true, 5,
-     true, large_space},
-    {filter_pass, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1, true, true, true, true, 0, false,
-     partial_space},
-    {filter_pass, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_FFT_TILING, true, false, false, false, 32, true,
-     large_space},
-    {filter_pass, CUDNN_CONVOLUTION_BWD_FILTER_ALGO_FFT, true, false, false, false, 32, true,
-     large_space},
-};
-
-/* One convolution of x [n,c,h,w] with w [k,c,r,s] to y [n,k,p,q], whichever of them is computed. */
-struct problem {
-    tensor x, y;
-    filter w;
-    cudnnConvolutionStruct conv;
-};
 
 cudnnStatus_t output_shape(const cudnnConvolutionStruct &conv, const tensor &x, const filter &w,
                            int *n, int *k, int *p, int *q) {
@@ -111,221 +50,10 @@ cudnnStatus_t check_problem(problem *of, cudnnHandle_t handle, cudnnTensorDescri
     return CUDNN_STATUS_SUCCESS;
 }
 
-bool on_tensor_cores(const algorithm &algo, const problem &of) {
-    return algo.tensor_cores && of.conv.math != CUDNN_FMA_MATH;
-}
-
-/* What the manual's tables say of an algorithm and a convolution. */
-cudnnStatus_t check_support(const algorithm &algo, const problem &of) {
-    bool half = of.x.type == CUDNN_DATA_BFLOAT16;
-    if (half && machine_now.major < 8)
-        REFUSE(NOT_SUPPORTED, "bf16 needs compute capability 8.0");
-    if (half && (!algo.bf16 || of.conv.math == CUDNN_FMA_MATH))
-        REFUSE(NOT_SUPPORTED, "not for bf16, or not without tensor cores");
-    if (of.w.format == CUDNN_TENSOR_NHWC) {
-        if (!algo.nhwc)
-            REFUSE(NOT_SUPPORTED, "not for NHWC filters");
-        if (!is_nhwc(of.x) || !is_nhwc(of.y))
-            REFUSE(NOT_SUPPORTED, "an NHWC filter needs packed NHWC tensors");
-        int unit = half ? 8 : on_tensor_cores(algo, of) ? 4 : 1;
-        if (of.x.c % unit || of.y.c % unit)
-            REFUSE(NOT_SUPPORTED, "the channels are not padded as the tensor cores want");
-    } else if (algo.filter_limit || !algo.nhwc) {
-        if (!is_nchw(of.x) || !is_nchw(of.y))
-            REFUSE(NOT_SUPPORTED, "needs packed NCHW tensors");
-    }
-    if (algo.undilated && (of.conv.dilation_h != 1 || of.conv.dilation_w != 1))
-        REFUSE(NOT_SUPPORTED, "not with dilation");
-    if (algo.filter_limit) {
-        if (of.conv.stride_h != 1 || of.conv.stride_w != 1)
-            REFUSE(NOT_SUPPORTED, "only with stride 1");
-        bool square3 = of.w.r == 3 && of.w.s == 3, square5 = of.w.r == 5 && of.w.s == 5;
-        bool fits = algo.filter_limit == 3   ? square3
-                    : algo.filter_limit == 5 ? square3 || square5
-                                             : of.w.r <= 32 && of.w.s <= 32 &&
-                                                   of.conv.pad_h < of.w.r && of.conv.pad_w < of.w.s;
-        if (!fits)
-            REFUSE(NOT_SUPPORTED, "not for a filter of this size");
-    }
-    return CUDNN_STATUS_SUCCESS;
-}
-
-size_t space_of(const algorithm &algo, const problem &of) {
-    size_t patch = size_t(of.w.c) * size_t(of.w.r) * size_t(of.w.s);
-    size_t index = 1024 + (16 * patch + 255) / 256 * 256;
-    switch (algo.space) {
-    case no_space:
-        return 0;
-    case index_space:
-        return index;
-    case partial_space:
-        return index +
-               4 * patch *
-                   (algo.pass == forward_pass ? size_t(of.y.h) * size_t(of.y.w) : size_t(of.w.k));
-    case large_space:
-        return index + bytes(of.x) + bytes(of.y) + 4 * bytes(of.w);
-    }
-    return 0;
-}
-
-const algorithm *find(direction pass, int number) {
-    for (const algorithm &algo : algorithms)
-        if (algo.pass == pass && algo.number == number)
-            return &algo;
-    return nullptr;
-}
-
-/* The filter's places in the order that keeps reads of the activation in sequence. */
-template <typename visitor> void each_tap(const filter &w, int channels, visitor visit) {
-    if (w.format == CUDNN_TENSOR_NHWC) {
-        for (int r = 0; r < w.r; r++)
-            for (int s = 0; s < w.s; s++)
-                for (int c = 0; c < channels; c++)
-                    visit(c, r, s);
-    } else {
-        for (int c = 0; c < channels; c++)
-            for (int r = 0; r < w.r; r++)
-                for (int s = 0; s < w.s; s++)
-                    visit(c, r, s);
-    }
-}
-
-ptrdiff_t weight(const problem &of, int k, int c, int r, int s) {
-    if (of.conv.mode == CUDNN_CONVOLUTION) { /* flipped */
-        r = of.w.r - 1 - r;
-        s = of.w.s - 1 - s;
-    }
-    return k * of.w.k_stride + c * of.w.c_stride + r * of.w.r_stride + s * of.w.s_stride;
-}
-
-operand plain(const void *data, cudnnDataType_t type, bool tf32) {
-    operand made;
-    made.data = data;
-    made.type = kind(type);
-    made.tf32 = tf32;
-    return made;
-}
-
-operand gathered(const void *data, const tensor &from, bool tf32) {
-    operand made = plain(data, from.type, tf32);
-    made.height = from.h;
-    made.width = from.w;
-    made.h_stride = from.h_stride;
-    made.w_stride = from.w_stride;
-    return made;
-}
-
-/* Where in x the window of y's pixel begins, pixel by pixel. */
-std::vector<place> windows(const problem &of) {
-    std::vector<place> all;
-    for (int n = 0; n < of.y.n; n++)
-        for (int p = 0; p < of.y.h; p++)
-            for (int q = 0; q < of.y.w; q++)
-                all.push_back({p * of.conv.stride_h - of.conv.pad_h,
-                               q * of.conv.stride_w - of.conv.pad_w, n * of.x.n_stride});
-    return all;
-}
-
-std::vector<ptrdiff_t> pixels(const tensor &of) {
-    std::vector<ptrdiff_t> all;
-    for (int n = 0; n < of.n; n++)
-        for (int h = 0; h < of.h; h++)
-            for (int w = 0; w < of.w; w++)
-                all.push_back(offset(of, n, 0, h, w));
-    return all;
-}
-
-/* Writes sums as alpha * sum + beta * what is there; where the algorithm is not deterministic, with
- * other last bits each time. */
-struct writer {
-    void *data;
-    element type;
-    scales by;
-    bool wavers;
-    uint32_t state;
-    void write(ptrdiff_t at, double sum) {
-        double value = double(by.alpha) * sum;
-        if (by.beta != 0)
-            value += double(by.beta) * double(load(data, type, at));
-        if (wavers) {
-            state = state * 1664525u + 1013904223u;
-            value *= 1 + (double(state >> 30) - 1) * (type == element::f32 ? 0x1p-23 : 0x1p-9);
-        }
-        store(data, type, at, float(value));
-    }
-};
-
 uint32_t wavering = 1;
 
 writer write_to(void *data, element type, const scales &by, const algorithm &algo) {
     return {data, type, by, !algo.deterministic, algo.deterministic ? 0 : wavering++ * 2654435761u};
-}
-
-/* y = act(alpha x * w + extra); extra may be NULL. */
-void run_forward(const problem &of, const algorithm &algo, const void *x, const void *w, writer y,
-                 const std::function<double(int k, ptrdiff_t at, double sum)> &finish_value) {
-    bool tf32 = on_tensor_cores(algo, of);
-    operand a = gathered(x, of.x, tf32), b = plain(w, of.w.type, tf32);
-    a.rows = windows(of);
-    for (int k = 0; k < of.w.k; k++)
-        b.rows.push_back({0, 0, k * of.w.k_stride});
-    each_tap(of.w, of.w.c, [&](int c, int r, int s) {
-        a.columns.push_back({r * of.conv.dilation_h, s * of.conv.dilation_w, c * of.x.c_stride});
-        b.columns.push_back({0, 0, weight(of, 0, c, r, s)});
-    });
-    std::vector<ptrdiff_t> out = pixels(of.y);
-    multiply(a, b, [&](size_t i, const double *row) {
-        for (int k = 0; k < of.w.k; k++) {
-            ptrdiff_t at = out[i] + k * of.y.c_stride;
-            if (finish_value)
-                store(y.data, y.type, at, float(finish_value(k, at, row[k])));
-            else
-                y.write(at, row[k]);
-        }
-    });
-}
-
-/* dx[h] = sum over r, k of dy[(h + pad - r * dilation) / stride] w[k][r], where that divides. */
-void run_data(const problem &of, const algorithm &algo, const void *dy, const void *w, writer dx) {
-    bool tf32 = on_tensor_cores(algo, of);
-    operand a = gathered(dy, of.y, tf32), b = plain(w, of.w.type, tf32);
-    a.h_step = of.conv.stride_h;
-    a.w_step = of.conv.stride_w;
-    for (int n = 0; n < of.x.n; n++)
-        for (int h = 0; h < of.x.h; h++)
-            for (int col = 0; col < of.x.w; col++)
-                a.rows.push_back({h + of.conv.pad_h, col + of.conv.pad_w, n * of.y.n_stride});
-    for (int c = 0; c < of.w.c; c++)
-        b.rows.push_back({0, 0, c * of.w.c_stride});
-    each_tap(of.w, of.w.k, [&](int k, int r, int s) {
-        a.columns.push_back({-r * of.conv.dilation_h, -s * of.conv.dilation_w, k * of.y.c_stride});
-        b.columns.push_back({0, 0, weight(of, k, 0, r, s)});
-    });
-    std::vector<ptrdiff_t> out = pixels(of.x);
-    multiply(a, b, [&](size_t i, const double *row) {
-        for (int c = 0; c < of.x.c; c++)
-            dx.write(out[i] + c * of.x.c_stride, row[c]);
-    });
-}
-
-void run_filter(const problem &of, const algorithm &algo, const void *x, const void *dy,
-                writer dw) {
-    bool tf32 = on_tensor_cores(algo, of);
-    operand a = plain(dy, of.y.type, tf32), b = gathered(x, of.x, tf32);
-    for (int k = 0; k < of.w.k; k++)
-        a.rows.push_back({0, 0, k * of.y.c_stride});
-    for (ptrdiff_t pixel : pixels(of.y))
-        a.columns.push_back({0, 0, pixel});
-    b.columns = windows(of);
-    std::vector<ptrdiff_t> out;
-    each_tap(of.w, of.w.c, [&](int c, int r, int s) {
-        b.rows.push_back({r * of.conv.dilation_h, s * of.conv.dilation_w, c * of.x.c_stride});
-        out.push_back(weight(of, 0, c, r, s));
-    });
-    multiply(a, b, [&](size_t k, const double *row) {
-        for (size_t i = 0; i < out.size(); i++)
-            dw.write(ptrdiff_t(k) * of.w.k_stride + out[i], row[i]);
-    });
 }
 
 /* A call's buffers: what it reads, and what it writes. */
@@ -633,7 +361,8 @@ cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void *alpha,
                       {"the workspace", space, space_bytes}};
         CHECK(check_call(of, algo, &at));
         return start(handle, at, [=] {
-            run_forward(of, *algo, x, w, write_to(y, kind(of.y.type), by, *algo), nullptr);
+            convolve_forward(of, on_tensor_cores(*algo, of), x, w,
+                             write_to(y, kind(of.y.type), by, *algo), nullptr);
         });
     });
 }
@@ -681,13 +410,14 @@ cudnnStatus_t cudnnConvolutionBiasActivationForward(
         bool relu = activation->mode == CUDNN_ACTIVATION_RELU;
         element type = kind(of.y.type);
         return start(handle, at, [=] {
-            run_forward(of, *algo, x, w, write_to(y, type, by, *algo),
-                        [=](int k, ptrdiff_t place, double sum) {
-                            double value = double(by.alpha) * sum + double(load(bias, type, k));
-                            if (by.beta != 0)
-                                value += double(by.beta) * double(load(z, type, place));
-                            return relu && !(value > 0) ? 0 : value; /* NaN becomes 0 */
-                        });
+            convolve_forward(of, on_tensor_cores(*algo, of), x, w, write_to(y, type, by, *algo),
+                             [=](int k, ptrdiff_t place, double sum) {
+                                 double value =
+                                     double(by.alpha) * sum + double(load(bias, type, k));
+                                 if (by.beta != 0)
+                                     value += double(by.beta) * double(load(z, type, place));
+                                 return relu && !(value > 0) ? 0 : value; /* NaN becomes 0 */
+                             });
         });
     });
 }
@@ -711,8 +441,10 @@ cudnnStatus_t cudnnConvolutionBackwardData(cudnnHandle_t handle, const void *alp
                       {"dx", dx, bytes(of.x)},
                       {"the workspace", space, space_bytes}};
         CHECK(check_call(of, algo, &at));
-        return start(handle, at,
-                     [=] { run_data(of, *algo, dy, w, write_to(dx, kind(of.x.type), by, *algo)); });
+        return start(handle, at, [=] {
+            convolve_data(of, on_tensor_cores(*algo, of), dy, w,
+                          write_to(dx, kind(of.x.type), by, *algo));
+        });
     });
 }
 
@@ -736,7 +468,8 @@ cudnnStatus_t cudnnConvolutionBackwardFilter(cudnnHandle_t handle, const void *a
                       {"the workspace", space, space_bytes}};
         CHECK(check_call(of, algo, &at));
         return start(handle, at, [=] {
-            run_filter(of, *algo, x, dy, write_to(dw, kind(of.w.type), by, *algo));
+            convolve_filter(of, on_tensor_cores(*algo, of), x, dy,
+                            write_to(dw, kind(of.w.type), by, *algo));
         });
     });
 }
