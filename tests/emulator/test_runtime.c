@@ -1,5 +1,5 @@
-/* The emulated CUDA runtime: what is promised is done, what is not promised stays undone, and what
- * the manual forbids is refused. */
+/* The emulated CUDA runtime's streams, events, graphs and devices: what is promised is done, what
+ * is not promised stays undone, and what the manual forbids is refused. */
 #include "control.h"
 #include "dies.h"
 
@@ -47,98 +47,6 @@ static int *make_pinned(void) {
     void *data;
     OK(cudaHostAlloc(&data, COUNT * sizeof(int), cudaHostAllocDefault));
     return data;
-}
-
-/* Memory ----------------------------------------------------------------------------------------*/
-
-static void test_copies(void **state) {
-    (void)state;
-    int there[COUNT], back[COUNT];
-    for (int i = 0; i < COUNT; i++)
-        there[i] = i * 7;
-    int *a = make_memory(sizeof there), *b = make_memory(sizeof there);
-    OK(cudaMemcpy(a, there, sizeof there, cudaMemcpyHostToDevice));
-    OK(cudaMemcpy(b, a, sizeof there, cudaMemcpyDeviceToDevice));
-    OK(cudaMemset(b + 10, 0, 5 * sizeof *b));
-    OK(cudaMemcpy(back, b, sizeof there, cudaMemcpyDefault));
-    for (int i = 0; i < COUNT; i++)
-        assert_int_equal(back[i], i >= 10 && i < 15 ? 0 : there[i]);
-
-    int columns[4][2];
-    OK(cudaMemcpy2DAsync(columns, sizeof columns[0], a, 10 * sizeof *a, sizeof columns[0], 4,
-                         cudaMemcpyDeviceToHost, NULL));
-    assert_int_equal(columns[3][1], there[31]);
-    OK(cudaFree(a));
-    OK(cudaFree(b));
-}
-
-static void test_fresh_memory_is_nan(void **state) {
-    (void)state;
-    float value = 0;
-    float *data = make_memory(sizeof value);
-    OK(cudaMemcpy(&value, data, sizeof value, cudaMemcpyDeviceToHost));
-    assert_true(value != value);
-    OK(cudaFree(data));
-}
-
-static void test_wrong_copies(void **state) {
-    (void)state;
-    int host[8] = {0};
-    int *data = make_memory(sizeof host);
-    FAILS(cudaMemcpy(data + 1, host, sizeof host, cudaMemcpyHostToDevice), cudaErrorInvalidValue);
-    FAILS(cudaMemcpy(host, host, sizeof host, cudaMemcpyHostToDevice), cudaErrorInvalidValue);
-    FAILS(cudaMemcpy(host, data, sizeof host, cudaMemcpyHostToDevice), cudaErrorInvalidValue);
-    FAILS(cudaMemset(data + 1, 0, sizeof host), cudaErrorInvalidValue);
-    FAILS(cudaMemcpy2DAsync(data, 4, host, 8, 8, 2, cudaMemcpyHostToDevice, NULL),
-          cudaErrorInvalidPitchValue);
-    FAILS(cudaFree(data + 1), cudaErrorInvalidValue);
-    OK(cudaFree(data));
-    FAILS(cudaFree(data), cudaErrorInvalidValue);
-    FAILS(cudaMemcpy(data, host, sizeof host, cudaMemcpyHostToDevice), cudaErrorInvalidValue);
-    OK(cudaFree(NULL));
-}
-
-static void test_memory_ends(void **state) {
-    (void)state;
-    void *first, *second;
-    size_t free_bytes, total;
-    emulator_set_memory(1 << 20);
-    OK(cudaMalloc(&first, 600 << 10));
-    OK(cudaMemGetInfo(&free_bytes, &total));
-    assert_int_equal(total, 1 << 20);
-    assert_int_equal(free_bytes, (1024 - 600) << 10);
-    FAILS(cudaMalloc(&second, 600 << 10), cudaErrorMemoryAllocation);
-    assert_null(second);
-    OK(cudaFree(first));
-    OK(cudaMalloc(&second, 600 << 10));
-    OK(cudaFree(second));
-}
-
-static void read_device(void *data) {
-    volatile int *there = data;
-    _exit(*there == 12345 ? 1 : 0); /* either way it went on */
-}
-
-static void test_the_host_cannot_touch_device_memory(void **state) {
-    (void)state;
-    int *data = make_memory(sizeof *data);
-    assert_dies(read_device, data, NULL);
-    OK(cudaFree(data));
-}
-
-static void copy_freed(void *data) {
-    int *pinned = make_pinned();
-    cudaStream_t stream = make_stream(cudaStreamNonBlocking);
-    OK(cudaMemcpyAsync(pinned, data, sizeof(int), cudaMemcpyDeviceToHost, stream));
-    OK(cudaFree(data));
-    cudaStreamSynchronize(stream);
-}
-
-static void test_freed_before_used(void **state) {
-    (void)state;
-    void *data = make_memory(sizeof(int));
-    assert_dies(copy_freed, data, "freed before the copy ran");
-    OK(cudaFree(data));
 }
 
 /* Streams ---------------------------------------------------------------------------------------*/
@@ -552,12 +460,6 @@ static void test_device_reset(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_copies),
-        TEST(test_fresh_memory_is_nan),
-        TEST(test_wrong_copies),
-        TEST(test_memory_ends),
-        TEST(test_the_host_cannot_touch_device_memory),
-        TEST(test_freed_before_used),
         TEST(test_work_waits_for_a_wait),
         TEST(test_pageable_memory),
         TEST(test_query_goes_step_by_step),
