@@ -33,10 +33,6 @@ static bool supports(cairn_precision precision) {
            (cores && (precision == CAIRN_BF16 || precision == CAIRN_TF32));
 }
 
-static const char *describe(char *out, size_t size) {
-    return device_describe(0, out, size);
-}
-
 /* Life ------------------------------------------------------------------------------------------*/
 
 static void destroy(cairn_executor *base) {
@@ -396,7 +392,11 @@ static cairn_status measure(cairn_executor *base, cairn_roofline *roofline) {
 }
 
 static const char *device_line(const cairn_executor *base, char *out, size_t size) {
-    return device_describe(base->options.device, out, size);
+    char libraries[128];
+    device_describe(base->options.device, out, size);
+    size_t used = strlen(out);
+    snprintf(out + used, size - used, "; %s", libraries_describe(libraries, sizeof libraries));
+    return out;
 }
 
 /* cuDNN's algorithms of a whole batch's training plan, which is the first that was made. */
@@ -440,7 +440,7 @@ static const cairn_executor_ops ops = {.destroy = destroy,
 
 const cairn_backend cairn_backend_cuda = {.name = "cuda",
                                           .probe = device_probe,
-                                          .describe = describe,
+                                          .describe = libraries_describe,
                                           .supports = supports,
                                           .create = create,
                                           .devices = device_count,

@@ -32,6 +32,8 @@ typedef struct {
 } cuda_tensor;
 
 /* What the host tells a step. Slots lie in pinned host memory that the device reads in place. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpedantic" /* C++ compilers have arrays of no size, C++ has not */
 typedef struct {
     uint32_t epoch, step; /* cairn_step's */
     float rate;           /* lr / (1 - beta1^t) */
@@ -39,6 +41,7 @@ typedef struct {
     int32_t first;        /* evaluation: sample n of the batch is first + n */
     int32_t indices[];    /* training: [count] */
 } cuda_slot;
+#pragma GCC diagnostic pop
 
 /* The ring of slots. The step under way reads slot state->cursor % count. */
 typedef struct {

@@ -173,16 +173,20 @@ int device_capability(int ordinal) {
 
 const char *device_describe(int ordinal, char *out, size_t size) {
     struct cudaDeviceProp device = {.name = "unknown GPU"};
+    if (cudaGetDeviceProperties(&device, ordinal))
+        cudaGetLastError();
+    snprintf(out, size, "%s, compute capability %d.%d, %.1f GiB", device.name, device.major,
+             device.minor, (double)device.totalGlobalMem / 0x1p30);
+    return out;
+}
+
+const char *libraries_describe(char *out, size_t size) {
     int driver = 0, runtime = 0;
     version cudnn = library_version(cudnnGetVersion());
     version cublas = library_version(cublasLtGetVersion());
-    if (cudaGetDeviceProperties(&device, ordinal) || cudaDriverGetVersion(&driver) ||
-        cudaRuntimeGetVersion(&runtime))
+    if (cudaDriverGetVersion(&driver) || cudaRuntimeGetVersion(&runtime))
         cudaGetLastError();
-    snprintf(out, size,
-             "%s, compute capability %d.%d, %.1f GiB, CUDA %d.%d, driver for CUDA %d.%d, "
-             "cuDNN %d.%d.%d, cuBLAS %d.%d.%d",
-             device.name, device.major, device.minor, (double)device.totalGlobalMem / 0x1p30,
+    snprintf(out, size, "CUDA %d.%d, driver for CUDA %d.%d, cuDNN %d.%d.%d, cuBLAS %d.%d.%d",
              runtime / 1000, runtime % 1000 / 10, driver / 1000, driver % 1000 / 10, cudnn.major,
              cudnn.minor, cudnn.patch, cublas.major, cublas.minor, cublas.patch);
     return out;

@@ -39,7 +39,10 @@ cairn_status device_select(int ordinal);
 /* 10 * major + minor of its compute capability, or 0. */
 int device_capability(int ordinal);
 
-/* "NVIDIA H100 80GB HBM3, compute capability 9.0, 79.1 GiB; CUDA 13.0 ...". Returns `out`. */
+/* "NVIDIA H100 80GB HBM3, compute capability 9.0, 79.1 GiB". Returns `out`. */
 const char *device_describe(int ordinal, char *out, size_t size);
+
+/* "CUDA 13.0, driver for CUDA 13.0, cuDNN 9.19.0, cuBLAS 13.1.0". Returns `out`. */
+const char *libraries_describe(char *out, size_t size);
 
 #endif

@@ -205,7 +205,9 @@ static cairn_status take_means(experiment *run, double *loss, double *accuracy) 
 
 static cairn_status measure_epoch(experiment *run, cairn_epoch_row *row) {
     row->epoch = (int)run->at.epoch + 1;
+    double begin = now();
     cairn_status status = take_means(run, &row->train_loss, &row->train_acc);
+    run->at.train_seconds += now() - begin; /* a device that runs behind ends its steps here */
     if (!status && !isfinite(row->train_loss))
         return diverged(run->at.epoch + 1, "train", row->train_loss);
     if (!status)

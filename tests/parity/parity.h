@@ -97,6 +97,18 @@ static inline int find_subjects(subject *subjects) {
     return count;
 }
 
+/* For main: where CAIRN_TEST_BACKEND names a backend that cannot run here, says why and returns
+ * ctest's code for a skipped test; else 0. */
+static inline int skip_code(void) {
+    const char *only = getenv("CAIRN_TEST_BACKEND");
+    const cairn_backend *backend = NULL;
+    int ordinal = 0;
+    if (!only || cairn_backend_find(&backend, &ordinal, only, CAIRN_FLOAT32) == CAIRN_OK)
+        return 0;
+    printf("skipped: %s\n", cairn_error_message());
+    return 77;
+}
+
 /* |got - want| / |want| in the Euclidean norm, where want counts as having a root mean square of at
  * least `scale`; NaN when either holds one. */
 static inline double relative_error(size_t count, const float *got, const float *want,

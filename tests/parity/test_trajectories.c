@@ -136,6 +136,8 @@ static void test_reference_at_any_thread_count(void **state) {
 }
 
 int main(void) {
+    if (skip_code())
+        return skip_code();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_backends_follow_reference),
         cmocka_unit_test(test_same_seed_same_bytes),
