@@ -31,9 +31,10 @@ typedef struct {
     int count, c, h, w, pitch;
 } cuda_tensor;
 
-/* What the host tells a step. Slots lie in pinned host memory that the device reads in place. */
+/* What the host tells a step. Slots lie in pinned host memory that the device reads in place. An
+ * array of no size is C's, not C++'s, though its compilers know it. */
 #pragma GCC diagnostic push
-#pragma GCC diagnostic ignored "-Wpedantic" /* C++ compilers have arrays of no size, C++ has not */
+#pragma GCC diagnostic ignored "-Wpedantic"
 typedef struct {
     uint32_t epoch, step; /* cairn_step's */
     float rate;           /* lr / (1 - beta1^t) */
