@@ -128,6 +128,12 @@ static void test_order_between_streams(void **state) {
     size_t done = emulator_work_done();
     OK(cudaStreamSynchronize(apart));
     assert_int_equal(emulator_work_done(), done + 1);
+    int value = 0;
+    OK(cudaMemset(data, 4, sizeof *data)); /* waits in the legacy stream */
+    OK(cudaMemcpyAsync(&value, data, sizeof value, cudaMemcpyDeviceToHost, apart));
+    assert_int_equal(value, 0x03030303);
+    OK(cudaMemcpyAsync(&value, data, sizeof value, cudaMemcpyDeviceToHost, blocking));
+    assert_int_equal(value, 0x04040404);
     OK(cudaEventDestroy(event));
     OK(cudaStreamDestroy(apart));
     OK(cudaStreamDestroy(blocking));
