@@ -368,28 +368,46 @@ cairn_status cuda_plan_measure(cuda_executor *executor, int count, bool training
     return CAIRN_OK;
 }
 
-/* Memory ran out: says how much was asked, what is free, and which batch would fit. Bytes grow
- * evenly with the batch. */
+/* The largest batch whose plan fits into so many bytes, to about 1%; 0 when not even one sample
+ * does. */
+static cairn_status find_fitting(cuda_executor *executor, int count, size_t available, int *fits) {
+    int low = 0, high = count;
+    while (high - low > 1 + low / 128) {
+        size_t bytes = 0;
+        int middle = low + (high - low) / 2;
+        cairn_status status = cuda_plan_measure(executor, middle, true, &bytes);
+        if (status)
+            return status;
+        if (bytes <= available)
+            low = middle;
+        else
+            high = middle;
+    }
+    *fits = low;
+    return CAIRN_OK;
+}
+
+/* Memory ran out: says how much was asked, what is free, and which batch would fit. */
 static cairn_status too_large(cuda_executor *executor, const cuda_plan *plan, size_t bytes) {
-    size_t available = 0, total = 0, least = 0;
+    size_t available = 0, total = 0;
+    char advice[64] = "free some, or use another device";
+    int fits = 0;
     cudaGetLastError(); /* not a failure of the device */
     TRY_CUDA(cudaMemGetInfo(&available, &total));
-    if (!plan->training || plan->count == 1)
-        return cairn_error_set(CAIRN_FAILED,
-                               "cuda: out of memory: %.2f GiB asked for batches of %d, %.2f GiB of "
-                               "%.2f are free; free some, or use another device",
-                               (double)bytes / 0x1p30, plan->count, (double)available / 0x1p30,
-                               (double)total / 0x1p30);
-    cairn_status status = cuda_plan_measure(executor, 1, true, &least);
-    if (status)
-        return status;
-    double each = ((double)bytes - (double)least) / (plan->count - 1);
-    double fits = 1 + (0.95 * (double)available - (double)least) / each;
+    if (plan->training) { /* the driver hands out whole blocks of 2 MiB, and keeps some */
+        cairn_status status =
+            find_fitting(executor, plan->count, available - available / 32, &fits);
+        if (status)
+            return status;
+    }
+    if (fits > 0)
+        snprintf(advice, sizeof advice, "%d would fit", fits);
     return cairn_error_set(CAIRN_FAILED,
-                           "train.batch_size: out of GPU memory: a batch of %d asks for %.2f GiB, "
-                           "%.2f GiB of %.2f are free; %.0f would fit",
-                           plan->count, (double)bytes / 0x1p30, (double)available / 0x1p30,
-                           (double)total / 0x1p30, fits > 1 ? fits : 1);
+                           "%s: out of GPU memory: a batch of %d asks for %.2f GiB, %.2f GiB of "
+                           "%.2f are free; %s",
+                           plan->training ? "train.batch_size" : "cuda", plan->count,
+                           (double)bytes / 0x1p30, (double)available / 0x1p30,
+                           (double)total / 0x1p30, advice);
 }
 
 /* The newest block, or a new one, is large enough for the plan. */
