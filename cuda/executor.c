@@ -359,7 +359,7 @@ static cairn_status profile_step(cairn_executor *base, const cairn_step *step, c
         status = cuda_plan_find(&plan, executor, step->count, true);
     if (status)
         return status;
-    cudaEvent_t *events = calloc((size_t)plan->task_count + 1, sizeof *events);
+    cudaEvent_t *events = calloc((size_t)plan->task_count + 1, sizeof(cudaEvent_t));
     if (!events)
         return cairn_error_set(CAIRN_FAILED, "out of memory for %d timings", plan->task_count);
     for (int i = 0; i <= plan->task_count && !status; i++)
