@@ -444,6 +444,7 @@ static void writes_the_whole_configuration(void **state) {
                               "  lr: 0.0005\n"
                               "  precision: float32\n"
                               "  threads: 0\n"
+                              "  deterministic: true\n"
                               "run:\n"
                               "  name: exp2_low_lr_more_epochs\n"
                               "  out_dir: runs\n");
