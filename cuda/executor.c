@@ -99,13 +99,14 @@ static void deal_out(cuda_executor *executor) {
     executor->table = take(executor, (size_t)CAIRN_CHANNELS_MAX * 256 * sizeof(float));
 }
 
-/* A byte's value in each channel, computed as the reference does. */
+/* A byte's value in each channel, rounded once. */
 static cairn_status fill_table(cuda_executor *executor) {
     const cairn_executor_options *options = &executor->base.options;
     float table[CAIRN_CHANNELS_MAX][256];
     for (int c = 0; c < CAIRN_CHANNELS_MAX; c++)
         for (int byte = 0; byte < 256; byte++)
-            table[c][byte] = ((float)byte / 255 - options->mean[c]) / options->std[c];
+            table[c][byte] =
+                (float)((byte / 255.0 - (double)options->mean[c]) / (double)options->std[c]);
     TRY_CUDA(cudaMemcpyAsync(executor->table, table, sizeof table, cudaMemcpyHostToDevice,
                              executor->stream));
     return wait_for(executor, "starting the device");
@@ -359,7 +360,7 @@ static cairn_status profile_step(cairn_executor *base, const cairn_step *step, c
         status = cuda_plan_find(&plan, executor, step->count, true);
     if (status)
         return status;
-    cudaEvent_t *events = calloc((size_t)plan->task_count + 1, sizeof *events);
+    cudaEvent_t *events = calloc((size_t)plan->task_count + 1, sizeof(cudaEvent_t));
     if (!events)
         return cairn_error_set(CAIRN_FAILED, "out of memory for %d timings", plan->task_count);
     for (int i = 0; i <= plan->task_count && !status; i++)

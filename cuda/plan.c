@@ -27,7 +27,7 @@ static size_t slot_offset(const cuda_plan *plan, int slot) {
     return offset;
 }
 
-static size_t cuda_plan_bytes(const cuda_plan *plan) {
+size_t cuda_plan_total(const cuda_plan *plan) {
     return slot_offset(plan, SLOTS) + plan->kept_bytes;
 }
 
@@ -363,73 +363,8 @@ cairn_status cuda_plan_measure(cuda_executor *executor, int count, bool training
     cairn_status status = measure(&plan, executor, count, training);
     if (status)
         return status;
-    *bytes = cuda_plan_bytes(plan) + plan->workspace_bytes;
+    *bytes = cuda_plan_total(plan) + plan->workspace_bytes;
     cuda_plan_destroy(plan);
-    return CAIRN_OK;
-}
-
-/* The largest batch whose plan fits into so many bytes, to about 1%; 0 when not even one sample
- * does. */
-static cairn_status find_fitting(cuda_executor *executor, int count, size_t available, int *fits) {
-    int low = 0, high = count;
-    while (high - low > 1 + low / 128) {
-        size_t bytes = 0;
-        int middle = low + (high - low) / 2;
-        cairn_status status = cuda_plan_measure(executor, middle, true, &bytes);
-        if (status)
-            return status;
-        if (bytes <= available)
-            low = middle;
-        else
-            high = middle;
-    }
-    *fits = low;
-    return CAIRN_OK;
-}
-
-/* Memory ran out: says how much was asked, what is free, and which batch would fit. */
-static cairn_status too_large(cuda_executor *executor, const cuda_plan *plan, size_t bytes) {
-    size_t available = 0, total = 0;
-    char advice[64] = "free some, or use another device";
-    int fits = 0;
-    cudaGetLastError(); /* not a failure of the device */
-    TRY_CUDA(cudaMemGetInfo(&available, &total));
-    if (plan->training) { /* the driver hands out whole blocks of 2 MiB, and keeps some */
-        cairn_status status =
-            find_fitting(executor, plan->count, available - available / 32, &fits);
-        if (status)
-            return status;
-    }
-    if (fits > 0)
-        snprintf(advice, sizeof advice, "%d would fit", fits);
-    return cairn_error_set(CAIRN_FAILED,
-                           "%s: out of GPU memory: a batch of %d asks for %.2f GiB, %.2f GiB of "
-                           "%.2f are free; %s",
-                           plan->training ? "train.batch_size" : "cuda", plan->count,
-                           (double)bytes / 0x1p30, (double)available / 0x1p30,
-                           (double)total / 0x1p30, advice);
-}
-
-/* The newest block, or a new one, is large enough for the plan. */
-static cairn_status find_memory(cuda_executor *executor, const cuda_plan *plan) {
-    size_t bytes = cuda_plan_bytes(plan), workspace = align(plan->workspace_bytes);
-    const cuda_block *newest = executor->blocks;
-    if (newest && newest->bytes >= bytes && newest->workspace_bytes >= workspace)
-        return CAIRN_OK;
-    cuda_block *block = calloc(1, sizeof *block);
-    if (!block)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for a plan");
-    cudaError_t error = cudaMalloc((void **)&block->data, bytes + workspace);
-    if (error) {
-        free(block);
-        return error == cudaErrorMemoryAllocation ? too_large(executor, plan, bytes + workspace)
-                                                  : cuda_check(error, "cudaMalloc");
-    }
-    block->bytes = bytes;
-    block->workspace = block->data + bytes;
-    block->workspace_bytes = workspace;
-    block->next = executor->blocks;
-    executor->blocks = block;
     return CAIRN_OK;
 }
 
@@ -442,7 +377,7 @@ cairn_status cuda_plan_find(cuda_plan **found, cuda_executor *executor, int coun
     cuda_plan *made = NULL;
     cairn_status status = measure(&made, executor, count, training);
     if (!status)
-        status = find_memory(executor, made);
+        status = cuda_plan_find_memory(executor, made);
     if (!status) {
         clear(made);
         made->block = executor->blocks;
@@ -459,15 +394,6 @@ cairn_status cuda_plan_find(cuda_plan **found, cuda_executor *executor, int coun
     return CAIRN_OK;
 }
 
-void cuda_plan_drop_graphs(cuda_plan *plan) {
-    for (int source = 0; source < 2; source++) {
-        if (plan->graph[source])
-            cudaGraphExecDestroy(plan->graph[source]);
-        plan->graph[source] = NULL;
-        plan->runs[source] = 0;
-    }
-}
-
 void cuda_plan_destroy(cuda_plan *plan) {
     if (!plan)
         return;
@@ -476,58 +402,4 @@ void cuda_plan_destroy(cuda_plan *plan) {
     free(plan->stage);
     free(plan->task);
     free(plan);
-}
-
-/* Running ---------------------------------------------------------------------------------------*/
-
-cairn_status cuda_plan_enqueue(cuda_plan *plan, cairn_split_id source, const cudaEvent_t *events) {
-    cudaStream_t stream = plan->executor->stream;
-    plan->source = source;
-    if (events)
-        TRY_CUDA(cudaEventRecord(events[0], stream));
-    for (int i = 0; i < plan->task_count; i++) {
-        const cuda_task *task = &plan->task[i];
-        cairn_status status = task->run(plan, task);
-        if (!status)
-            status = cuda_check(cudaGetLastError(), task->name);
-        if (status)
-            return status;
-        if (events)
-            TRY_CUDA(cudaEventRecord(events[i + 1], stream));
-    }
-    return CAIRN_OK;
-}
-
-/* Libraries load their kernels on first use, which a capture need not allow; so the first run of a
- * plan is an ordinary one, and the second is captured. */
-static cairn_status capture(cuda_plan *plan, cairn_split_id source) {
-    cudaStream_t stream = plan->executor->stream;
-    cudaGraph_t graph = NULL;
-    size_t nodes = 0;
-    TRY_CUDA(cudaStreamBeginCapture(stream, cudaStreamCaptureModeThreadLocal));
-    cairn_status status = cuda_plan_enqueue(plan, source, NULL);
-    cudaError_t ended = cudaStreamEndCapture(stream, &graph);
-    if (!status)
-        status = cuda_check(ended, "cudaStreamEndCapture");
-    if (!status)
-        status = cuda_check(cudaGraphGetNodes(graph, NULL, &nodes), "cudaGraphGetNodes");
-    if (!status)
-        status = cuda_check(cudaGraphInstantiate(&plan->graph[source], graph, 0),
-                            "cudaGraphInstantiate");
-    if (graph)
-        cudaGraphDestroy(graph);
-    plan->launches = (int)nodes;
-    return status;
-}
-
-cairn_status cuda_plan_launch(cuda_plan *plan, cairn_split_id source) {
-    if (plan->runs[source]++ == 0)
-        return cuda_plan_enqueue(plan, source, NULL);
-    if (!plan->graph[source]) {
-        cairn_status status = capture(plan, source);
-        if (status)
-            return status;
-    }
-    return cuda_check(cudaGraphLaunch(plan->graph[source], plan->executor->stream),
-                      "cudaGraphLaunch");
 }

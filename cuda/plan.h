@@ -122,6 +122,8 @@ typedef struct {
     uint8_t *images, *labels;
 } device_split;
 
+enum { RING_GROUPS = 4 };
+
 struct cuda_executor {
     cairn_executor base;
     cudaStream_t stream;
@@ -146,13 +148,18 @@ struct cuda_executor {
     /* The ring of slots: pinned host memory that the device reads in place. */
     unsigned char *ring_host;
     cuda_ring ring;
-    uint64_t ring_used;     /* slots handed out so far; the device's cursor follows */
-    cudaEvent_t *ring_done; /* [RING_GROUPS]: a group's last slot has been read */
+    uint64_t ring_used;                 /* slots handed out so far; the device's cursor follows */
+    cudaEvent_t ring_done[RING_GROUPS]; /* a group's last slot has been read */
 };
 
 /* The plan for that many samples: an earlier one, or a new one. */
 cairn_status cuda_plan_find(cuda_plan **found, cuda_executor *executor, int count, bool training);
 void cuda_plan_destroy(cuda_plan *plan);
+
+/* Bytes of memory that it wants beside the workspace; and makes the executor's newest block large
+ * enough for both. */
+size_t cuda_plan_total(const cuda_plan *plan);
+cairn_status cuda_plan_find_memory(cuda_executor *executor, const cuda_plan *plan);
 
 /* Compiles without memory, to learn the bytes that such a plan wants of it. */
 cairn_status cuda_plan_measure(cuda_executor *executor, int count, bool training, size_t *bytes);

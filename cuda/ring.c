@@ -2,9 +2,7 @@
  * the device by up to a ring; it waits only to reuse a slot, and asks for that once a group. */
 #include "plan.h"
 
-#include <stdlib.h>
-
-enum { GROUPS = 4, GROUP_SLOTS = 16, RING_SLOTS = GROUPS * GROUP_SLOTS, SLOT_ALIGNMENT = 128 };
+enum { GROUP_SLOTS = 16, RING_SLOTS = RING_GROUPS * GROUP_SLOTS, SLOT_ALIGNMENT = 128 };
 
 cairn_status ring_create(cuda_executor *executor) {
     size_t bytes = sizeof(cuda_slot) + (size_t)executor->base.options.batch * sizeof(int32_t);
@@ -14,19 +12,15 @@ cairn_status ring_create(cuda_executor *executor) {
         cudaHostAlloc((void **)&executor->ring_host, RING_SLOTS * stride, cudaHostAllocMapped));
     TRY_CUDA(cudaHostGetDevicePointer(&device, executor->ring_host, 0));
     executor->ring = (cuda_ring){.slots = device, .stride = stride, .count = RING_SLOTS};
-    executor->ring_done = calloc(GROUPS, sizeof *executor->ring_done);
-    if (!executor->ring_done)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for the ring of steps");
-    for (int i = 0; i < GROUPS; i++)
+    for (int i = 0; i < RING_GROUPS; i++)
         TRY_CUDA(cudaEventCreateWithFlags(&executor->ring_done[i], cudaEventDisableTiming));
     return CAIRN_OK;
 }
 
 void ring_destroy(cuda_executor *executor) {
-    for (int i = 0; executor->ring_done && i < GROUPS; i++)
+    for (int i = 0; i < RING_GROUPS; i++)
         if (executor->ring_done[i])
             cudaEventDestroy(executor->ring_done[i]);
-    free(executor->ring_done);
     if (executor->ring_host)
         cudaFreeHost(executor->ring_host);
 }
