@@ -37,10 +37,10 @@ bench | jq                   | command jq                   | reads measurements
 bench | python3-venv         | python ensurepip             | a place for PyTorch
 bench | python3-dev          | command python3-config       | torch.compile
 bench | g++                  | command g++                  | torch.compile
-dvc   | git                  | command git                  | DVC's records
+dvc   | git                  | command git                  | records of experiments
 dvc   | python3-venv         | python ensurepip             | a place for DVC
 dvc   | jq                   | command jq                   | reads run folders
-page  | chromium             | command chromium             | looks at DVC's pages in tests
+page  | chromium             | command chromium             | looks at plots in tests
 '
 optional=libdnnl-dev
 os_release=${CAIRN_OS_RELEASE:-/etc/os-release}
