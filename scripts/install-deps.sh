@@ -33,6 +33,7 @@ check | libomp-dev           | header omp.h                 | OpenMP of clang
 check | clang-format-14      | command clang-format-14      | layout of the sources
 check | clang-tidy           | command clang-tidy           | static checks
 check | shellcheck           | command shellcheck           | checks of shell scripts
+check | python3-venv         | python ensurepip             | a place for oneDNN 3
 bench | jq                   | command jq                   | reads measurements
 bench | python3-venv         | python ensurepip             | a place for PyTorch
 bench | python3-dev          | command python3-config       | torch.compile

@@ -1,6 +1,7 @@
 /* Whole-file reading and atomic writing behind cairn/file.h. */
 #include "cairn/file.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -10,6 +11,9 @@
 #include <string.h>
 #include <sys/stat.h>
 #include <unistd.h>
+
+/* Marks a file that is being written: <path>.tmp-XXXXXX. */
+#define TEMPORARY ".tmp-"
 
 cairn_status cairn_path_format(char *out, size_t size, const char *format, ...) {
     va_list args;
@@ -113,13 +117,20 @@ static int write_all(int fd, const uint8_t *data, size_t size) {
     return 0;
 }
 
+/* Splits a path: its folder into `folder` [PATH_MAX], ending in a slash or ".". Returns the name.
+ */
+static const char *folder_of(const char *path, char *folder) {
+    const char *slash = strrchr(path, '/');
+    int length = slash ? (int)(slash - path) + 1 : 1;
+    snprintf(folder, PATH_MAX, "%.*s", length, slash ? path : ".");
+    return slash ? slash + 1 : path;
+}
+
 /* A rename is durable only once its folder is. Some file systems refuse to sync a folder; they
  * order renames themselves. */
 static int sync_folder_of(const char *path) {
     char folder[PATH_MAX];
-    const char *slash = strrchr(path, '/');
-    int length = slash ? (int)(slash - path) + 1 : 1;
-    snprintf(folder, sizeof folder, "%.*s", length, slash ? path : ".");
+    folder_of(path, folder);
     int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (fd < 0)
         return -1;
@@ -130,7 +141,8 @@ static int sync_folder_of(const char *path) {
 
 cairn_status cairn_file_write(const char *path, const void *data, size_t size) {
     char temporary[PATH_MAX];
-    cairn_status status = cairn_path_format(temporary, sizeof temporary, "%s.XXXXXX", path);
+    cairn_status status =
+        cairn_path_format(temporary, sizeof temporary, "%s" TEMPORARY "XXXXXX", path);
     if (status)
         return status;
     int fd = mkstemp(temporary);
@@ -153,4 +165,41 @@ cairn_status cairn_file_write(const char *path, const void *data, size_t size) {
         return cairn_error_set(CAIRN_FAILED, "%s: cannot write: %s", path, strerror(error));
     }
     return CAIRN_OK;
+}
+
+cairn_status cairn_file_keep(const char *path, const char *kept) {
+    char temporary[PATH_MAX];
+    cairn_status status =
+        cairn_path_format(temporary, sizeof temporary, "%s" TEMPORARY "linked", kept);
+    if (status || !cairn_file_exists(path))
+        return status;
+    unlink(temporary); /* of a process that was killed right here */
+    if (link(path, temporary) == 0) {
+        if (rename(temporary, kept) != 0)
+            status = cairn_error_set(CAIRN_FAILED, "%s: cannot write: %s", kept, strerror(errno));
+        unlink(temporary); /* a rename between two names of one file leaves both */
+        return status;
+    }
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    status = cairn_file_read(path, &bytes, &size);
+    if (!status)
+        status = cairn_file_write(kept, bytes, size);
+    free(bytes);
+    return status;
+}
+
+void cairn_file_sweep(const char *path) {
+    char folder[PATH_MAX];
+    const char *name = folder_of(path, folder);
+    size_t length = strlen(name), mark = strlen(TEMPORARY);
+    DIR *entries = opendir(folder);
+    if (!entries)
+        return;
+    for (struct dirent *entry; (entry = readdir(entries));)
+        if (strncmp(entry->d_name, name, length) == 0 &&
+            strncmp(entry->d_name + length, TEMPORARY, mark) == 0 &&
+            strlen(entry->d_name) == length + mark + 6)
+            unlinkat(dirfd(entries), entry->d_name, 0);
+    closedir(entries);
 }

@@ -5,10 +5,14 @@
  *                "__metadata__": {"key": "value", ...}}
  *     data      the tensors, row-major, without gaps; offsets count from here
  *
+ * What this writes is sealed: the metadata "cairn.sha256" is a digest of all the rest, so that a
+ * damaged checkpoint is seen. Files without it, PyTorch's, are read as they are.
+ *
  * Files come from strangers, so nothing is believed: the reader proves that every tensor lies
  * inside the file, has the bytes that its shape needs, and shares none of them. */
 #include "cairn/safetensors.h"
 
+#include "cairn/digest.h"
 #include "cairn/file.h"
 
 #include <cjson/cJSON.h>
@@ -24,7 +28,7 @@ _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format's bytes ar
 /* Far above any model of Cairn's, and low enough that a hostile header stays cheap. */
 enum { HEADER_MAX = 16 << 20, ENTRIES_MAX = 16384, LENGTH_BYTES = 8 };
 
-static const char metadata_key[] = "__metadata__";
+static const char metadata_key[] = "__metadata__", seal_key[] = "cairn.sha256";
 
 static cairn_status out_of_memory(void) {
     return cairn_error_set(CAIRN_FAILED, "out of memory for tensors");
@@ -121,6 +125,29 @@ void cairn_safetensors_free(cairn_safetensors *file) {
     *file = (cairn_safetensors){0};
 }
 
+/* SHA-256 over names and values, texts with their zeros: the tensors', then the metadata's. */
+static cairn_status content_digest(const cairn_safetensors *file, char hex[CAIRN_DIGEST_HEX]) {
+    cairn_digest *digest = NULL;
+    cairn_status status = cairn_digest_begin(&digest, "sha256");
+    if (status)
+        return status;
+    for (size_t i = 0; i < file->tensor_count && !status; i++) {
+        const cairn_tensor *tensor = &file->tensor[i];
+        status = cairn_digest_add(digest, tensor->name, strlen(tensor->name) + 1);
+        if (!status)
+            status =
+                cairn_digest_add(digest, tensor->values, tensor->count * sizeof tensor->values[0]);
+    }
+    for (size_t i = 0; i < file->metadata_count && !status; i++) {
+        const cairn_metadata *metadata = &file->metadata[i];
+        status = cairn_digest_add(digest, metadata->key, strlen(metadata->key) + 1);
+        if (!status)
+            status = cairn_digest_add(digest, metadata->value, strlen(metadata->value) + 1);
+    }
+    cairn_status ended = cairn_digest_end(digest, status ? NULL : hex);
+    return status ? status : ended;
+}
+
 /* Writing ------------------------------------------------------------------------------------- */
 
 /* Hands `item` to `object`, or frees it when it or memory is missing. */
@@ -140,18 +167,17 @@ static bool describe_tensor(cJSON *header, const cairn_tensor *tensor, size_t be
 }
 
 /* The header as text, the caller's to free; NULL when memory is short. */
-static char *format_header(const cairn_safetensors *file) {
+static char *format_header(const cairn_safetensors *file, const char *seal) {
     char *text = NULL;
     cJSON *header = cJSON_CreateObject();
     if (!header)
         return NULL;
-    if (file->metadata_count) {
-        cJSON *metadata = attach(header, metadata_key, cJSON_CreateObject());
-        for (size_t i = 0; i < file->metadata_count; i++)
-            if (!attach(metadata, file->metadata[i].key,
-                        cJSON_CreateString(file->metadata[i].value)))
-                goto done;
-    }
+    cJSON *metadata = attach(header, metadata_key, cJSON_CreateObject());
+    for (size_t i = 0; i < file->metadata_count; i++)
+        if (!attach(metadata, file->metadata[i].key, cJSON_CreateString(file->metadata[i].value)))
+            goto done;
+    if (!attach(metadata, seal_key, cJSON_CreateString(seal)))
+        goto done;
     size_t begin = 0;
     for (size_t i = 0; i < file->tensor_count; i++) {
         if (!describe_tensor(header, &file->tensor[i], begin))
@@ -165,7 +191,11 @@ done:
 }
 
 cairn_status cairn_safetensors_write(const cairn_safetensors *file, const char *path) {
-    char *header = format_header(file);
+    char seal[CAIRN_DIGEST_HEX];
+    cairn_status status = content_digest(file, seal);
+    if (status)
+        return status;
+    char *header = format_header(file, seal);
     if (!header)
         return out_of_memory();
     size_t text_length = strlen(header), length = (text_length + 7) / 8 * 8;
@@ -186,7 +216,7 @@ cairn_status cairn_safetensors_write(const cairn_safetensors *file, const char *
         memcpy(data, file->tensor[i].values, file->tensor[i].count * sizeof(float));
         data += file->tensor[i].count * sizeof(float);
     }
-    cairn_status status = cairn_file_write(path, bytes, size);
+    status = cairn_file_write(path, bytes, size);
     free(header);
     free(bytes);
     return status;
@@ -267,7 +297,8 @@ typedef struct {
     const char *path;
     const uint8_t *data;
     size_t size;
-    extent *extents; /* one a tensor, in the header's order */
+    extent *extents;  /* one a tensor, in the header's order */
+    const char *seal; /* the header's; NULL: none */
 } source;
 
 static cairn_status read_tensor(cairn_safetensors *file, const cJSON *entry, source *from) {
@@ -324,9 +355,9 @@ static cairn_status read_tensor(cairn_safetensors *file, const cJSON *entry, sou
     return CAIRN_OK;
 }
 
-static cairn_status read_metadata(cairn_safetensors *file, const cJSON *metadata,
-                                  const char *path) {
-    if (!cJSON_IsObject(metadata) || file->metadata_count)
+static cairn_status read_metadata(cairn_safetensors *file, const cJSON *metadata, source *from) {
+    const char *path = from->path;
+    if (!cJSON_IsObject(metadata) || file->metadata_count || from->seal)
         return cairn_error_set(CAIRN_BAD_INPUT, "%s: __metadata__ is not one object of texts",
                                path);
     const cJSON *item;
@@ -334,6 +365,10 @@ static cairn_status read_metadata(cairn_safetensors *file, const cJSON *metadata
         if (!cJSON_IsString(item))
             return cairn_error_set(CAIRN_BAD_INPUT, "%s: metadata '%.128s' is not a text", path,
                                    item->string);
+        if (strcmp(item->string, seal_key) == 0 && !from->seal) {
+            from->seal = item->valuestring;
+            continue;
+        }
         cairn_status status = cairn_safetensors_add_metadata(file, item->string, item->valuestring);
         if (status)
             return cairn_error_set(status, "%s: %s", path, cairn_error_message());
@@ -379,12 +414,23 @@ static cairn_status read_entries(cairn_safetensors *file, const cJSON *header, s
     const cJSON *entry;
     cJSON_ArrayForEach(entry, header) {
         cairn_status status = strcmp(entry->string, metadata_key) == 0
-                                  ? read_metadata(file, entry, from->path)
+                                  ? read_metadata(file, entry, from)
                                   : read_tensor(file, entry, from);
         if (status)
             return status;
     }
     return check_cover(from, file->tensor_count);
+}
+
+static cairn_status check_seal(const cairn_safetensors *file, const source *from) {
+    char found[CAIRN_DIGEST_HEX];
+    cairn_status status = from->seal ? content_digest(file, found) : CAIRN_OK;
+    if (!status && from->seal && strcmp(found, from->seal) != 0)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: is damaged: its content has the digest %.12s, it was written "
+                               "with %.12s",
+                               from->path, found, from->seal);
+    return status;
 }
 
 cairn_status cairn_safetensors_read(cairn_safetensors *file, const char *path) {
@@ -421,6 +467,8 @@ cairn_status cairn_safetensors_read(cairn_safetensors *file, const char *path) {
     from.data = bytes + LENGTH_BYTES + length;
     from.size = size - LENGTH_BYTES - length;
     status = read_entries(file, header, &from);
+    if (!status)
+        status = check_seal(file, &from);
 done:
     if (status)
         cairn_safetensors_free(file);

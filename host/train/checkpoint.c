@@ -4,6 +4,7 @@
 #include "train.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -55,8 +56,20 @@ static cairn_status add_position(cairn_safetensors *file, const cairn_checkpoint
     return status;
 }
 
+static cairn_status check_finite(const cairn_safetensors *file) {
+    for (size_t i = 0; i < file->tensor_count; i++)
+        for (size_t k = 0; k < file->tensor[i].count; k++)
+            if (!isfinite(file->tensor[i].values[k]))
+                return cairn_error_set(CAIRN_FAILED,
+                                       "training diverged: value %zu of %s is %g; a lower train.lr "
+                                       "may help. The last good checkpoint, if there is one, is "
+                                       "kept",
+                                       k, file->tensor[i].name, (double)file->tensor[i].values[k]);
+    return CAIRN_OK;
+}
+
 cairn_status cairn_checkpoint_save(cairn_executor *executor, const cairn_checkpoint *checkpoint,
-                                   const char *path) {
+                                   const char *path, bool finite) {
     cairn_safetensors file = {0};
     cairn_status status = add_position(&file, checkpoint);
     if (!status)
@@ -65,6 +78,8 @@ cairn_status cairn_checkpoint_save(cairn_executor *executor, const cairn_checkpo
         status = cairn_tensors_add(&file, executor, CAIRN_FIRST_MOMENT, first_prefix);
     if (!status)
         status = cairn_tensors_add(&file, executor, CAIRN_SECOND_MOMENT, second_prefix);
+    if (!status && finite)
+        status = check_finite(&file);
     if (!status)
         status = cairn_safetensors_write(&file, path);
     cairn_safetensors_free(&file);

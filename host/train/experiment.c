@@ -22,6 +22,11 @@ typedef struct {
     cairn_checkpoint at; /* where the run stands */
     int32_t *order;      /* of the epoch under way */
     double began;        /* this process's clock when at.seconds was last brought up to date */
+    double looked;       /* and when the loss was last looked at */
+    bool saved;          /* there is a checkpoint, */
+    uint32_t saved_step; /* of this step */
+    bool nan_noted;
+    char notice[1024]; /* why not the last checkpoint but the one before; "" */
 } experiment;
 
 static double now(void) {
@@ -67,8 +72,8 @@ static cairn_status make_executor(experiment *run) {
 }
 
 /* The parameters and the position: from the checkpoint, or from the seed. */
-static cairn_status make_start(experiment *run, const cairn_checkpoint *held, bool resume) {
-    if (!resume) {
+static cairn_status make_start(experiment *run, const cairn_checkpoint *held, const char *from) {
+    if (!from) {
         run->at = (cairn_checkpoint){.config = *run->config};
         memcpy(run->at.data_digest, run->data->digest, sizeof run->at.data_digest);
         return cairn_executor_initialise(run->executor, run->config->seed);
@@ -77,12 +82,14 @@ static cairn_status make_start(experiment *run, const cairn_checkpoint *held, bo
         return cairn_error_set(CAIRN_BAD_INPUT,
                                "%s: was trained on data with digest %.12s, the data at hand has "
                                "%.12s; bring that data back or use --overwrite",
-                               run->folder.checkpoint, held->data_digest, run->data->digest);
-    cairn_status status = cairn_checkpoint_load(run->executor, &run->at, run->folder.checkpoint);
+                               from, held->data_digest, run->data->digest);
+    cairn_status status = cairn_checkpoint_load(run->executor, &run->at, from);
     run->at.config = *run->config;
+    run->saved = true;
+    run->saved_step = run->at.step;
     if (!status && (int64_t)run->at.batch * run->executor->options.batch > run->data->train.count)
         status = cairn_error_set(CAIRN_BAD_INPUT, "%s: has %u batches done of an epoch of fewer",
-                                 run->folder.checkpoint, run->at.batch);
+                                 from, run->at.batch);
     return status;
 }
 
@@ -98,6 +105,9 @@ static void announce(const experiment *run, bool resume) {
         run->executor->backend->describe(device, sizeof device),
         cairn_precision_name(options->precision), options->threads, run->data->name,
         run->data->train.count);
+    if (*run->notice)
+        cairn_terminal_note(run->terminal, "%s: going on from %s", run->notice,
+                            run->folder.previous);
     if (resume && run->at.epoch >= run->config->train.epochs)
         cairn_terminal_note(run->terminal, "all %u epochs are done already", run->at.epoch);
     else if (resume)
@@ -110,18 +120,19 @@ static void announce(const experiment *run, bool resume) {
 
 static cairn_status prepare(experiment *run) {
     cairn_checkpoint held = {0};
-    bool resume = false;
+    const char *from = NULL;
     cairn_status status = cairn_run_folder_name(&run->folder, run->config, run->options->run_dir);
     if (!status)
-        status = cairn_run_folder_check(&run->folder, run->config, run->options, &held, &resume);
+        status = cairn_run_folder_check(&run->folder, run->config, run->options, &held, &from,
+                                        run->notice, sizeof run->notice);
     if (!status)
         status = cairn_dataset_open(&run->data, run->config);
     if (!status)
         status = make_executor(run);
     if (!status)
-        status = make_start(run, &held, resume);
+        status = make_start(run, &held, from);
     if (!status)
-        status = cairn_run_folder_begin(&run->folder, run->config, !resume);
+        status = cairn_run_folder_begin(&run->folder, run->config, !from);
     if (!status) {
         run->order = malloc((size_t)run->data->train.count * sizeof *run->order);
         run->terminal = cairn_terminal_open(run->options->quiet, (int)run->config->train.epochs);
@@ -129,29 +140,68 @@ static cairn_status prepare(experiment *run) {
             status = cairn_error_set(CAIRN_FAILED, "out of memory for the order of an epoch");
     }
     if (!status)
-        announce(run, resume);
+        announce(run, from != NULL);
     cairn_checkpoint_free(&held);
     return status;
 }
 
 /* Training ------------------------------------------------------------------------------------- */
 
-static cairn_status diverged(uint32_t epoch, const char *which, double loss) {
-    return cairn_error_set(CAIRN_FAILED,
-                           "training diverged in epoch %u: the %s loss is %g; a lower train.lr may "
-                           "help. The last good checkpoint, if an epoch ended before, is kept",
-                           epoch, which, loss);
+/* A loss that is no number any more: an error, or a word to the user, as train.on_nan has it. */
+static cairn_status check_loss(experiment *run, const char *which, double loss) {
+    if (isfinite(loss))
+        return CAIRN_OK;
+    if (run->config->train.on_nan == CAIRN_NAN_STOP)
+        return cairn_error_set(CAIRN_FAILED,
+                               "training diverged in epoch %u, seen after step %u: the %s loss is "
+                               "%g; a lower train.lr may help. The last good checkpoint, if there "
+                               "is one, is kept",
+                               run->at.epoch + 1, run->at.step, which, loss);
+    if (!run->nan_noted)
+        cairn_terminal_note(run->terminal,
+                            "the %s loss is %g in epoch %u, after step %u; going on, as "
+                            "train.on_nan has it",
+                            which, loss, run->at.epoch + 1, run->at.step);
+    run->nan_noted = true;
+    return CAIRN_OK;
 }
 
-/* Never of a diverged state: the checkpoint before is worth more. */
+/* After every step where that costs nothing; else some times a second, since it waits. */
+static cairn_status watch_loss(experiment *run, double time) {
+    enum { LOOKS_A_SECOND = 4 };
+    cairn_stats stats;
+    if (!run->executor->backend->immediate && time - run->looked < 1.0 / LOOKS_A_SECOND)
+        return CAIRN_OK;
+    run->looked = time;
+    cairn_status status = cairn_executor_get_stats(run->executor, &stats);
+    return status ? status : check_loss(run, "train", stats.loss);
+}
+
+/* Keeps the checkpoint before as well. Never of a diverged state unless it is wanted: the
+ * checkpoint before is worth more. */
 static cairn_status save_checkpoint(experiment *run) {
     double time = now();
     run->at.seconds += time - run->began;
     run->began = time;
+    bool finite = run->config->train.on_nan == CAIRN_NAN_STOP;
     cairn_status status = cairn_executor_get_stats(run->executor, &run->at.stats);
-    if (!status && !isfinite(run->at.stats.loss))
-        return diverged(run->at.epoch + 1, "train", run->at.stats.loss);
-    return status ? status : cairn_checkpoint_save(run->executor, &run->at, run->folder.checkpoint);
+    if (!status)
+        status = check_loss(run, "train", run->at.stats.loss);
+    if (!status)
+        status = cairn_file_keep(run->folder.checkpoint, run->folder.previous);
+    if (!status)
+        status = cairn_checkpoint_save(run->executor, &run->at, run->folder.checkpoint, finite);
+    if (!status)
+        run->saved = true;
+    run->saved_step = run->at.step;
+    return status;
+}
+
+static bool checkpoint_is_due(const experiment *run, double time) {
+    int64_t steps = run->config->checkpoint.every_steps;
+    double seconds = run->config->checkpoint.every_seconds;
+    return (steps > 0 && run->at.step - run->saved_step >= steps) ||
+           (seconds > 0 && time - run->began >= seconds);
 }
 
 /* The rest of the epoch under way, from batch at.batch on; at.batch is 0 again when it is done. */
@@ -175,7 +225,12 @@ static cairn_status train_epoch(experiment *run) {
         run->at.trained_images += step.count;
         double time = now();
         run->at.train_seconds += time - begin;
-        begin = time;
+        status = watch_loss(run, time);
+        if (!status && first + step.count < count && checkpoint_is_due(run, time))
+            status = save_checkpoint(run);
+        if (status)
+            return status;
+        begin = now();
         cairn_terminal_progress(run->terminal, (int)run->at.epoch + 1, first + step.count, count);
     }
     run->at.batch = 0;
@@ -197,16 +252,14 @@ static cairn_status take_means(experiment *run, double *loss, double *accuracy) 
 static cairn_status measure_epoch(experiment *run, cairn_epoch_row *row) {
     row->epoch = (int)run->at.epoch + 1;
     cairn_status status = take_means(run, &row->train_loss, &row->train_acc);
-    if (!status && !isfinite(row->train_loss))
-        return diverged(run->at.epoch + 1, "train", row->train_loss);
+    if (!status)
+        status = check_loss(run, "train", row->train_loss);
     if (!status)
         status = cairn_executor_evaluate(run->executor, CAIRN_SPLIT_TEST, 0, run->data->test.count);
     if (!status)
         status = take_means(run, &row->test_loss, &row->test_acc);
     /* The train loss is measured before each update: the last one may have broken the weights. */
-    if (!status && !isfinite(row->test_loss))
-        return diverged(run->at.epoch + 1, "test", row->test_loss);
-    return status;
+    return status ? status : check_loss(run, "test", row->test_loss);
 }
 
 /* Adds the row; writes the model when it is the best yet, then the checkpoint, then the metrics. */
@@ -241,6 +294,8 @@ static cairn_status train(experiment *run) {
             status = record_epoch(run, &row);
     }
     if (status != CAIRN_INTERRUPTED)
+        return status;
+    if (run->saved && run->saved_step == run->at.step)
         return status;
     status = save_checkpoint(run);
     return status ? status : CAIRN_INTERRUPTED;
@@ -341,5 +396,6 @@ cairn_status cairn_experiment_run(const cairn_config *config,
     cairn_executor_destroy(run.executor);
     cairn_net_destroy(run.net);
     cairn_dataset_destroy(run.data);
+    cairn_run_folder_end(&run.folder);
     return status;
 }

@@ -2,6 +2,7 @@
 #include "train.h"
 
 #include <errno.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
@@ -23,6 +24,7 @@ cairn_status cairn_run_folder_name(cairn_run_folder *run, const cairn_config *co
         {run->predictions, "predictions.csv"},
         {run->confusion, "confusion.csv"},
         {run->checkpoint, "checkpoint.safetensors"},
+        {run->previous, "checkpoint.previous.safetensors"},
     };
     for (size_t i = 0; i < sizeof files / sizeof files[0] && !status; i++)
         status = cairn_path_format(files[i].path, PATH_MAX, "%s/%s", run->folder, files[i].name);
@@ -47,13 +49,43 @@ static cairn_status check_same_run(const cairn_run_folder *run, const cairn_conf
         cairn_config_value(config, key, is, sizeof is));
 }
 
-cairn_status cairn_run_folder_check(const cairn_run_folder *run, const cairn_config *config,
+static cairn_status lock(cairn_run_folder *run) {
+    char path[PATH_MAX];
+    cairn_status status = cairn_path_format(path, sizeof path, "%s/.lock", run->folder);
+    if (!status)
+        status = cairn_lock_take(&run->lock, path);
+    if (status == CAIRN_BAD_INPUT)
+        return cairn_error_set(status, "%s: another run is writing here: %s", run->folder,
+                               cairn_error_message());
+    return status;
+}
+
+/* The position of the last checkpoint that can be read. */
+static cairn_status peek_newest(const cairn_run_folder *run, cairn_checkpoint *held,
+                                const char **from, char *notice, size_t size) {
+    cairn_status status = CAIRN_BAD_INPUT;
+    if (cairn_file_exists(run->checkpoint)) {
+        *from = run->checkpoint;
+        status = cairn_checkpoint_peek(held, run->checkpoint);
+        if (status != CAIRN_BAD_INPUT || !cairn_file_exists(run->previous))
+            return status;
+        snprintf(notice, size, "%s", cairn_error_message());
+    } else {
+        snprintf(notice, size, "%s: is missing", run->checkpoint);
+    }
+    *from = run->previous;
+    return cairn_checkpoint_peek(held, run->previous);
+}
+
+cairn_status cairn_run_folder_check(cairn_run_folder *run, const cairn_config *config,
                                     const cairn_experiment_options *options, cairn_checkpoint *held,
-                                    bool *resume) {
-    *resume = false;
-    if (options->overwrite)
-        return CAIRN_OK;
-    if (!cairn_file_exists(run->checkpoint)) {
+                                    const char **from, char *notice, size_t size) {
+    *from = NULL;
+    *notice = '\0';
+    cairn_status status = cairn_folder_exists(run->folder) ? lock(run) : CAIRN_OK;
+    if (status || options->overwrite)
+        return status;
+    if (!cairn_file_exists(run->checkpoint) && !cairn_file_exists(run->previous)) {
         if (cairn_file_exists(run->metrics))
             return cairn_error_set(CAIRN_BAD_INPUT,
                                    "%s: holds a run without a checkpoint; choose another run.name, "
@@ -61,14 +93,14 @@ cairn_status cairn_run_folder_check(const cairn_run_folder *run, const cairn_con
                                    run->folder);
         return CAIRN_OK;
     }
-    cairn_status status = cairn_checkpoint_peek(held, run->checkpoint);
+    status = peek_newest(run, held, from, notice, size);
     if (!status)
         status = check_same_run(run, config, held);
-    if (status)
+    if (status || options->resume)
         return status;
-    *resume = options->resume;
+    *from = NULL;
     /* A finished run of the same configuration is trained again: it ends with the same bytes. */
-    if (options->resume || held->epoch >= config->train.epochs)
+    if (held->epoch >= config->train.epochs)
         return CAIRN_OK;
     return cairn_error_set(CAIRN_BAD_INPUT,
                            "%s: holds an unfinished run, %u of %lld epochs done; go on with "
@@ -76,15 +108,20 @@ cairn_status cairn_run_folder_check(const cairn_run_folder *run, const cairn_con
                            run->folder, held->epoch, (long long)config->train.epochs);
 }
 
-cairn_status cairn_run_folder_begin(const cairn_run_folder *run, const cairn_config *config,
-                                    bool fresh) {
+cairn_status cairn_run_folder_begin(cairn_run_folder *run, const cairn_config *config, bool fresh) {
     cairn_status status = cairn_folder_make(run->folder);
-    const char *const earlier[] = {run->checkpoint, run->metrics,     run->summary,
+    if (!status)
+        status = lock(run);
+    const char *const earlier[] = {run->checkpoint, run->previous,    run->metrics,  run->summary,
                                    run->model,      run->predictions, run->confusion};
-    for (size_t i = 0; fresh && i < sizeof earlier / sizeof earlier[0] && !status; i++)
-        if (unlink(earlier[i]) != 0 && errno != ENOENT)
+    if (!status)
+        cairn_file_sweep(run->params);
+    for (size_t i = 0; i < sizeof earlier / sizeof earlier[0] && !status; i++) {
+        cairn_file_sweep(earlier[i]);
+        if (fresh && unlink(earlier[i]) != 0 && errno != ENOENT)
             status = cairn_error_set(CAIRN_FAILED, "%s: cannot remove the earlier run's file: %s",
                                      earlier[i], strerror(errno));
+    }
     char *text = NULL;
     if (!status)
         status = cairn_config_format(config, &text);
@@ -92,4 +129,8 @@ cairn_status cairn_run_folder_begin(const cairn_run_folder *run, const cairn_con
         status = cairn_file_write(run->params, text, strlen(text));
     free(text);
     return status;
+}
+
+void cairn_run_folder_end(cairn_run_folder *run) {
+    cairn_lock_release(&run->lock);
 }

@@ -3,6 +3,7 @@
 #define CAIRN_HOST_TRAIN_H
 
 #include "cairn/file.h"
+#include "cairn/lock.h"
 #include "cairn/safetensors.h"
 #include "cairn/train.h"
 
@@ -18,20 +19,26 @@ cairn_status cairn_tensors_set(const cairn_safetensors *file, cairn_executor *ex
 typedef struct {
     char folder[PATH_MAX];
     char params[PATH_MAX], metrics[PATH_MAX], summary[PATH_MAX], model[PATH_MAX],
-        checkpoint[PATH_MAX], predictions[PATH_MAX], confusion[PATH_MAX];
+        checkpoint[PATH_MAX], previous[PATH_MAX], predictions[PATH_MAX], confusion[PATH_MAX];
+    cairn_lock lock;
 } cairn_run_folder;
 
 cairn_status cairn_run_folder_name(cairn_run_folder *run, const cairn_config *config,
                                    const char *run_dir);
 
-/* Decides what to do with what the folder holds: `*resume` says whether to go on from `*held`, its
- * checkpoint's position. Refuses to lose another run. Makes and changes nothing. */
-cairn_status cairn_run_folder_check(const cairn_run_folder *run, const cairn_config *config,
+/* Locks the folder, where there is one, and decides what to do with what it holds: a run goes on
+ * from `*held`, the position in the checkpoint `*from`; NULL: from the beginning. `from` is the
+ * last checkpoint or, where that is missing or damaged, the one before, and then `notice` [size]
+ * says why, else it is "". Refuses to lose another run. Makes and changes nothing. */
+cairn_status cairn_run_folder_check(cairn_run_folder *run, const cairn_config *config,
                                     const cairn_experiment_options *options, cairn_checkpoint *held,
-                                    bool *resume);
+                                    const char **from, char *notice, size_t size);
 
-/* Makes the folder; for a fresh start removes an earlier run's files; writes params.yaml. */
-cairn_status cairn_run_folder_begin(const cairn_run_folder *run, const cairn_config *config,
-                                    bool fresh);
+/* Makes and locks the folder; removes what a killed process left half-written and, for a fresh
+ * start, an earlier run's files; writes params.yaml. */
+cairn_status cairn_run_folder_begin(cairn_run_folder *run, const cairn_config *config, bool fresh);
+
+/* Unlocks it. */
+void cairn_run_folder_end(cairn_run_folder *run);
 
 #endif

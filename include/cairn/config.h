@@ -17,6 +17,9 @@ enum { CAIRN_TEXT_MAX = 1024 }; /* bytes of a text value, with its zero */
 
 typedef enum { CAIRN_FLOAT32, CAIRN_BF16, CAIRN_FLOAT64 } cairn_precision;
 
+/* What a run does when its loss stops being a number. */
+typedef enum { CAIRN_NAN_STOP, CAIRN_NAN_CONTINUE } cairn_on_nan;
+
 typedef struct {
     uint64_t seed;
     char device[CAIRN_TEXT_MAX]; /* auto, cpu, reference, cuda, cuda:N */
@@ -39,7 +42,12 @@ typedef struct {
         double lr;
         int64_t precision; /* a cairn_precision */
         int64_t threads;   /* 0: one for every core that the process may use */
+        int64_t on_nan;    /* a cairn_on_nan */
     } train;
+    struct {
+        int64_t every_steps; /* 0: no matter how many */
+        double every_seconds;
+    } checkpoint;
     struct {
         char name[CAIRN_TEXT_MAX];
         char out_dir[CAIRN_TEXT_MAX];

@@ -19,10 +19,11 @@
 #include <stdint.h>
 
 typedef struct {
-    int batch;                 /* the largest batch of one training step, at least 1 */
-    cairn_precision precision; /* of activations; parameters and moments are at least float32 */
-    int threads; /* CPU backends; 0: all that the process may use, which create resolves */
-    int device;  /* ordinal among the backend's devices */
+    int batch; /* the largest batch of one training step, at least 1 */
+    cairn_precision
+        precision; /* of activations; parameters and moments are float32 between steps */
+    int threads;   /* CPU backends; 0: all that the process may use, which create resolves */
+    int device;    /* ordinal among the backend's devices */
     bool deterministic;
     uint64_t seed;                /* for crops and dropout */
     double beta1, beta2, epsilon; /* Adam (Kingma and Ba, ICLR 2015), bias-corrected */
@@ -121,6 +122,7 @@ struct cairn_backend {
     /* A line about device and libraries: "oneDNN 2.6.3, avx512_core_bf16". Returns `out`. */
     const char *(*describe)(char *out, size_t size);
     bool (*supports)(cairn_precision precision);
+    bool immediate; /* train_step returns when its work is done, so get_stats never waits */
     /* Parameters and moments start at zero. */
     cairn_status (*create)(cairn_executor **executor, const cairn_net *net,
                            const cairn_executor_options *options);

@@ -16,6 +16,15 @@ cairn_status cairn_file_read(const char *path, uint8_t **data, size_t *size);
  * After a failure `path` is as it was and the temporary file is gone. */
 cairn_status cairn_file_write(const char *path, const void *data, size_t size);
 
+/* Makes `kept` another name of the file at `path`, in place of an earlier one, so that it stays
+ * when `path` is written anew. Copies it where the file system has no hard links. Nothing when
+ * there is no file. */
+cairn_status cairn_file_keep(const char *path, const char *kept);
+
+/* Removes the temporary files that cairn_file_write and cairn_file_keep leave beside `path` when
+ * the process is killed. */
+void cairn_file_sweep(const char *path);
+
 /* mkdir -p. */
 cairn_status cairn_folder_make(const char *path);
 

@@ -37,11 +37,11 @@ cairn_status cairn_safetensors_add_metadata(cairn_safetensors *file, const char 
 cairn_tensor *cairn_safetensors_find(const cairn_safetensors *file, const char *name);
 const char *cairn_safetensors_metadata(const cairn_safetensors *file, const char *key);
 
-/* Written atomically, as F32, tensors and metadata in the order added. */
+/* Written atomically, as F32, tensors and metadata in the order added, with a digest of them. */
 cairn_status cairn_safetensors_write(const cairn_safetensors *file, const char *path);
 
-/* Reads F32, and F64, F16 and BF16 converted to float. Every offset, size and overlap is checked:
- * CAIRN_BAD_INPUT names file and tensor. */
+/* Reads F32, and F64, F16 and BF16 converted to float. Every offset, size and overlap is checked,
+ * and the digest where there is one: CAIRN_BAD_INPUT names file and tensor. */
 cairn_status cairn_safetensors_read(cairn_safetensors *file, const char *path);
 void cairn_safetensors_free(cairn_safetensors *file); /* and zeroes it */
 

@@ -18,7 +18,8 @@ typedef struct {
 
 /* Trains, evaluating after every epoch, and writes the run folder:
  *   params.yaml metrics.json summary.json model.safetensors checkpoint.safetensors
- *   predictions.csv confusion.csv
+ *   checkpoint.previous.safetensors predictions.csv confusion.csv
+ * While it runs it holds a lock on the folder.
  * A folder that holds another configuration's run, or an unfinished run, is refused
  * (CAIRN_BAD_INPUT) unless told to resume or overwrite; a finished run of the same configuration is
  * trained again. CAIRN_INTERRUPTED after a stop, with the checkpoint saved. */
@@ -43,8 +44,9 @@ typedef struct {
     cairn_epoch_row *rows; /* [epoch]; owned */
 } cairn_checkpoint;
 
+/* `finite`: values that are no numbers are CAIRN_FAILED, and nothing is written. */
 cairn_status cairn_checkpoint_save(cairn_executor *executor, const cairn_checkpoint *checkpoint,
-                                   const char *path);
+                                   const char *path, bool finite);
 cairn_status cairn_checkpoint_load(cairn_executor *executor, cairn_checkpoint *checkpoint,
                                    const char *path);
 

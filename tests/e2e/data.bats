@@ -25,6 +25,7 @@ teardown_file() {
 setup() {
     cd "$BATS_TEST_TMPDIR" || return
     : >"$shared/log"
+    unset CAIRN_DATA_FROM CAIRN_DATA_MD5 CAIRN_DATA_SHA256
     printf 'train: {epochs: 1, batch_size: 8, lr: 0.1}\ndata: {dir: raw}\nrun: {name: a}\n' >params.yaml
 }
 

@@ -38,8 +38,8 @@ tensors() {
     grep -q 'SYNTHETIC' err
     ! grep -q "$(printf '\033')" out err || false
     cd runs/small
-    [ "$(ls | tr '\n' ' ')" = "checkpoint.safetensors confusion.csv metrics.json \
-model.safetensors params.yaml predictions.csv summary.json " ]
+    [ "$(ls | tr '\n' ' ')" = "checkpoint.previous.safetensors checkpoint.safetensors confusion.csv \
+metrics.json model.safetensors params.yaml predictions.csv summary.json " ]
     jq -e 'map(keys_unsorted) | unique == [["epoch","train_loss","train_acc","test_loss","test_acc"]]' metrics.json
     jq -e 'map(.epoch) == [1, 2]' metrics.json
     jq -e '.run == "small" and .status == "finished" and .synthetic and .data == "synthetic"' summary.json

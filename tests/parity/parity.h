@@ -67,6 +67,58 @@ static inline const cairn_backend *reference_backend(void) {
     return backend;
 }
 
+/* The net of a text such as "conv 5 3 1 1, relu, pool 2 2", its ops named "0", "1", ...:
+ * conv <out> <kernel> <stride> <padding> | pool <kernel> <stride> | linear <out> | drop <percent>
+ * | relu | flat, separated by commas. */
+static inline cairn_net *build_ops(const char *ops, cairn_shape input) {
+    cairn_net *net = NULL;
+    must(cairn_net_create(&net, input));
+    for (const char *text = ops; text; text = strchr(text, ',')) {
+        text += strspn(text, ", ");
+        char op[16] = "", name[16];
+        int a = 0, b = 0, c = 0, d = 0;
+        sscanf(text, "%15[a-z] %d %d %d %d", op, &a, &b, &c, &d);
+        snprintf(name, sizeof name, "%d", net->op_count);
+        if (strcmp(op, "conv") == 0)
+            must(cairn_net_conv2d(net, name, a, b, c, d));
+        else if (strcmp(op, "pool") == 0)
+            must(cairn_net_maxpool(net, name, a, b));
+        else if (strcmp(op, "linear") == 0)
+            must(cairn_net_linear(net, name, a));
+        else if (strcmp(op, "drop") == 0)
+            must(cairn_net_dropout(net, name, (float)a / 100.0f));
+        else if (strcmp(op, "relu") == 0)
+            must(cairn_net_relu(net, name));
+        else if (strcmp(op, "flat") == 0)
+            must(cairn_net_flatten(net, name));
+        else
+            fail_msg("no op '%s'", op);
+    }
+    return net;
+}
+
+/* The caller frees. */
+static inline float *get_tensor(cairn_executor *executor, cairn_tensor_kind kind, int ordinal) {
+    float *values = calloc(executor->net->parameter[ordinal].count, sizeof *values);
+    assert_non_null(values);
+    must(cairn_executor_get(executor, kind, ordinal, values));
+    return values;
+}
+
+/* Every parameter becomes quarters in [-1/2, 1/2]. With inputs of -1 and 1, what ReLU and
+ * max-pooling compare is then an exact sum in every precision. */
+static inline void set_weights(cairn_executor *executor, uint64_t seed) {
+    const cairn_net *net = executor->net;
+    for (int k = 0; k < net->parameter_count; k++) {
+        float *values = get_tensor(executor, CAIRN_PARAMETER, k);
+        for (size_t i = 0; i < net->parameter[k].count; i++)
+            values[i] =
+                0.25f * ((float)cairn_rng_below(random_word(seed, 8 + (uint32_t)k, i), 5) - 2);
+        must(cairn_executor_set(executor, CAIRN_PARAMETER, k, values));
+        free(values);
+    }
+}
+
 /* A backend in one precision. */
 typedef struct {
     const cairn_backend *backend;

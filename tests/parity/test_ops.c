@@ -16,39 +16,10 @@
 enum { STEPS = 3, HIGH = 9, WIDE = 7 };
 
 typedef struct {
-    const char *ops; /* "conv 5 3 1 1, relu, pool 2 2": see build */
+    const char *ops; /* "conv 5 3 1 1, relu, pool 2 2": see build_ops */
     int channels;    /* of the input */
     bool no_bf16;    /* one hidden value carries all: softmax magnifies its rounding */
 } net_case;
-
-/* conv <out> <kernel> <stride> <padding> | pool <kernel> <stride> | linear <out> | drop <percent>
- * | relu | flat, separated by commas. */
-static cairn_net *build(const net_case *given) {
-    cairn_net *net = NULL;
-    must(cairn_net_create(&net, (cairn_shape){given->channels, HIGH, WIDE}));
-    for (const char *text = given->ops; text; text = strchr(text, ',')) {
-        text += strspn(text, ", ");
-        char op[16] = "", name[16];
-        int a = 0, b = 0, c = 0, d = 0;
-        sscanf(text, "%15[a-z] %d %d %d %d", op, &a, &b, &c, &d);
-        snprintf(name, sizeof name, "%d", net->op_count);
-        if (strcmp(op, "conv") == 0)
-            must(cairn_net_conv2d(net, name, a, b, c, d));
-        else if (strcmp(op, "pool") == 0)
-            must(cairn_net_maxpool(net, name, a, b));
-        else if (strcmp(op, "linear") == 0)
-            must(cairn_net_linear(net, name, a));
-        else if (strcmp(op, "drop") == 0)
-            must(cairn_net_dropout(net, name, (float)a / 100.0f));
-        else if (strcmp(op, "relu") == 0)
-            must(cairn_net_relu(net, name));
-        else if (strcmp(op, "flat") == 0)
-            must(cairn_net_flatten(net, name));
-        else
-            fail_msg("no op '%s'", op);
-    }
-    return net;
-}
 
 /* What one executor computed. tensor[kind][parameter]: gradient after the first step, the others
  * after the last. */
@@ -58,26 +29,6 @@ typedef struct {
     cairn_stats evaluated, trained;
     float *tensor[4][CAIRN_NET_PARAMETERS_MAX];
 } outcome;
-
-static float *get_tensor(cairn_executor *executor, cairn_tensor_kind kind, int ordinal) {
-    float *values = calloc(executor->net->parameter[ordinal].count, sizeof *values);
-    assert_non_null(values);
-    must(cairn_executor_get(executor, kind, ordinal, values));
-    return values;
-}
-
-/* Quarters in [-1/2, 1/2]; about one in three zero where many are summed. */
-static void set_weights(cairn_executor *executor, uint64_t seed) {
-    const cairn_net *net = executor->net;
-    for (int k = 0; k < net->parameter_count; k++) {
-        float *values = get_tensor(executor, CAIRN_PARAMETER, k);
-        for (size_t i = 0; i < net->parameter[k].count; i++)
-            values[i] =
-                0.25f * ((float)cairn_rng_below(random_word(seed, 8 + (uint32_t)k, i), 5) - 2);
-        must(cairn_executor_set(executor, CAIRN_PARAMETER, k, values));
-        free(values);
-    }
-}
 
 static outcome compute(const cairn_net *net, const cairn_backend *backend,
                        cairn_precision precision, int batch, uint64_t seed) {
@@ -229,7 +180,7 @@ static void test_every_backend_on_every_op(void **state) {
     for (int i = 0; i < subject_count; i++)
         print_message("reference float64 against %s\n", subjects[i].name);
     for (size_t c = 0; c < sizeof cases / sizeof cases[0]; c++) {
-        cairn_net *net = build(&cases[c]);
+        cairn_net *net = build_ops(cases[c].ops, (cairn_shape){cases[c].channels, HIGH, WIDE});
         for (int b = 0; b < 3; b++, seed++) {
             outcome want = compute(net, reference_backend(), CAIRN_FLOAT64, batches[b], seed);
             for (int i = 0; i < subject_count; i++) {

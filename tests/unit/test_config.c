@@ -160,7 +160,7 @@ static void overrides_win(void **state) {
 
 #define SEED_RANGE "it must be a whole number from 0 to 18446744073709551615"
 #define NAME_FORM "it must be one folder name: no '/', not '.' or '..', at most 255 bytes"
-#define TOP_LEVEL "the top level has seed, device, data, model, train, run"
+#define TOP_LEVEL "the top level has seed, device, data, model, train, checkpoint, run"
 
 static void refuses_what_follows_the_required_keys(void **state) {
     (void)state;
@@ -356,7 +356,7 @@ static void refuses_overrides(void **state) {
          "-S train.learning_rate=1: unknown key; `cairn params` lists them"},
         {"=1", "-S =1: unknown key; `cairn params` lists them"},
         {"train=1", "-S train=1: train is a section; set one of its keys: epochs, batch_size, lr, "
-                    "precision, threads"},
+                    "precision, threads, on_nan"},
         {"run.name=@", "-S run.name=@: not YAML: found character that cannot start any token while "
                        "scanning for the next token"},
     };
@@ -444,6 +444,10 @@ static void writes_the_whole_configuration(void **state) {
                               "  lr: 0.0005\n"
                               "  precision: float32\n"
                               "  threads: 0\n"
+                              "  on_nan: stop\n"
+                              "checkpoint:\n"
+                              "  every_steps: 0\n"
+                              "  every_seconds: 60\n"
                               "run:\n"
                               "  name: exp2_low_lr_more_epochs\n"
                               "  out_dir: runs\n");
@@ -582,7 +586,7 @@ static void schema_is_consistent(void **state) {
     (void)state;
     size_t count;
     const cairn_key *keys = cairn_config_keys(&count);
-    assert_int_equal(count, 17);
+    assert_int_equal(count, 20);
     for (size_t i = 0; i < count; i++) {
         char expected[256];
         assert_true(strlen(keys[i].help) > 0);

@@ -4,6 +4,7 @@
  * The linker puts __wrap_X before the real X (tests/CMakeLists.txt), so that a run can be stopped
  * after any step and any write can fail. */
 #include "cairn/file.h"
+#include "cairn/lock.h"
 #include "cairn/model.h"
 #include "cairn/safetensors.h"
 #include "cairn/train.h"
@@ -19,6 +20,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/wait.h>
 #include <unistd.h>
 
 /* Faults --------------------------------------------------------------------------------------- */
@@ -61,12 +63,12 @@ static const char base[] = "seed: 7\ndevice: reference\n"
                            "data: {name: synthetic, dir: none, train_limit: 5, test_limit: 3}\n"
                            "train: {epochs: 2, batch_size: 2, lr: 0.001, threads: 1}\n"
                            "run: {name: r, out_dir: none}\n";
-static const char *const names[] = {"params.yaml",           "metrics.json",  "model.safetensors",
-                                    "predictions.csv",       "confusion.csv", "summary.json",
-                                    "checkpoint.safetensors"};
-enum { EXACT = 5, FILES = 7 }; /* summary and checkpoint tell the time too */
+static const char *const names[] = {
+    "params.yaml",   "metrics.json", "model.safetensors",      "predictions.csv",
+    "confusion.csv", "summary.json", "checkpoint.safetensors", "checkpoint.previous.safetensors"};
+enum { EXACT = 5, FILES = 8 }; /* summary and checkpoint tell the time too */
 
-static char root[64], whole[80], other[80]; /* `whole` holds the unbroken run */
+static char root[64], whole[80], other[80], fast[80]; /* `whole` holds the unbroken run */
 
 static const char *path_of(const char *folder, const char *name) {
     static char path[2][160];
@@ -82,18 +84,17 @@ static void clear(const char *folder) {
     rmdir(folder);
 }
 
-static cairn_config configured(const char *override) {
+static cairn_config configured(const char *const *overrides, size_t count) {
     cairn_config config;
-    assert_int_equal(
-        cairn_config_parse(&config, base, strlen(base), "base", &override, override != NULL),
-        CAIRN_OK);
+    assert_int_equal(cairn_config_parse(&config, base, strlen(base), "base", overrides, count),
+                     CAIRN_OK);
     return config;
 }
 
 enum { FRESH, RESUME, OVERWRITE };
 
-static cairn_status run_with(const char *folder, const char *override, int how) {
-    cairn_config config = configured(override);
+static cairn_status run(const char *folder, const char *const *overrides, size_t count, int how) {
+    cairn_config config = configured(overrides, count);
     const cairn_experiment_options options = {.run_dir = folder,
                                               .resume = how == RESUME,
                                               .overwrite = how == OVERWRITE,
@@ -103,6 +104,10 @@ static cairn_status run_with(const char *folder, const char *override, int how) 
     stop = 0;
     steps_to_stop = steps_to_break = writes_to_fail = 0;
     return status;
+}
+
+static cairn_status run_with(const char *folder, const char *override, int how) {
+    return run(folder, &override, override != NULL, how);
 }
 
 static void assert_same_file(const char *a, const char *b) {
@@ -152,6 +157,7 @@ static int set_up(void **state) {
         return -1;
     snprintf(whole, sizeof whole, "%s/whole", root);
     snprintf(other, sizeof other, "%s/other", root);
+    snprintf(fast, sizeof fast, "%s/fast", root);
     return run_with(whole, NULL, FRESH);
 }
 
@@ -159,6 +165,7 @@ static int tear_down(void **state) {
     (void)state;
     clear(whole);
     clear(other);
+    clear(fast);
     return rmdir(root); /* fails when a temporary file was left */
 }
 
@@ -248,6 +255,29 @@ static void many_stops_resume_exactly(void **state) {
     assert_same_run(whole, other);
 }
 
+/* The other backends, in every precision that they have. */
+static void every_backend_resumes_exactly(void **state) {
+    (void)state;
+    for (const cairn_backend *const *backend = cairn_backends(); *backend; backend++)
+        for (int p = CAIRN_FLOAT32; p <= CAIRN_FLOAT64; p++) {
+            cairn_precision precision = (cairn_precision)p;
+            if (!(*backend)->supports(precision) || (*backend)->probe())
+                continue;
+            char device[64], type[64];
+            snprintf(device, sizeof device, "device=%s", (*backend)->name);
+            snprintf(type, sizeof type, "train.precision=%s", cairn_precision_name(precision));
+            const char *const overrides[] = {device, type};
+            assert_int_equal(run(fast, overrides, 2, OVERWRITE), CAIRN_OK);
+            for (int step = 1; step < STEPS; step++) {
+                clear(other);
+                steps_to_stop = step;
+                assert_int_equal(run(other, overrides, 2, FRESH), CAIRN_INTERRUPTED);
+                assert_int_equal(run(other, overrides, 2, RESUME), CAIRN_OK);
+                assert_same_run(fast, other);
+            }
+        }
+}
+
 static void a_failed_write_anywhere_is_survived(void **state) {
     (void)state;
     cairn_status status = CAIRN_FAILED;
@@ -291,6 +321,7 @@ static void no_run_is_lost_in_silence(void **state) {
     assert_same_run(whole, other);
 
     unlink(path_of(other, "checkpoint.safetensors"));
+    unlink(path_of(other, "checkpoint.previous.safetensors"));
     for (int how = FRESH; how <= RESUME; how++)
         assert_refused(run_with(other, NULL, how), "without a checkpoint", "--overwrite");
 
@@ -341,6 +372,102 @@ static void bad_checkpoints_are_refused(void **state) {
     assert_refused(run_with(other, NULL, RESUME), "checkpoint.safetensors", "cut short");
 }
 
+static void copy_file(const char *from, const char *to) {
+    uint8_t *bytes;
+    size_t size;
+    assert_int_equal(cairn_file_read(from, &bytes, &size), CAIRN_OK);
+    assert_int_equal(cairn_file_write(to, bytes, size), CAIRN_OK);
+    free(bytes);
+}
+
+/* Damage to the last checkpoint, or its loss, costs the steps since the one before, and no more. */
+static void the_checkpoint_before_stands_in(void **state) {
+    (void)state;
+    const char *const often[] = {"checkpoint.every_steps=1"};
+    for (int lost = 0; lost <= 1; lost++) {
+        clear(other);
+        steps_to_stop = 5;
+        assert_int_equal(run(other, often, 1, FRESH), CAIRN_INTERRUPTED);
+        if (lost)
+            assert_int_equal(unlink(path_of(other, "checkpoint.safetensors")), 0);
+        else
+            assert_int_equal(truncate(path_of(other, "checkpoint.safetensors"), 7000000), 0);
+        cairn_checkpoint held;
+        assert_int_equal(
+            cairn_checkpoint_peek(&held, path_of(other, "checkpoint.previous.safetensors")),
+            CAIRN_OK);
+        assert_int_equal(held.step, 4);
+        cairn_checkpoint_free(&held);
+        assert_int_equal(run(other, often, 1, RESUME), CAIRN_OK);
+        unlink(path_of(other, "params.yaml")); /* it says how often */
+        copy_file(path_of(whole, "params.yaml"), path_of(other, "params.yaml"));
+    }
+    assert_same_file(path_of(whole, "metrics.json"), path_of(other, "metrics.json"));
+    assert_same_file(path_of(whole, "model.safetensors"), path_of(other, "model.safetensors"));
+}
+
+/* What a killed process left half-written goes; a user's own files stay. */
+static void half_written_files_are_swept(void **state) {
+    (void)state;
+    char stray[200], own[200];
+    steps_to_stop = 2;
+    assert_int_equal(run_with(other, NULL, FRESH), CAIRN_INTERRUPTED);
+    snprintf(stray, sizeof stray, "%s/checkpoint.safetensors.tmp-Ab12_9", other);
+    snprintf(own, sizeof own, "%s/checkpoint.safetensors.backup", other);
+    copy_file(path_of(other, "params.yaml"), stray);
+    copy_file(path_of(other, "params.yaml"), own);
+    assert_int_equal(run_with(other, NULL, RESUME), CAIRN_OK);
+    assert_false(cairn_file_exists(stray));
+    assert_int_equal(unlink(own), 0);
+    assert_same_run(whole, other);
+}
+
+/* A process of its own runs in the folder; a pipe says when it has begun, another lets it end. */
+static void a_folder_in_use_is_refused_with_its_pid(void **state) {
+    (void)state;
+    int begun[2], end[2];
+    char byte = 0, pid[32], path[160];
+    assert_int_equal(run_with(other, NULL, FRESH), CAIRN_OK);
+    snprintf(path, sizeof path, "%s/.lock", other);
+    assert_true(pipe(begun) == 0 && pipe(end) == 0);
+    pid_t child = fork();
+    if (child == 0) {
+        cairn_lock lock = {0};
+        byte = cairn_lock_take(&lock, path) == CAIRN_OK;
+        byte = write(begun[1], &byte, 1) == 1 && read(end[0], &byte, 1) == 1;
+        _exit(0); /* as a killed process: the lock's file stays, the lock does not */
+    }
+    assert_int_equal(read(begun[0], &byte, 1), 1);
+    assert_int_equal(byte, 1);
+    snprintf(pid, sizeof pid, "process %ld", (long)child);
+    for (int how = FRESH; how <= OVERWRITE; how++)
+        assert_refused(run_with(other, NULL, how), "another run is writing here", pid);
+    assert_int_equal(write(end[1], &byte, 1), 1);
+    assert_int_equal(waitpid(child, NULL, 0), child);
+    assert_int_equal(run_with(other, NULL, RESUME), CAIRN_OK);
+    assert_same_run(whole, other);
+    assert_false(cairn_file_exists(path));
+    close(begun[0]);
+    close(begun[1]);
+    close(end[0]);
+    close(end[1]);
+}
+
+static void divergence_may_go_on(void **state) {
+    (void)state;
+    cairn_epoch_row *rows;
+    uint8_t *text;
+    size_t size, count;
+    steps_to_break = 2;
+    assert_int_equal(run_with(other, "train.on_nan=continue", FRESH), CAIRN_OK);
+    assert_int_equal(cairn_file_read(path_of(other, "metrics.json"), &text, &size), CAIRN_OK);
+    assert_int_equal(cairn_metrics_parse((char *)text, "metrics", &rows, &count), CAIRN_OK);
+    assert_int_equal(count, 2);
+    assert_true(isnan(rows[0].train_loss) && isnan(rows[1].test_loss));
+    free(rows);
+    free(text);
+}
+
 static void divergence_keeps_the_last_good_state(void **state) {
     (void)state;
     /* In the middle of the second epoch: its train loss is NaN. After its last step: only the test
@@ -349,7 +476,7 @@ static void divergence_keeps_the_last_good_state(void **state) {
         clear(other);
         steps_to_break = step;
         assert_int_equal(run_with(other, NULL, FRESH), CAIRN_FAILED);
-        assert_non_null(strstr(cairn_error_message(), "diverged in epoch 2"));
+        assert_non_null(strstr(cairn_error_message(), "diverged in epoch 2, seen after step"));
         assert_non_null(strstr(cairn_error_message(), step == STEPS ? "test loss" : "train loss"));
         assert_int_equal(run_with(other, NULL, RESUME), CAIRN_OK);
         assert_same_run(whole, other);
@@ -372,7 +499,7 @@ static void wrong_models_are_refused(void **state) {
     (void)state;
     char path[160];
     snprintf(path, sizeof path, "%s/wrong.safetensors", root);
-    cairn_config config = configured(NULL);
+    cairn_config config = configured(NULL, 0);
     const cairn_backend *backend;
     cairn_executor_options options = cairn_executor_defaults();
     cairn_net *net;
@@ -415,10 +542,15 @@ int main(void) {
         TEST(the_same_seed_gives_the_same_bytes),
         TEST(a_stop_after_any_step_resumes_exactly),
         TEST(many_stops_resume_exactly),
+        TEST(every_backend_resumes_exactly),
         TEST(a_failed_write_anywhere_is_survived),
         TEST(more_epochs_may_follow),
         TEST(no_run_is_lost_in_silence),
         TEST(bad_checkpoints_are_refused),
+        TEST(the_checkpoint_before_stands_in),
+        TEST(half_written_files_are_swept),
+        TEST(a_folder_in_use_is_refused_with_its_pid),
+        TEST(divergence_may_go_on),
         TEST(divergence_keeps_the_last_good_state),
         TEST(unusable_data_leave_no_folder),
         TEST(wrong_models_are_refused),

@@ -248,5 +248,9 @@ static const cairn_executor_ops ops = {.destroy = destroy,
                                        .set_stats = set_stats,
                                        .profile_step = profile_step};
 
-const cairn_backend cairn_backend_cpu = {
-    .name = "cpu", .probe = probe, .describe = describe, .supports = supports, .create = create};
+const cairn_backend cairn_backend_cpu = {.name = "cpu",
+                                         .probe = probe,
+                                         .describe = describe,
+                                         .supports = supports,
+                                         .immediate = true,
+                                         .create = create};

@@ -289,7 +289,9 @@ static double cross_entropy(int classes, const real *z, int label, double scale,
 
 /* Adam (Kingma and Ba, ICLR 2015) in the order of PyTorch's torch/optim/adam.py:
  *   m += (1 - b1) (g - m);  v = b2 v + (1 - b2) g^2;
- *   w -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps). */
+ *   w -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps).
+ * Between steps all three are float32 values, as which they cross the executor's interface: so a
+ * checkpoint loses nothing, in float64 neither. */
 typedef struct {
     double beta1, beta2, epsilon, lr;
     uint32_t t; /* from 1 */
@@ -304,8 +306,10 @@ static void adam_update(const adam_rule *rule, size_t count, int threads, const 
     real take2 = (real)(1 - rule->beta2), epsilon = (real)rule->epsilon;
 #pragma omp parallel for num_threads(threads)
     for (size_t i = 0; i < count; i++) {
-        m[i] += take1 * (g[i] - m[i]);
-        v[i] = keep2 * v[i] + take2 * g[i] * g[i];
-        w[i] -= rate * m[i] / ((real)sqrt((double)v[i]) / root + epsilon);
+        real first = m[i] + take1 * (g[i] - m[i]);
+        real second = keep2 * v[i] + take2 * g[i] * g[i];
+        w[i] = (float)(w[i] - rate * first / ((real)sqrt((double)second) / root + epsilon));
+        m[i] = (float)first;
+        v[i] = (float)second;
     }
 }

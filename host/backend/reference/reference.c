@@ -29,5 +29,6 @@ const cairn_backend cairn_backend_reference = {
     .probe = probe,
     .describe = describe,
     .supports = supports,
+    .immediate = true,
     .create = create,
 };

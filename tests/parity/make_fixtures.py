@@ -1,0 +1,203 @@
+#!/usr/bin/env python3
+"""Makes tests/parity/fixtures/*.safetensors: what PyTorch computes for nets and batches that Cairn can make by itself.
+
+    python3 -m venv venv && venv/bin/pip install torch numpy safetensors
+    venv/bin/python tests/parity/make_fixtures.py
+
+A fixture holds results alone. Images, labels, weights, crops and dropout masks are functions of its seed
+(include/cairn/rng.h), which this script computes by an implementation of its own; so the fixtures prove that rule too.
+PyTorch works in float64. Every file has the metadata
+
+    ops, channels, height, width, batch, padding, seed   the net, as tests/parity/parity.h builds it, and its data
+    model                                                 simple_cnn instead of ops: host/model/simple_cnn.c
+    exact                                                 1: pixels 0 and 255 and weights in quarters, so that what ReLU
+                                                          and max-pooling compare is exact in every precision; only the
+                                                          third step moves the weights, and Adam's epsilon is 1e-3.
+                                                          0: as in a real training, from Cairn's initial weights
+    stride                                                of tensors of parameters, every so many elements are kept
+    torch                                                 the version that computed it
+
+and the tensors
+
+    eval_logits [samples, classes], eval_loss             over all samples, in order; sum of losses
+    losses [3]                                            mean loss of each training step; the second is a smaller batch
+    gradient.<parameter>                                  of the first step
+    parameter.<parameter>, exp_avg.<parameter>, exp_avg_sq.<parameter>    after three steps of Adam
+"""
+import math
+from pathlib import Path
+
+import numpy as np
+import torch
+from safetensors.torch import save_file
+from torch import nn
+from torch.nn import functional
+
+INIT, CROP, DROPOUT, TEST = 1, 3, 4, 6  # purposes
+STEPS, LR = 3, 1e-3
+OUT = Path(__file__).parent / "fixtures"
+
+
+def philox(key, counter):
+    """Philox4x32-10 (Salmon et al., SC 2011) over arrays of counters: four arrays of words."""
+    k, c, low = list(key), [np.asarray(x, np.uint64) for x in counter], np.uint64(0xFFFFFFFF)
+    for _ in range(10):
+        p, q = np.uint64(0xD2511F53) * c[0], np.uint64(0xCD9E8D57) * c[2]
+        c = [(q >> np.uint64(32)) ^ c[1] ^ np.uint64(k[0]), q & low,
+             (p >> np.uint64(32)) ^ c[3] ^ np.uint64(k[1]), p & low]
+        k = [(k[0] + 0x9E3779B9) & 0xFFFFFFFF, (k[1] + 0xBB67AE85) & 0xFFFFFFFF]
+    return c
+
+
+def random_words(seed, purpose, round_, stream, count, one_each=False):
+    """The first `count` words of (seed, purpose, round, stream): four a block, or one a block."""
+    index = np.arange(count if one_each else (count + 3) // 4, dtype=np.uint64)
+    zero = np.zeros_like(index)
+    words = philox((seed & 0xFFFFFFFF, seed >> 32),
+                   (index & np.uint64(0xFFFFFFFF), index >> np.uint64(32), zero + np.uint64(round_),
+                    zero + np.uint64(purpose << 24 | stream)))
+    return words[0] if one_each else np.stack(words, 1).reshape(-1)[:count]
+
+
+def below(words, n):
+    return (words * np.uint64(n)) >> np.uint64(32)
+
+
+class Dropout(nn.Module):
+    """Cairn's dropout rule, for the op of that ordinal."""
+
+    def __init__(self, p, ordinal, seed):
+        super().__init__()
+        self.p, self.ordinal, self.seed, self.step = float(np.float32(p)), ordinal, seed, 0
+
+    def forward(self, x):
+        if not self.training:
+            return x
+        words = random_words(self.seed, DROPOUT, self.step, self.ordinal, x.numel())
+        kept = words >= np.uint64(int(self.p * 4294967296.0))
+        return x * torch.from_numpy(kept.reshape(x.shape)) / (1 - self.p)
+
+
+def sequential(ops, channels, height, width, seed):
+    """The net of an ops text: conv OUT KERNEL STRIDE PADDING, relu, pool KERNEL STRIDE, flat, linear OUT, drop PERCENT."""
+    net, probe = nn.Sequential(), torch.zeros(1, channels, height, width, dtype=torch.float64)
+    for ordinal, text in enumerate(ops.split(", ")):
+        kind, *n = text.split()
+        n = [int(x) for x in n]
+        op = {"conv": lambda: nn.Conv2d(probe.shape[1], n[0], n[1], n[2], n[3]), "relu": nn.ReLU, "flat": nn.Flatten,
+              "pool": lambda: nn.MaxPool2d(n[0], n[1]), "linear": lambda: nn.Linear(probe.shape[1], n[0]),
+              "drop": lambda: Dropout(n[0] / 100, ordinal, seed)}[kind]().double()
+        probe = op.eval()(probe)
+        net.append(op)
+    return net
+
+
+class SimpleCNN(nn.Module):
+    """The reference's model, with its names."""
+
+    def __init__(self, seed):
+        super().__init__()
+        conv = [nn.Conv2d(i, o, 3, padding=1) for i, o in ((3, 32), (32, 64), (64, 128))]
+        self.features = nn.Sequential(*[op for c in conv for op in (c, nn.ReLU(), nn.MaxPool2d(2))])
+        self.classifier = nn.Sequential(nn.Flatten(), nn.Linear(2048, 256), nn.ReLU(), Dropout(0.2, 12, seed),
+                                        nn.Linear(256, 10))
+
+    def forward(self, x):
+        return self.classifier(self.features(x))
+
+
+def set_quarters(net, seed):
+    """Multiples of 1/4 in [-1/2, 1/2]."""
+    for ordinal, parameter in enumerate(net.parameters()):
+        fifths = below(random_words(seed, TEST, 0, 8 + ordinal, parameter.numel(), True), 5)
+        parameter.data = torch.from_numpy(0.25 * (fifths.reshape(parameter.shape).astype(float) - 2))
+
+
+def initialise(net, seed):
+    """Cairn's initial weights, which must fill the range of PyTorch's own."""
+    for ordinal, (name, parameter) in enumerate(net.named_parameters()):
+        weight = net.get_parameter(name.replace("bias", "weight"))
+        bound = np.float32(1 / math.sqrt(weight[0].numel()))
+        assert parameter.abs().max() <= bound * 1.0001
+        assert parameter.numel() < 1000 or parameter.abs().max() > bound * 0.98
+        words = random_words(seed, INIT, 0, ordinal, parameter.numel())
+        unit = (words >> np.uint64(8)).astype(np.float32) * np.float32(2**-24)
+        values = bound * (np.float32(2) * unit - np.float32(1))
+        parameter.data = torch.from_numpy(values.reshape(parameter.shape)).double()
+
+
+def normalise(images):
+    return (images.double() / 255 - 0.5) / 0.5
+
+
+def crop(images, indices, padding, seed):
+    """The step's batch: padded by zero bytes, cropped by Cairn's rule for epoch 0."""
+    words = philox((seed & 0xFFFFFFFF, seed >> 32),
+                   (indices, np.zeros_like(indices), np.zeros_like(indices), np.zeros_like(indices) + (CROP << 24)))
+    dy, dx = (below(words[i], 2 * padding + 1).astype(int) for i in range(2))
+    padded = functional.pad(images[indices.astype(int)], (padding,) * 4)
+    height, width = images.shape[2:]
+    return torch.stack([p[:, y:y + height, x:x + width] for p, y, x in zip(padded, dy, dx)])
+
+
+def make(name, net, seed, batch, shape, exact, padding=1, stride=1, **metadata):
+    samples = batch + (batch + 1) // 2
+    count = samples * math.prod(shape)
+    words = random_words(seed, TEST, 0, 0, count, True)
+    pixels = words >> np.uint64(31) if exact else words >> np.uint64(24)
+    images = torch.from_numpy((pixels * np.uint64(255 if exact else 1)).astype(np.uint8)).reshape(samples, *shape)
+    classes = net.double().eval()(normalise(images[:1])).flatten(1).shape[1]
+    labels = torch.from_numpy(below(random_words(seed, TEST, 0, 1, samples, True), min(classes, 256)).astype(np.int64))
+    (set_quarters if exact else initialise)(net, seed)
+
+    out = {}
+    with torch.no_grad():
+        logits = net(normalise(images)).flatten(1)
+        out["eval_logits"] = logits
+        out["eval_loss"] = functional.cross_entropy(logits, labels, reduction="sum")
+    net.train()
+    adam = torch.optim.Adam(net.parameters(), lr=LR, eps=1e-3 if exact else 1e-8)
+    losses = []
+    for step in range(STEPS):
+        adam.param_groups[0]["lr"] = 0.0 if exact and step < STEPS - 1 else LR
+        for op in net.modules():
+            if isinstance(op, Dropout):
+                op.step = step
+        indices = below(random_words(seed, TEST, 0, 2 + step, batch, True), samples)
+        indices = indices[:(batch + 1) // 2] if step == 1 else indices
+        loss = functional.cross_entropy(net(normalise(crop(images, indices, padding, seed))).flatten(1),
+                                        labels[indices.astype(int)])
+        adam.zero_grad()
+        loss.backward()
+        adam.step()
+        losses.append(loss.detach())
+        if step == 0:
+            out |= {f"gradient.{key}": p.grad.clone() for key, p in net.named_parameters()}
+    out["losses"] = torch.stack(losses)
+    for key, parameter in net.named_parameters():
+        out |= {f"{kind}.{key}": adam.state[parameter][kind] for kind in ("exp_avg", "exp_avg_sq")}
+        out[f"parameter.{key}"] = parameter.detach()
+    kept = {k: v.flatten()[::stride] if "." in k else v.flatten() for k, v in sorted(out.items())}
+    metadata |= dict(channels=shape[0], height=shape[1], width=shape[2], batch=batch, padding=padding, seed=seed,
+                     exact=int(exact), stride=stride, torch=torch.__version__)
+    save_file({k: v.float().contiguous() for k, v in kept.items()}, OUT / f"{name}.safetensors",
+              {k: str(v) for k, v in metadata.items()})
+    (OUT / f"{name}.safetensors").chmod(0o644)
+
+
+NETS = {
+    "conv": ("conv 5 3 1 1, conv 3 5 2 2", 31),
+    "conv_bare": ("conv 17 1 2 0, conv 2 3 1 0", 3),
+    "relu_pool": ("conv 8 3 1 1, relu, pool 2 2, conv 16 3 1 1, pool 3 1, relu", 16),
+    "pool_overlap": ("conv 5 3 1 1, relu, pool 3 2", 1),
+    "linear": ("flat, linear 17, relu, linear 10", 127),
+    "dropout": ("conv 5 3 1 1, drop 25, flat, linear 8, relu, drop 50, linear 10", 13),
+}
+
+if __name__ == "__main__":
+    assert [int(w) for w in philox((0, 0), (0, 0, 0, 0))] == [0x6627E8D5, 0xE169C58D, 0xBC57AC4C, 0x9B00DBD8]
+    OUT.mkdir(exist_ok=True)
+    for number, (name, (ops, batch)) in enumerate(NETS.items()):
+        seed = 2**40 + number
+        make(name, sequential(ops, 3, 11, 9, seed), seed, batch, (3, 11, 9), True, ops=ops)
+    make("simple_cnn", SimpleCNN(42), 42, 16, (3, 32, 32), False, padding=4, stride=251, model="simple_cnn")
