@@ -7,6 +7,7 @@
 #include "cairn/model.h"
 
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <time.h>
@@ -19,6 +20,8 @@ typedef struct {
     cairn_net *net;
     cairn_executor *executor;
     cairn_terminal *terminal;
+    cairn_provenance provenance;
+    cairn_lock device;   /* held where the device was left to Cairn to choose */
     cairn_checkpoint at; /* where the run stands */
     int32_t *order;      /* of the epoch under way */
     double began;        /* this process's clock when at.seconds was last brought up to date */
@@ -48,7 +51,34 @@ static const cairn_epoch_row *best_row(const experiment *run) {
     return best;
 }
 
+/* What others follow while the run goes on. */
+static cairn_status record_live(const experiment *run) {
+    if (!run->options->dvclive)
+        return CAIRN_OK;
+    cairn_status status = cairn_dvclive_write(run->folder.dvclive, run->at.rows, run->at.epoch,
+                                              run->config->train.lr);
+    if (!status)
+        cairn_dvclive_signal((int)run->at.epoch);
+    return status;
+}
+
 /* Preparing ------------------------------------------------------------------------------------ */
+
+/* A device that no other run on this machine has, where the configuration names none: jobs that are
+ * started together spread over the GPUs, and one too many waits for the first to end. */
+static cairn_status choose_device(experiment *run, const cairn_backend *backend, int *ordinal) {
+    if (!backend->identify || strchr(run->config->device, ':'))
+        return CAIRN_OK;
+    cairn_status status =
+        cairn_lock_take_device(&run->device, backend->identify, false, run->options->stop, ordinal);
+    if (status != CAIRN_BAD_INPUT)
+        return status;
+    if (!run->options->quiet)
+        fprintf(stderr, "%s: waiting for one; device: %s:N shares one\n", cairn_error_message(),
+                backend->name);
+    return cairn_lock_take_device(&run->device, backend->identify, true, run->options->stop,
+                                  ordinal);
+}
 
 static cairn_status make_executor(experiment *run) {
     const cairn_config *config = run->config;
@@ -60,6 +90,8 @@ static cairn_status make_executor(experiment *run) {
         options.batch = train->count;
     cairn_status status =
         cairn_backend_find(&backend, &options.device, config->device, options.precision);
+    if (!status)
+        status = choose_device(run, backend, &options.device);
     if (!status)
         status = cairn_model_build(&run->net, config, input, run->data->classes);
     if (!status)
@@ -133,6 +165,10 @@ static cairn_status prepare(experiment *run) {
         status = make_start(run, &held, from);
     if (!status)
         status = cairn_run_folder_begin(&run->folder, run->config, !from);
+    if (!status)
+        status = record_live(run);
+    if (!status)
+        cairn_provenance_find(&run->provenance);
     if (!status) {
         run->order = malloc((size_t)run->data->train.count * sizeof *run->order);
         run->terminal = cairn_terminal_open(run->options->quiet, (int)run->config->train.epochs);
@@ -278,6 +314,8 @@ static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
     if (!status)
         status = cairn_metrics_write(run->folder.metrics, run->at.rows, run->at.epoch);
     if (!status)
+        status = record_live(run);
+    if (!status)
         cairn_terminal_epoch(run->terminal, row);
     return status;
 }
@@ -332,6 +370,10 @@ static cairn_status write_summary(const experiment *run, const char *state) {
         .seconds = run->at.seconds,
         .train_images_per_second =
             run->at.train_seconds > 0 ? (double)run->at.trained_images / run->at.train_seconds : 0,
+        .git_revision = run->provenance.revision,
+        .git_dirty = run->provenance.dirty,
+        .binary_digest = run->provenance.binary_digest,
+        .experiment = run->provenance.experiment,
     };
     cairn_status status = cairn_config_digest(config, digest);
     return status ? status : cairn_summary_write(run->folder.summary, &summary);
@@ -389,6 +431,8 @@ cairn_status cairn_experiment_run(const cairn_config *config,
         if (status == CAIRN_OK || status == CAIRN_INTERRUPTED)
             status = finish(&run, status);
     }
+    if (options->dvclive)
+        cairn_dvclive_end();
     if (run.terminal)
         cairn_terminal_close(run.terminal);
     free(run.order);
@@ -396,6 +440,7 @@ cairn_status cairn_experiment_run(const cairn_config *config,
     cairn_executor_destroy(run.executor);
     cairn_net_destroy(run.net);
     cairn_dataset_destroy(run.data);
+    cairn_lock_release(&run.device);
     cairn_run_folder_end(&run.folder);
     return status;
 }
