@@ -373,6 +373,7 @@ static cairn_status write_summary(const experiment *run, const char *state) {
         .git_revision = run->provenance.revision,
         .git_dirty = run->provenance.dirty,
         .binary_digest = run->provenance.binary_digest,
+        .processor = run->provenance.processor,
         .experiment = run->provenance.experiment,
     };
     cairn_status status = cairn_config_digest(config, digest);

@@ -75,9 +75,26 @@ static void find_revision(cairn_provenance *found) {
     found->dirty = dirty;
 }
 
+/* The "model name" line of /proc/cpuinfo, where there is one. */
+void cairn_processor_name(char *out, size_t size) {
+    char line[512];
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    snprintf(out, size, "unknown");
+    while (file && fgets(line, sizeof line, file)) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) != 0 || !colon)
+            continue;
+        snprintf(out, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+        break;
+    }
+    if (file)
+        fclose(file);
+}
+
 void cairn_provenance_find(cairn_provenance *found) {
     *found = (cairn_provenance){0};
     find_revision(found);
+    cairn_processor_name(found->processor, sizeof found->processor);
     const char *name = getenv("DVC_EXP_NAME");
     snprintf(found->experiment, sizeof found->experiment, "%s", name ? name : "");
     uint8_t *bytes;

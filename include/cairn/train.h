@@ -55,4 +55,7 @@ cairn_status cairn_checkpoint_load(cairn_executor *executor, cairn_checkpoint *c
 cairn_status cairn_checkpoint_peek(cairn_checkpoint *checkpoint, const char *path);
 void cairn_checkpoint_free(cairn_checkpoint *checkpoint);
 
+/* The name of this machine's processor, or "unknown". */
+void cairn_processor_name(char *out, size_t size);
+
 #endif

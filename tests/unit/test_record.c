@@ -119,7 +119,8 @@ static void summary_is_flat_and_exact(void **state) {
                              .seed = UINT64_MAX,
                              .final = {2, 1, 2, 3, 4},
                              .best = {1, 5, 6, 7, 8},
-                             .seconds = 1.25};
+                             .seconds = 1.25,
+                             .git_revision = "0123"};
     assert_int_equal(cairn_summary_write(path, &summary), CAIRN_OK);
     char *text = text_of_file();
     cJSON *object = cJSON_Parse(text);
@@ -133,6 +134,9 @@ static void summary_is_flat_and_exact(void **state) {
     assert_true(cJSON_GetObjectItem(object, "best_epoch")->valuedouble == 1);
     assert_true(cJSON_GetObjectItem(object, "best_test_loss")->valuedouble == 7);
     assert_true(cJSON_GetObjectItem(object, "lr")->valuedouble == 0.0005);
+    assert_string_equal(cJSON_GetObjectItem(object, "git_revision")->valuestring, "0123");
+    assert_true(cJSON_IsFalse(cJSON_GetObjectItem(object, "git_dirty")));
+    assert_true(cJSON_IsNull(cJSON_GetObjectItem(object, "experiment")));
     cJSON_Delete(object);
     free(text);
 
