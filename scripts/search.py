@@ -19,6 +19,7 @@ import subprocess
 import sys
 import time
 
+import dvc.api
 import optuna
 import psutil
 import yaml
@@ -136,9 +137,10 @@ class Search:
             print(log.read_text(), file=sys.stderr)
             raise RuntimeError(f"`dvc exp run` of {name} ended with exit code {status}")
         log.unlink()
-        shown = subprocess.run([DVC, "metrics", "show", "--json", name],
-                               cwd=here, capture_output=True, text=True, check=True)
-        return find_metric(json.loads(shown.stdout), name, self.metric)
+        summary = dvc.api.metrics_show("runs/dvc/summary.json", repo=str(here), rev=name)
+        if not is_number(summary.get(self.metric)):
+            stop(f"metric: '{self.metric}' is no number in summary.json")
+        return summary[self.metric]
 
     def run(self, trials):
         (here / "runs").mkdir(exist_ok=True)
@@ -146,25 +148,20 @@ class Search:
         study = optuna.create_study(
             storage=f"sqlite:///{here}/runs/{self.name}.sqlite", study_name=self.name,
             load_if_exists=True, direction="maximize",
-            sampler=optuna.samplers.TPESampler(seed=self.space.get("seed", 42)),
             pruner=optuna.pruners.MedianPruner(prune.get("after_trials", 5),
                                                prune.get("after_epochs", 1) - 1)
             if prune else optuna.pruners.NopPruner())
+        # Another seed after an interruption, or the first proposals would come again.
+        study.sampler = optuna.samplers.TPESampler(
+            seed=self.space.get("seed", 42) + len(study.trials))
         for trial in study.get_trials(deepcopy=False):
             if trial.state == optuna.trial.TrialState.RUNNING:  # an interrupted search left it
                 study.tell(trial.number, state=optuna.trial.TrialState.FAIL)
-        if not study.trials and self.space.get("first"):
+        if not finished(study) and self.space.get("first"):
             study.enqueue_trial(self.space["first"])
         for _ in range(trials - len(finished(study))):
             study.optimize(self.objective, n_trials=1, callbacks=[print_trial])
         return study
-
-
-def find_metric(shown, name, metric):
-    for file, content in shown[name]["data"].items():
-        if file.endswith("summary.json") and metric in content["data"]:
-            return content["data"][metric]
-    stop(f"metric: summary.json has no '{metric}'")
 
 
 def finished(study):
@@ -192,14 +189,14 @@ def main():
     arguments = parser.parse_args()
     space = read_space(arguments.space)
     trials = arguments.trials or space.get("trials", 20)
-    optuna.logging.set_verbosity(optuna.logging.WARNING)
+    optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     search = Search(space, arguments.overrides)
     try:
         study = search.run(trials)
     except KeyboardInterrupt:
         print("search: interrupted; the same command goes on", file=sys.stderr)
         return 130
-    except (RuntimeError, subprocess.CalledProcessError) as error:
+    except RuntimeError as error:
         print(f"search: {error}", file=sys.stderr)
         return 1
     name = f"{search.name}-{study.best_trial.number:03d}"
