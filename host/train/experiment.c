@@ -51,12 +51,55 @@ static const cairn_epoch_row *best_row(const experiment *run) {
     return best;
 }
 
-/* What others follow while the run goes on. */
+/* Recording ------------------------------------------------------------------------------------ */
+
+static cairn_status write_summary(const experiment *run, const char *state) {
+    const cairn_config *config = run->config;
+    const cairn_executor_options *options = &run->executor->options;
+    const cairn_epoch_row none = {0}, *best = best_row(run);
+    char device[256], digest[CAIRN_DIGEST_HEX];
+    cairn_summary summary = {
+        .run_name = config->run.name,
+        .status = state,
+        .version = CAIRN_VERSION,
+        .device = run->executor->backend->name,
+        .device_description = run->executor->backend->describe(device, sizeof device),
+        .precision = cairn_precision_name(options->precision),
+        .model = config->model.name,
+        .data = run->data->name,
+        .data_digest = run->data->digest,
+        .config_digest = digest,
+        .epochs = run->at.epoch,
+        .batch_size = config->train.batch_size,
+        .threads = run->executor->options.threads,
+        .train_count = run->data->train.count,
+        .test_count = run->data->test.count,
+        .parameters = (int64_t)cairn_net_parameter_total(run->net),
+        .lr = config->train.lr,
+        .seed = config->seed,
+        .final = best ? run->at.rows[run->at.epoch - 1] : none,
+        .best = best ? *best : none,
+        .seconds = run->at.seconds,
+        .train_images_per_second =
+            run->at.train_seconds > 0 ? (double)run->at.trained_images / run->at.train_seconds : 0,
+        .git_revision = run->provenance.revision,
+        .git_dirty = run->provenance.dirty,
+        .binary_digest = run->provenance.binary_digest,
+        .processor = run->provenance.processor,
+        .experiment = run->provenance.experiment,
+    };
+    cairn_status status = cairn_config_digest(config, digest);
+    return status ? status : cairn_summary_write(run->folder.summary, &summary);
+}
+
+/* What others follow while the run goes on; the summary too, or DVC would show an earlier run's. */
 static cairn_status record_live(const experiment *run) {
     if (!run->options->dvclive)
         return CAIRN_OK;
     cairn_status status = cairn_dvclive_write(run->folder.dvclive, run->at.rows, run->at.epoch,
                                               run->config->train.lr);
+    if (!status)
+        status = write_summary(run, "running");
     if (!status)
         cairn_dvclive_signal((int)run->at.epoch);
     return status;
@@ -165,10 +208,10 @@ static cairn_status prepare(experiment *run) {
         status = make_start(run, &held, from);
     if (!status)
         status = cairn_run_folder_begin(&run->folder, run->config, !from);
-    if (!status)
-        status = record_live(run);
-    if (!status)
+    if (!status) {
         cairn_provenance_find(&run->provenance);
+        status = record_live(run);
+    }
     if (!status) {
         run->order = malloc((size_t)run->data->train.count * sizeof *run->order);
         run->terminal = cairn_terminal_open(run->options->quiet, (int)run->config->train.epochs);
@@ -340,45 +383,6 @@ static cairn_status train(experiment *run) {
 }
 
 /* Closing -------------------------------------------------------------------------------------- */
-
-static cairn_status write_summary(const experiment *run, const char *state) {
-    const cairn_config *config = run->config;
-    const cairn_executor_options *options = &run->executor->options;
-    const cairn_epoch_row none = {0}, *best = best_row(run);
-    char device[256], digest[CAIRN_DIGEST_HEX];
-    cairn_summary summary = {
-        .run_name = config->run.name,
-        .status = state,
-        .version = CAIRN_VERSION,
-        .device = run->executor->backend->name,
-        .device_description = run->executor->backend->describe(device, sizeof device),
-        .precision = cairn_precision_name(options->precision),
-        .model = config->model.name,
-        .data = run->data->name,
-        .data_digest = run->data->digest,
-        .config_digest = digest,
-        .epochs = run->at.epoch,
-        .batch_size = config->train.batch_size,
-        .threads = run->executor->options.threads,
-        .train_count = run->data->train.count,
-        .test_count = run->data->test.count,
-        .parameters = (int64_t)cairn_net_parameter_total(run->net),
-        .lr = config->train.lr,
-        .seed = config->seed,
-        .final = best ? run->at.rows[run->at.epoch - 1] : none,
-        .best = best ? *best : none,
-        .seconds = run->at.seconds,
-        .train_images_per_second =
-            run->at.train_seconds > 0 ? (double)run->at.trained_images / run->at.train_seconds : 0,
-        .git_revision = run->provenance.revision,
-        .git_dirty = run->provenance.dirty,
-        .binary_digest = run->provenance.binary_digest,
-        .processor = run->provenance.processor,
-        .experiment = run->provenance.experiment,
-    };
-    cairn_status status = cairn_config_digest(config, digest);
-    return status ? status : cairn_summary_write(run->folder.summary, &summary);
-}
 
 /* The best model's predictions for the test split. */
 static cairn_status write_predictions(experiment *run) {

@@ -36,7 +36,7 @@ void cairn_dvclive_end(void);
 /* summary.json: one flat object. The seed keeps all its digits, as a plain JSON number; results of
  * a row with epoch 0 (none has ended) are null; `synthetic` says whether the data set is. */
 typedef struct {
-    const char *run_name, *status; /* "finished" or "interrupted" */
+    const char *run_name, *status; /* "running", "finished" or "interrupted" */
     const char *version, *device, *device_description, *precision;
     const char *model, *data, *data_digest, *config_digest;
     int64_t epochs, batch_size, threads, train_count, test_count, parameters;

@@ -13,7 +13,7 @@ typedef struct {
     bool resume;         /* go on from the folder's checkpoint; without one, start */
     bool overwrite;      /* replace whatever run the folder holds */
     bool quiet;
-    bool dvclive; /* write DVCLive's files too, into the run folder's dvclive/ */
+    bool dvclive; /* for DVC to follow: DVCLive's files in dvclive/, the summary every epoch */
     const volatile sig_atomic_t *stop; /* becomes non-zero to stop after the current step */
 } cairn_experiment_options;
 
