@@ -1,17 +1,16 @@
 #!/usr/bin/env bash
-# build/cairn as the stages of dvc.yaml run it.
+# The program that the stage `build` made, as the other stages of dvc.yaml run it: DVC may have put
+# it here as a link to its cache, which is not executable, so an executable copy runs.
 #
 #   scripts/dvc-cairn.sh ARGUMENT OF cairn...
 #
-# Where DVC has put the program as a link to its cache, the link is not executable; a copy of
-# half a megabyte takes its place. Nor may the mode of the cache's own file be changed: another
-# worker may be just about to run it. Two workers share the cores, so threads that wait must not
-# spin; on a machine that is free this costs about 15%: OMP_WAIT_POLICY=active dvc repro.
+# Two experiments at once share the cores, so threads that wait must not spin; on a machine that is
+# free this costs about 15%, which `OMP_WAIT_POLICY=active dvc repro` saves.
 set -eu
-cairn=build/cairn
-if [ ! -x "$cairn" ]; then
-    cp "$cairn" "$cairn.$$"
-    chmod +x "$cairn.$$"
+tracked=build/dvc/cairn.bin
+cairn=build/dvc/cairn
+if ! cmp -s "$tracked" "$cairn"; then
+    install -m 755 "$tracked" "$cairn.$$"
     mv -f "$cairn.$$" "$cairn"
 fi
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY-passive}

@@ -103,7 +103,7 @@ idle() { # no task runs or waits
 }
 
 training() { # a cairn trains somewhere below the repository
-    pid=$(pgrep -f '^build/cairn train --run-dir runs/dvc' | while read -r p; do
+    pid=$(pgrep -f '^build/dvc/cairn train --run-dir runs/dvc' | while read -r p; do
         [[ $(readlink "/proc/$p/cwd") != "$shared"* ]] || echo "$p"
     done | head -n 1)
     [ -n "$pid" ]
@@ -181,7 +181,8 @@ training() { # a cairn trains somewhere below the repository
     for file in "$workspace"/data/raw/cifar-10-batches-bin/*; do
         [ -L "$file" ] || [ "$(stat -c %h "$file")" -gt 1 ]
     done
-    [ "$(ls "$workspace/build")" = cairn ]
+    [ "$(ls "$workspace/build" "$workspace/build/dvc" | tr '\n' ' ')" = \
+        "$workspace/build: dvc  $workspace/build/dvc: cairn cairn.bin " ]
     wait_for 90 idle
     [ "$(dvc queue status | grep -c Success)" -eq 4 ]
     run ! grep -rq 'Building Cairn' .dvc/tmp/exps/run
@@ -320,7 +321,7 @@ training() { # a cairn trains somewhere below the repository
     [ ! -s "$shared/log" ] # the archive too came from there
     cmp runs/dvc/metrics.json "$shared/repository/runs/dvc/metrics.json"
     [ "$(ls data/raw/cifar-10-batches-bin | wc -l)" -eq 6 ]
-    [ ! -e build/cairn ] # of that machine's processor
+    [ ! -e build/dvc/cairn.bin ] # of that machine's processor
     # The hand that changes data is seen, and the data comes back.
     chmod u+w data/raw/cifar-10-batches-bin/test_batch.bin
     cp data/raw/cifar-10-batches-bin/test_batch.bin new

@@ -151,6 +151,42 @@ static void summary_is_flat_and_exact(void **state) {
     free(text);
 }
 
+static void dvclive_has_its_layout(void **state) {
+    (void)state;
+    static const char *const files[] = {
+        "plots/metrics/train/loss.tsv", "plots/metrics/train/acc.tsv",
+        "plots/metrics/test/loss.tsv",  "plots/metrics/test/acc.tsv",
+        "plots/metrics/lr.tsv",         "metrics.json"};
+    static const char *const wanted[] = {
+        "step\tloss\n1\t1.5\n2\t1\n",
+        "step\tacc\n1\t0.25\n2\t0.5\n",
+        "step\tloss\n1\t1.25\n2\tnan\n",
+        "step\tacc\n1\t0.5\n2\t0.75\n",
+        "step\tlr\n1\t0.125\n2\t0.125\n",
+        "{\n\t\"step\":\t2,\n\t\"lr\":\t0.125,\n"
+        "\t\"train\":\t{\n\t\t\"loss\":\t1,\n\t\t\"acc\":\t0.5\n\t},\n"
+        "\t\"test\":\t{\n\t\t\"loss\":\tnull,\n\t\t\"acc\":\t0.75\n\t}\n}\n"};
+    const cairn_epoch_row rows[] = {{1, 1.5, 0.25, 1.25, 0.5}, {2, 1, 0.5, NAN, 0.75}};
+    char folder[sizeof path];
+    snprintf(folder, sizeof folder, "%s", path);
+    unlink(folder); /* a file, before */
+    assert_int_equal(cairn_dvclive_write(folder, rows, 0, 0.125), CAIRN_OK);
+    assert_int_equal(cairn_dvclive_write(folder, rows, 2, 0.125), CAIRN_OK);
+    for (int i = 0; i < 6; i++) {
+        snprintf(path, sizeof path, "%.30s/%s", folder, files[i]);
+        char *text = text_of_file();
+        assert_string_equal(text, wanted[i]);
+        free(text);
+        unlink(path);
+    }
+    static const char *const folders[] = {"/plots/metrics/train", "/plots/metrics/test",
+                                          "/plots/metrics", "/plots", ""};
+    for (int i = 0; i < 5; i++) {
+        snprintf(path, sizeof path, "%.30s%s", folder, folders[i]);
+        assert_int_equal(rmdir(path), 0);
+    }
+}
+
 static void softmax_is_stable(void **state) {
     (void)state;
     double p[3];
@@ -288,6 +324,7 @@ int main(void) {
         cmocka_unit_test(metrics_keep_every_bit),
         cmocka_unit_test(bad_metrics_are_refused),
         cmocka_unit_test(summary_is_flat_and_exact),
+        cmocka_unit_test(dvclive_has_its_layout),
         cmocka_unit_test(softmax_is_stable),
         cmocka_unit_test(predictions_and_confusion),
         cmocka_unit_test(pipes_get_plain_lines),
