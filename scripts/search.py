@@ -19,7 +19,6 @@ import subprocess
 import sys
 import time
 
-import dvc.api
 import optuna
 import psutil
 import yaml
@@ -89,6 +88,19 @@ def read_rows(folder):
         return []
 
 
+def read_summary(name):
+    """An experiment's summary.json, as DVC has it in its cache."""
+    shown = subprocess.run([DVC, "exp", "show", "--json"], cwd=here, capture_output=True, text=True)
+    if shown.returncode:
+        raise RuntimeError(f"`dvc exp show` failed: {shown.stderr.strip()}")
+    for baseline in json.loads(shown.stdout):
+        for experiment in baseline.get("experiments") or []:
+            for revision in experiment["revs"]:
+                if revision["name"] == name and revision["data"]:
+                    return revision["data"]["metrics"]["runs/dvc/summary.json"]["data"]
+    raise RuntimeError(f"DVC shows no experiment {name}")
+
+
 class Search:
     def __init__(self, space, overrides):
         self.space, self.overrides = space, overrides
@@ -119,7 +131,7 @@ class Search:
         name = f"{self.name}-{trial.number:03d}"
         # ++: also a key that params.yaml does not have yet
         settings = [f"++{key}={json.dumps(value)}" for key, value in values.items()]
-        settings += self.overrides
+        settings += ["++" + setting.lstrip("+") for setting in self.overrides]
         command = [DVC, "exp", "run", "--temp", "--name", name]
         for setting in settings:
             command += ["-S", setting]
@@ -137,10 +149,10 @@ class Search:
             print(log.read_text(), file=sys.stderr)
             raise RuntimeError(f"`dvc exp run` of {name} ended with exit code {status}")
         log.unlink()
-        summary = dvc.api.metrics_show("runs/dvc/summary.json", repo=str(here), rev=name)
-        if not is_number(summary.get(self.metric)):
-            stop(f"metric: '{self.metric}' is no number in summary.json")
-        return summary[self.metric]
+        value = read_summary(name).get(self.metric)
+        if not is_number(value):
+            raise RuntimeError(f"metric: '{self.metric}' is no number in summary.json")
+        return value
 
     def run(self, trials):
         (here / "runs").mkdir(exist_ok=True)
