@@ -223,7 +223,7 @@ training() { # a cairn trains somewhere below the repository
     cp dvc.lock "$BATS_TEST_TMPDIR/lock"
     # A run long enough to be hit.
     sed -i 's/epochs: 2/epochs: 9999/' params.yaml
-    setsid dvc repro >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
+    env --default-signal=INT setsid dvc repro >"$BATS_TEST_TMPDIR/out" 2>&1 3>&- &
     job=$!
     wait_for 60 training
     wait_for 30 test -e runs/dvc/model.safetensors
@@ -372,25 +372,38 @@ training() { # a cairn trains somewhere below the repository
 @test "a search finds, prunes, resumes, and applies the best" {
     cat >search.yaml <<'YAML'
 study: hunt
-set: {train.epochs: 3}
+set: {train.epochs: 12, data.train_limit: 1000, data.crop_padding: 0}
 space:
   train.lr: {log_uniform: [0.0000001, 0.01]}
-  train.batch_size: {choice: [32, 64]}
-first: {train.lr: 0.003, train.batch_size: 32}
-prune: {after_trials: 1, after_epochs: 1}
+  train.batch_size: {choice: [16]}
+  model.dropout: {uniform: [0, 0.1]}
+first: {train.lr: 0.001, train.batch_size: 16, model.dropout: 0}
+prune: {after_trials: 1, after_epochs: 4}
 YAML
     git add search.yaml
     git commit -qm space
-    scripts/search --trials 1 --no-apply >first.log
-    grep -q '^  0 complete' first.log
-    # A trial that learns nothing: below the median of those before after its first epoch.
+    # Interrupted in its first trial, it goes on with another.
+    env --default-signal=INT setsid scripts/search --trials 1 --no-apply \
+        >"$BATS_TEST_TMPDIR/log" 2>&1 3>&- &
+    job=$!
+    wait_for 60 training
+    kill -INT -- "-$job"
+    code=0
+    wait "$job" || code=$?
+    [ "$code" -eq 130 ]
+    grep -q 'the same command goes on' "$BATS_TEST_TMPDIR/log"
+    run scripts/search --trials 1 --no-apply
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"  1 complete"*"lr=0.001"* ]]
+    # A trial that learns nothing: soon below the median of those before.
     sed -i 's/log_uniform: .*/log_uniform: [0.0000001, 0.0000002]}/' search.yaml
     run scripts/search --trials 2
     [ "$status" -eq 0 ]
-    [[ "$output" == *"  1 pruned"* ]]
-    [[ "$output" == *"best of 2: hunt-000"* ]]
-    [[ " $(experiment_names)" == *" hunt-000 "* && " $(experiment_names)" != *" hunt-001 "* ]]
-    [ "$(jq .lr runs/dvc/summary.json)" = 0.003 ]
+    [[ "$output" == *"  2 pruned"* ]]
+    [[ "$output" == *"best of 2: hunt-001"* ]]
+    [[ " $(experiment_names)" == *" hunt-001 "* && " $(experiment_names)" != *" hunt-002 "* ]]
+    [ "$(jq .epochs runs/dvc/summary.json)" = 12 ]
+    jq -e '.best_test_acc > 0.5' runs/dvc/summary.json
     for wrong in '{wide: [0, 1]}' '{uniform: [2, 1]}' '{log_uniform: [0, 1]}' '{int: [0.5, 2]}'; do
         printf 'space: {train.lr: %s}\n' "$wrong" >wrong.yaml
         run scripts/search --space wrong.yaml
