@@ -69,4 +69,7 @@ cairn_status cairn_model_path(char *path, size_t size, const cairn_config *confi
 cairn_status cairn_argument_integer(const char *option, const char *text, long low, long high,
                                     long *value);
 
+/* Prints the learning rate over the configured run as a picture. */
+cairn_status cairn_plot_rates(const cairn_config *config);
+
 #endif

@@ -1,8 +1,10 @@
 /* The program `cairn`: finds the command, runs it, prints its error, returns its exit code. */
 #include "cli.h"
 
+#include <fcntl.h>
 #include <stdio.h>
 #include <string.h>
+#include <unistd.h>
 
 volatile sig_atomic_t cairn_stop_requested;
 
@@ -28,6 +30,17 @@ static void request_stop(int signal_number) {
     cairn_stop_requested = 1;
 }
 
+/* A closed stdin, stdout or stderr must not become a file that a run opens: messages would go into
+ * it. */
+static void open_standard_streams(void) {
+    int fd;
+    do
+        fd = open("/dev/null", O_RDWR);
+    while (fd >= 0 && fd <= STDERR_FILENO);
+    if (fd >= 0)
+        close(fd);
+}
+
 static bool wants_help(int argc, char **argv) {
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
@@ -43,6 +56,7 @@ static const cairn_command *find_command(const char *name) {
 }
 
 int main(int argc, char **argv) {
+    open_standard_streams();
     if (argc < 2) {
         print_help(stderr);
         return CAIRN_BAD_INPUT;

@@ -24,6 +24,7 @@ static cairn_status run(int argc, char **argv) {
                                                   "give one of the two");
     if (!status)
         status = cairn_common_config(&config, &common);
+    signal(SIGPIPE, SIG_IGN); /* who reads the lines may leave: the run goes on */
     return status ? status : cairn_experiment_run(&config, &experiment);
 }
 
@@ -43,7 +44,8 @@ const cairn_command cairn_command_train = {
     "  --dvclive       writes DVCLive's files too, into the run folder's dvclive/, so that DVC\n"
     "                  can follow the run\n"
     "  --quiet         prints nothing but errors\n\n"
-    "Ctrl-C and SIGTERM finish the step, save the checkpoint and exit with 130.\n"
+    "Ctrl-C and SIGTERM finish the step, save the checkpoint and exit with 130. A reader of the\n"
+    "output that goes away does not end the run.\n"
     "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or data; 130 interrupted.\n\n"
     "  cairn train -S train.epochs=1 -S run.name=quick\n"
     "  cairn train --resume\n",

@@ -168,7 +168,8 @@ cairn_status cairn_config_format(const cairn_config *config, char **text) {
 
 /* ------------------------------------------------------------------------------------------- */
 
-/* The digest is over one line "name=value\n" for each key that shapes the result. */
+/* The digest is over one line "name=value\n" for each key that shapes the result, less the later
+ * ones that are at their defaults. */
 cairn_status cairn_config_digest(const cairn_config *config, char hex[CAIRN_DIGEST_HEX]) {
     cairn_digest *digest = NULL;
     size_t count;
@@ -178,10 +179,10 @@ cairn_status cairn_config_digest(const cairn_config *config, char hex[CAIRN_DIGE
         return status;
     for (size_t i = 0; i < count && !status; i++) {
         char value[CAIRN_TEXT_MAX], line[CAIRN_TEXT_MAX + 64];
-        if (!keys[i].shapes_result)
+        cairn_config_value(config, &keys[i], value, sizeof value);
+        if (!keys[i].shapes_result || (keys[i].later && strcmp(value, keys[i].fallback) == 0))
             continue;
-        int length = snprintf(line, sizeof line, "%s=%s\n", keys[i].name,
-                              cairn_config_value(config, &keys[i], value, sizeof value));
+        int length = snprintf(line, sizeof line, "%s=%s\n", keys[i].name, value);
         status = cairn_digest_add(digest, line, (size_t)length);
     }
     cairn_status ended = cairn_digest_end(digest, status ? NULL : hex);

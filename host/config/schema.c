@@ -3,6 +3,7 @@
  * cairn_config. */
 #include "parts.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #define AT(field) offsetof(cairn_config, field)
@@ -29,6 +30,21 @@ static bool accepts_folder_name(const char *text) {
 
 static bool accepts_path(const char *text) {
     return *text != '\0';
+}
+
+/* Rising whole numbers, with blanks between. */
+static bool accepts_milestones(const char *text) {
+    long last = 0;
+    for (const char *at = text; *at;) {
+        size_t digits = strspn(at, "0123456789");
+        long milestone = digits >= 1 && digits <= 9 ? strtol(at, NULL, 10) : 0;
+        if (milestone <= last || (at[digits] && at[digits] != ' '))
+            return false;
+        last = milestone;
+        at += digits;
+        at += strspn(at, " ");
+    }
+    return last > 0;
 }
 
 static const cairn_key keys[] = {
@@ -121,7 +137,7 @@ static const cairn_key keys[] = {
      .low_open = true,
      .high = 1000,
      .shapes_result = true,
-     .help = "Adam's learning rate, constant over the run"},
+     .help = "Adam's learning rate; schedule.name says how it moves"},
     {.name = "train.precision",
      .type = CAIRN_KEY_CHOICE,
      .offset = AT(train.precision),
@@ -141,6 +157,133 @@ static const cairn_key keys[] = {
      .fallback = "stop",
      .choices = "stop|continue", /* in the order of cairn_on_nan */
      .help = "when the loss is no number any more: stop with the last good checkpoint, or go on"},
+    {.name = "schedule.name",
+     .type = CAIRN_KEY_CHOICE,
+     .offset = AT(schedule.name),
+     .fallback = "constant",
+     /* in the order of cairn_schedule */
+     .choices = "constant|step|multistep|exponential|cosine|linear|polynomial|onecycle|plateau",
+     .shapes_result = true,
+     .later = true,
+     .help = "how the learning rate moves; `cairn params --plot-lr` shows it"},
+    {.name = "schedule.per",
+     .type = CAIRN_KEY_CHOICE,
+     .offset = AT(schedule.per),
+     .fallback = "step",
+     .choices = "step|epoch", /* in the order of cairn_schedule_per */
+     .shapes_result = true,
+     .later = true,
+     .help = "the unit in which it moves, and in which the lengths below are counted"},
+    {.name = "schedule.warmup",
+     .type = CAIRN_KEY_INTEGER,
+     .offset = AT(schedule.warmup),
+     .fallback = "0",
+     .high = INT32_MAX,
+     .shapes_result = true,
+     .later = true,
+     .help = "units in which the rate first rises in a line, before the schedule begins"},
+    {.name = "schedule.warmup_start",
+     .type = CAIRN_KEY_NUMBER,
+     .offset = AT(schedule.warmup_start),
+     .fallback = "0.01",
+     .high = 1,
+     .shapes_result = true,
+     .later = true,
+     .help = "the share of train.lr at which warm-up begins"},
+    {.name = "schedule.step_size",
+     .type = CAIRN_KEY_INTEGER,
+     .offset = AT(schedule.step_size),
+     .fallback = "30",
+     .low = 1,
+     .high = INT32_MAX,
+     .shapes_result = true,
+     .later = true,
+     .help = "step: units from one fall to the next"},
+    {.name = "schedule.milestones",
+     .type = CAIRN_KEY_TEXT,
+     .offset = AT(schedule.milestones),
+     .fallback = "30 60 80",
+     .accepts = accepts_milestones,
+     .form = "rising whole numbers with blanks between, such as 30 60 80",
+     .shapes_result = true,
+     .later = true,
+     .help = "multistep: units after which the rate falls"},
+    {.name = "schedule.gamma",
+     .type = CAIRN_KEY_NUMBER,
+     .offset = AT(schedule.gamma),
+     .fallback = "0.1",
+     .low_open = true,
+     .high = 1,
+     .shapes_result = true,
+     .later = true,
+     .help = "step, multistep, exponential, plateau: what a fall multiplies the rate by"},
+    {.name = "schedule.min_lr",
+     .type = CAIRN_KEY_NUMBER,
+     .offset = AT(schedule.min_lr),
+     .fallback = "0",
+     .high = 1000,
+     .shapes_result = true,
+     .later = true,
+     .help = "cosine, plateau: the least rate"},
+    {.name = "schedule.end_factor",
+     .type = CAIRN_KEY_NUMBER,
+     .offset = AT(schedule.end_factor),
+     .fallback = "0",
+     .high = 1,
+     .shapes_result = true,
+     .later = true,
+     .help = "linear: the share of train.lr at the end"},
+    {.name = "schedule.power",
+     .type = CAIRN_KEY_NUMBER,
+     .offset = AT(schedule.power),
+     .fallback = "1",
+     .low_open = true,
+     .high = 100,
+     .shapes_result = true,
+     .later = true,
+     .help = "polynomial: the exponent"},
+    {.name = "schedule.pct_start",
+     .type = CAIRN_KEY_NUMBER,
+     .offset = AT(schedule.pct_start),
+     .fallback = "0.3",
+     .high = 1,
+     .shapes_result = true,
+     .later = true,
+     .help = "onecycle: the share of the run in which the rate rises to train.lr"},
+    {.name = "schedule.div_factor",
+     .type = CAIRN_KEY_NUMBER,
+     .offset = AT(schedule.div_factor),
+     .fallback = "25",
+     .low = 1,
+     .high = 1e9,
+     .shapes_result = true,
+     .later = true,
+     .help = "onecycle: train.lr over the first rate"},
+    {.name = "schedule.final_div_factor",
+     .type = CAIRN_KEY_NUMBER,
+     .offset = AT(schedule.final_div_factor),
+     .fallback = "10000",
+     .low = 1,
+     .high = 1e9,
+     .shapes_result = true,
+     .later = true,
+     .help = "onecycle: the first rate over the last"},
+    {.name = "schedule.patience",
+     .type = CAIRN_KEY_INTEGER,
+     .offset = AT(schedule.patience),
+     .fallback = "10",
+     .high = INT32_MAX,
+     .shapes_result = true,
+     .later = true,
+     .help = "plateau: epochs without a lower test loss that are borne"},
+    {.name = "schedule.threshold",
+     .type = CAIRN_KEY_NUMBER,
+     .offset = AT(schedule.threshold),
+     .fallback = "0.0001",
+     .high = 1,
+     .shapes_result = true,
+     .later = true,
+     .help = "plateau: the share by which a test loss must be lower to count"},
     {.name = "checkpoint.every_steps",
      .type = CAIRN_KEY_INTEGER,
      .offset = AT(checkpoint.every_steps),

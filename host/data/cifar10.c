@@ -42,25 +42,32 @@ static cairn_status open_file(const char *path, int *fd, size_t *size) {
     return CAIRN_OK;
 }
 
-/* The first `count` records, scattered straight to their places. A read may stop anywhere: the next
- * begins at the first record that is not complete. */
+/* The first `count` records, scattered straight to their places. A read may stop anywhere; the next
+ * goes on from there. */
 static cairn_status read_records(int fd, const char *path, int count, uint8_t *images,
                                  uint8_t *labels) {
-    enum { GROUP = 512 }; /* two parts a record; the kernel takes 1024 parts */
-    struct iovec parts[2 * GROUP];
-    for (int done = 0; done < count;) {
-        int group = count - done < GROUP ? count - done : GROUP;
-        for (int i = 0; i < group; i++) {
-            parts[2 * i] = (struct iovec){labels + done + i, 1};
-            parts[2 * i + 1] = (struct iovec){images + (size_t)(done + i) * PIXELS, PIXELS};
+    enum { PARTS = 1024 }; /* as many as the kernel takes */
+    struct iovec parts[PARTS];
+    size_t total = (size_t)count * RECORD;
+    for (size_t at = 0; at < total;) {
+        size_t record = at / RECORD, within = at % RECORD;
+        int used = 0;
+        if (within) { /* the label has been read, and some pixels */
+            parts[used++] = (struct iovec){images + record * PIXELS + within - 1, RECORD - within};
+            record++;
         }
-        ssize_t got = preadv(fd, parts, 2 * group, (off_t)done * RECORD);
+        for (; record < (size_t)count && used + 2 <= PARTS; record++) {
+            parts[used++] = (struct iovec){labels + record, 1};
+            parts[used++] = (struct iovec){images + record * PIXELS, PIXELS};
+        }
+        ssize_t got = preadv(fd, parts, used, (off_t)at);
         if (got < 0 && errno == EINTR)
             continue;
-        if (got < RECORD)
-            return cairn_error_set(CAIRN_FAILED, "%s: cannot read record %d: %s", path, done,
+        if (got <= 0)
+            return cairn_error_set(CAIRN_FAILED, "%s: cannot read record %zu: %s", path,
+                                   at / RECORD,
                                    got < 0 ? strerror(errno) : "the file became shorter");
-        done += (int)(got / RECORD);
+        at += (size_t)got;
     }
     return CAIRN_OK;
 }

@@ -67,6 +67,11 @@ cairn_status cairn_dataset_describe(cairn_dataset **dataset, const cairn_config 
     return CAIRN_OK;
 }
 
+int cairn_dataset_train_count(const cairn_config *config) {
+    int64_t limit = config->data.train_limit;
+    return limit > 0 && limit < TRAIN_COUNT ? (int)limit : TRAIN_COUNT;
+}
+
 cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *config) {
     cairn_dataset *made = NULL;
     cairn_status status = cairn_dataset_describe(&made, config);

@@ -5,6 +5,7 @@
 
 #include "cairn/dataset.h"
 #include "cairn/model.h"
+#include "cairn/schedule.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -291,11 +292,14 @@ static cairn_status train_epoch(experiment *run) {
     for (int first = (int)run->at.batch * batch; first < count; first += batch) {
         if (stopped(run))
             return CAIRN_INTERRUPTED;
+        const cairn_schedule_place place = {
+            run->at.epoch, run->at.step, ((uint32_t)count + (uint32_t)batch - 1) / (uint32_t)batch,
+            run->at.rows};
         cairn_step step = {.indices = run->order + first,
                            .count = count - first < batch ? count - first : batch,
                            .epoch = run->at.epoch,
                            .step = run->at.step,
-                           .lr = run->config->train.lr};
+                           .lr = cairn_schedule_rate(run->config, &place)};
         cairn_status status = cairn_executor_train_step(run->executor, &step);
         if (status)
             return status;

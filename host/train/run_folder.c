@@ -1,6 +1,8 @@
 /* The run folder: its files' names, and the rules that keep one run from overwriting another. */
 #include "train.h"
 
+#include "cairn/schedule.h"
+
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,7 +39,9 @@ static cairn_status check_same_run(const cairn_run_folder *run, const cairn_conf
                                    const cairn_checkpoint *held) {
     char was[CAIRN_TEXT_MAX], is[CAIRN_TEXT_MAX];
     cairn_config extended = held->config;
-    if (config->train.epochs >= held->epoch + (held->batch > 0)) /* not fewer than begun */
+    /* Not fewer than begun; and not where the rates of the epochs done depend on it. */
+    if (config->train.epochs >= held->epoch + (held->batch > 0) &&
+        !cairn_schedule_needs_length(config))
         extended.train.epochs = config->train.epochs;
     const cairn_key *key = cairn_config_difference(&extended, config);
     if (!key)

@@ -20,6 +20,20 @@ typedef enum { CAIRN_FLOAT32, CAIRN_BF16, CAIRN_FLOAT64 } cairn_precision;
 /* What a run does when its loss stops being a number. */
 typedef enum { CAIRN_NAN_STOP, CAIRN_NAN_CONTINUE } cairn_on_nan;
 
+/* How the learning rate moves: cairn/schedule.h. */
+typedef enum {
+    CAIRN_SCHEDULE_CONSTANT,
+    CAIRN_SCHEDULE_STEP,
+    CAIRN_SCHEDULE_MULTISTEP,
+    CAIRN_SCHEDULE_EXPONENTIAL,
+    CAIRN_SCHEDULE_COSINE,
+    CAIRN_SCHEDULE_LINEAR,
+    CAIRN_SCHEDULE_POLYNOMIAL,
+    CAIRN_SCHEDULE_ONECYCLE,
+    CAIRN_SCHEDULE_PLATEAU,
+} cairn_schedule;
+typedef enum { CAIRN_PER_STEP, CAIRN_PER_EPOCH } cairn_schedule_per;
+
 typedef struct {
     uint64_t seed;
     char device[CAIRN_TEXT_MAX]; /* auto, cpu, reference, cuda, cuda:N */
@@ -44,6 +58,16 @@ typedef struct {
         int64_t threads;   /* 0: one for every core that the process may use */
         int64_t on_nan;    /* a cairn_on_nan */
     } train;
+    struct {
+        int64_t name, per; /* a cairn_schedule, a cairn_schedule_per */
+        int64_t warmup;    /* units of `per` */
+        double warmup_start;
+        int64_t step_size;
+        char milestones[CAIRN_TEXT_MAX]; /* rising whole numbers, with blanks between */
+        double gamma, min_lr, end_factor, power, pct_start, div_factor, final_div_factor;
+        int64_t patience;
+        double threshold;
+    } schedule;
     struct {
         int64_t every_steps; /* 0: no matter how many */
         double every_seconds;
@@ -72,6 +96,8 @@ typedef struct {
     const char *choices;  /* "a|b|c": CHOICE keeps the index, TEXT the text; NULL: an open set */
     bool
         shapes_result; /* part of what the run computes: its digest covers it, resume compares it */
+    bool later;        /* newer than the first recorded digests, which cover it only where it is not
+                          at its default */
     const char *help;
     bool (*accepts)(const char *text); /* TEXT of a special form; NULL: any text */
     const char *form;                  /* that form, for people */

@@ -40,6 +40,9 @@ cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *con
 /* The same without images and their files, the splits empty: shape, class names, statistics. For
  * CIFAR-10 the names are the official ones. */
 cairn_status cairn_dataset_describe(cairn_dataset **dataset, const cairn_config *config);
+
+/* How many training images config->data means. */
+int cairn_dataset_train_count(const cairn_config *config);
 void cairn_dataset_destroy(cairn_dataset *dataset); /* NULL is allowed */
 
 /* Where cairn_dataset_fetch takes the archive from, and how it knows it. */

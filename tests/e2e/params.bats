@@ -102,6 +102,19 @@ refused() {
     [ "$code" -eq 0 ]
 }
 
+@test "params --plot-lr draws the rate's way; plateau's is not known before" {
+    cp "$BATS_TEST_DIRNAME/../unit/reference_params.yaml" params.yaml
+    run "$CAIRN" params --plot-lr -S schedule.name=linear -S train.epochs=2
+    [ "$status" -eq 0 ]
+    [ "${#lines[@]}" -eq 15 ]
+    [[ ${lines[0]} == "    0.0005 |**"* ]]
+    [[ ${lines[12]} =~ ^" "+"0 |"" "{60,}"*"+$ ]]
+    [[ ${lines[14]} == *"2 epochs of 391 steps" ]]
+    run "$CAIRN" params --plot-lr -S schedule.name=plateau
+    [ "$status" -eq 2 ]
+    [[ $output == *"depend on the test losses to come"* ]]
+}
+
 @test "wrong arguments of params are refused" {
     cairn params --print -S train.lr=abc
     refused '-S train.lr=abc: found abc; it must be a number above 0, at most 1000'
@@ -112,9 +125,9 @@ refused() {
     cairn params --print a.yaml b.yaml
     refused 'params: more than one file; see `cairn params --help`'
     cairn params params.yaml
-    refused 'params: a file, -S and --device go with --print; see `cairn params --help`'
+    refused 'params: a file, -S and --device go with --print or --plot-lr; see `cairn params --help`'
     cairn params --print --markdown
-    refused 'params: --print and --markdown exclude each other; see `cairn params --help`'
+    refused 'params: --print, --plot-lr and --markdown exclude each other; see `cairn params --help`'
     cairn params --print -S
     [ "$code" -eq 2 ]
 }

@@ -160,7 +160,7 @@ static void overrides_win(void **state) {
 
 #define SEED_RANGE "it must be a whole number from 0 to 18446744073709551615"
 #define NAME_FORM "it must be one folder name: no '/', not '.' or '..', at most 255 bytes"
-#define TOP_LEVEL "the top level has seed, device, data, model, train, checkpoint, run"
+#define TOP_LEVEL "the top level has seed, device, data, model, train, schedule, checkpoint, run"
 
 static void refuses_what_follows_the_required_keys(void **state) {
     (void)state;
@@ -173,7 +173,7 @@ static void refuses_what_follows_the_required_keys(void **state) {
         {"lr: 1\n", "p.yaml:4:1: lr: unknown key; did you mean train.lr?"},
         {"epoch: 1\n", "p.yaml:4:1: epoch: unknown key; did you mean train.epochs?"},
         {"Seed: 1\n", "p.yaml:4:1: Seed: unknown key; did you mean seed?"},
-        {"scheduler: x\n", "p.yaml:4:1: scheduler: unknown key; " TOP_LEVEL},
+        {"optimizer: x\n", "p.yaml:4:1: optimizer: unknown key; " TOP_LEVEL},
         {"model: {\n  drop_out: 1}\n",
          "p.yaml:5:3: model.drop_out: unknown key; did you mean model.dropout?"},
         {"model: {depth: 1}\n", "p.yaml:4:9: model.depth: unknown key; model has name, dropout"},
@@ -445,6 +445,22 @@ static void writes_the_whole_configuration(void **state) {
                               "  precision: float32\n"
                               "  threads: 0\n"
                               "  on_nan: stop\n"
+                              "schedule:\n"
+                              "  name: constant\n"
+                              "  per: step\n"
+                              "  warmup: 0\n"
+                              "  warmup_start: 0.01\n"
+                              "  step_size: 30\n"
+                              "  milestones: \"30 60 80\"\n"
+                              "  gamma: 0.1\n"
+                              "  min_lr: 0\n"
+                              "  end_factor: 0\n"
+                              "  power: 1\n"
+                              "  pct_start: 0.3\n"
+                              "  div_factor: 25\n"
+                              "  final_div_factor: 10000\n"
+                              "  patience: 10\n"
+                              "  threshold: 0.0001\n"
                               "checkpoint:\n"
                               "  every_steps: 0\n"
                               "  every_seconds: 60\n"
@@ -540,6 +556,8 @@ static void digest_covers_what_shapes_the_result(void **state) {
         {"train.batch_size=64", true},
         {"train.lr=0.25", true},
         {"train.precision=bf16", true},
+        {"schedule.name=cosine", true},
+        {"schedule.gamma=0.2", true},
         {"device=cpu", false},
         {"data.dir=elsewhere", false},
         {"data.num_workers=0", false},
@@ -586,7 +604,7 @@ static void schema_is_consistent(void **state) {
     (void)state;
     size_t count;
     const cairn_key *keys = cairn_config_keys(&count);
-    assert_int_equal(count, 20);
+    assert_int_equal(count, 35);
     for (size_t i = 0; i < count; i++) {
         char expected[256];
         assert_true(strlen(keys[i].help) > 0);

@@ -306,6 +306,27 @@ static void more_epochs_may_follow(void **state) {
     assert_refused(run_with(other, "train.epochs=1", RESUME), "train.epochs: 2", "now it is 1");
 }
 
+/* A schedule that has a length goes on exactly, and keeps its length. */
+static void a_schedule_resumes_exactly(void **state) {
+    (void)state;
+    const char *const cosine[] = {"schedule.name=cosine", "schedule.warmup=2", "train.epochs=3"};
+    assert_int_equal(run(fast, cosine, 3, OVERWRITE), CAIRN_OK);
+    steps_to_stop = 4;
+    assert_int_equal(run(other, cosine, 3, FRESH), CAIRN_INTERRUPTED);
+    assert_refused(run(other, cosine, 2, RESUME), "train.epochs: 3", "now it is 2");
+    assert_int_equal(run(other, cosine, 3, RESUME), CAIRN_OK);
+    assert_same_run(fast, other);
+    cairn_safetensors constant, moved;
+    assert_int_equal(run(other, cosine + 2, 1, OVERWRITE), CAIRN_OK);
+    assert_int_equal(cairn_safetensors_read(&moved, path_of(fast, "model.safetensors")), CAIRN_OK);
+    assert_int_equal(cairn_safetensors_read(&constant, path_of(other, "model.safetensors")),
+                     CAIRN_OK);
+    assert_memory_not_equal(moved.tensor[0].values, constant.tensor[0].values,
+                            moved.tensor[0].count * sizeof(float));
+    cairn_safetensors_free(&constant);
+    cairn_safetensors_free(&moved);
+}
+
 static void no_run_is_lost_in_silence(void **state) {
     (void)state;
     steps_to_stop = 2;
@@ -545,6 +566,7 @@ int main(void) {
         TEST(every_backend_resumes_exactly),
         TEST(a_failed_write_anywhere_is_survived),
         TEST(more_epochs_may_follow),
+        TEST(a_schedule_resumes_exactly),
         TEST(no_run_is_lost_in_silence),
         TEST(bad_checkpoints_are_refused),
         TEST(the_checkpoint_before_stands_in),

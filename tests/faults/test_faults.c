@@ -1,0 +1,346 @@
+/* Every call of the C library by which Cairn reads, writes and allocates fails in turn: the first,
+ * the second, and so on until a run needs no more of them. Each time the run ends in order, with
+ * one line that says why, nothing that was written before is lost, and the next one with --resume
+ * ends with the unbroken run's bytes. Interrupted and short reads and writes do no harm at all.
+ * Under the address sanitizer, leaks on those paths fail the test too.
+ *
+ * A run allocates some hundred times, so by default only every tenth of those calls fails, from a
+ * fresh place on; with CAIRN_TEST_FAULTS=all, all of them.
+ *
+ * The linker puts __wrap_X before X in everything that is Cairn's (tests/CMakeLists.txt). */
+#include "cairn/dataset.h"
+#include "cairn/file.h"
+#include "cairn/train.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <dirent.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/mman.h>
+#include <sys/stat.h>
+#include <sys/uio.h>
+#include <time.h>
+#include <unistd.h>
+
+/* The fault that is armed ---------------------------------------------------------------------- */
+
+static struct {
+    const char *call; /* NULL: none */
+    int left;         /* calls until it fails, this one included */
+    int error;        /* errno; 0: the call does half of what it should */
+    bool met;
+} fault;
+
+static bool fails(const char *call) {
+    if (!fault.call || strcmp(fault.call, call) != 0 || fault.met || --fault.left > 0)
+        return false;
+    fault.met = true;
+    errno = fault.error;
+    return true;
+}
+
+#define WRAP(result, call, parameters, arguments, failed)                                          \
+    result __real_##call parameters;                                                               \
+    result __wrap_##call parameters;                                                               \
+    result __wrap_##call parameters {                                                              \
+        return fails(#call) ? (failed) : __real_##call arguments;                                  \
+    }
+
+WRAP(void *, malloc, (size_t size), (size), NULL)
+WRAP(void *, calloc, (size_t count, size_t size), (count, size), NULL)
+WRAP(void *, realloc, (void *old, size_t size), (old, size), NULL)
+WRAP(void *, aligned_alloc, (size_t alignment, size_t size), (alignment, size), NULL)
+WRAP(char *, strdup, (const char *text), (text), NULL)
+WRAP(FILE *, open_memstream, (char **text, size_t *size), (text, size), NULL)
+WRAP(int, fstat, (int fd, struct stat *info), (fd, info), -1)
+WRAP(int, fsync, (int fd), (fd), -1)
+WRAP(int, fchmod, (int fd, mode_t mode), (fd, mode), -1)
+WRAP(int, mkstemp, (char *name), (name), -1)
+WRAP(int, rename, (const char *from, const char *to), (from, to), -1)
+WRAP(int, link, (const char *from, const char *to), (from, to), -1)
+WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode), -1)
+WRAP(DIR *, opendir, (const char *path), (path), NULL)
+
+int __real_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...);
+int __wrap_open(const char *path, int flags, ...) {
+    va_list arguments;
+    va_start(arguments, flags);
+    mode_t mode = flags & O_CREAT ? va_arg(arguments, mode_t) : 0;
+    va_end(arguments);
+    return fails("open") ? -1 : __real_open(path, flags, mode);
+}
+
+/* A failed close has closed all the same. */
+int __real_close(int fd);
+int __wrap_close(int fd);
+int __wrap_close(int fd) {
+    int status = __real_close(fd);
+    return fails("close") ? -1 : status;
+}
+
+static size_t half(size_t size) {
+    return size > 1 ? size / 2 : size;
+}
+
+ssize_t __real_read(int fd, void *data, size_t size);
+ssize_t __wrap_read(int fd, void *data, size_t size);
+ssize_t __wrap_read(int fd, void *data, size_t size) {
+    if (!fails("read"))
+        return __real_read(fd, data, size);
+    return fault.error ? -1 : __real_read(fd, data, half(size));
+}
+
+ssize_t __real_write(int fd, const void *data, size_t size);
+ssize_t __wrap_write(int fd, const void *data, size_t size);
+ssize_t __wrap_write(int fd, const void *data, size_t size) {
+    if (!fails("write"))
+        return __real_write(fd, data, size);
+    return fault.error ? -1 : __real_write(fd, data, half(size));
+}
+
+ssize_t __real_preadv(int fd, const struct iovec *parts, int count, off_t offset);
+ssize_t __wrap_preadv(int fd, const struct iovec *parts, int count, off_t offset);
+ssize_t __wrap_preadv(int fd, const struct iovec *parts, int count, off_t offset) {
+    if (!fails("preadv"))
+        return __real_preadv(fd, parts, count, offset);
+    struct iovec first = {parts[0].iov_base, half(parts[0].iov_len)};
+    return fault.error ? -1 : __real_preadv(fd, &first, 1, offset);
+}
+
+/* What fails, and how. `harmless`: the caller tries again or goes on, and nothing is lost. */
+typedef struct {
+    const char *call;
+    int error;
+    bool harmless;
+} fault_kind;
+
+static const fault_kind kinds[] = {
+    {"malloc", ENOMEM, false},  {"calloc", ENOMEM, false},
+    {"realloc", ENOMEM, false}, {"aligned_alloc", ENOMEM, false},
+    {"strdup", ENOMEM, false},  {"open_memstream", ENOMEM, false},
+    {"open", EACCES, false},    {"open", EMFILE, false},
+    {"read", EIO, false},       {"read", EINTR, true},
+    {"read", 0, true},          {"write", ENOSPC, false},
+    {"write", EIO, false},      {"write", EINTR, true},
+    {"write", 0, true},         {"preadv", EIO, false},
+    {"preadv", EINTR, true},    {"preadv", 0, true},
+    {"close", EIO, false},      {"fsync", EIO, false},
+    {"fsync", ENOSPC, false},   {"fchmod", EPERM, false},
+    {"mkstemp", EACCES, false}, {"rename", EACCES, false},
+    {"link", EPERM, true},      {"mkdir", EROFS, false},
+    {"opendir", EMFILE, true},  {"fstat", EIO, false},
+};
+enum { KINDS = sizeof kinds / sizeof kinds[0], CALLS_MAX = 5000 };
+
+/* The first call that fails, and from one to the next. */
+static int stride_of(const fault_kind *kind, int *first) {
+    const char *asked = getenv("CAIRN_TEST_FAULTS");
+    bool all = kind->error != ENOMEM || (asked && strcmp(asked, "all") == 0);
+    *first = all ? 1 : 1 + (int)(time(NULL) % 10);
+    return all ? 1 : 10;
+}
+
+static void arm(const fault_kind *kind, int nth) {
+    fault.call = kind->call;
+    fault.left = nth;
+    fault.error = kind->error;
+    fault.met = false;
+}
+
+static void disarm(void) {
+    fault.call = NULL;
+}
+
+/* A call that failed must have said so, in one line; a harmless fault must not have mattered. */
+static void assert_told(cairn_status status, const fault_kind *kind, int nth) {
+    const char *message = cairn_error_message();
+    bool told = status && *message && !strchr(message, '\n');
+    if ((status && kind->harmless) || (status && !told))
+        fail_msg("%s number %d, errno %d: status %d: %s", kind->call, nth, kind->error, (int)status,
+                 message);
+}
+
+/* A training run ------------------------------------------------------------------------------- */
+
+static const char params[] = "seed: 7\ndevice: reference\n"
+                             "data: {name: synthetic, dir: none, train_limit: 3, test_limit: 2}\n"
+                             "train: {epochs: 2, batch_size: 2, lr: 0.001, threads: 1}\n"
+                             "checkpoint: {every_steps: 1}\n"
+                             "run: {name: r, out_dir: none}\n";
+static const char *const names[] = {
+    "params.yaml",   "metrics.json", "model.safetensors",      "predictions.csv",
+    "confusion.csv", "summary.json", "checkpoint.safetensors", "checkpoint.previous.safetensors"};
+enum { EXACT = 5, FILES = 8 };
+static char root[64], whole[80], other[80], file[80];
+
+static const char *path_of(const char *folder, const char *name) {
+    static char path[2][160];
+    static int turn;
+    turn = !turn;
+    snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
+    return path[turn];
+}
+
+/* Fails when a temporary file or a lock was left. */
+static int clear(const char *folder) {
+    for (int i = 0; i < FILES; i++)
+        unlink(path_of(folder, names[i]));
+    return rmdir(folder) != 0 && errno != ENOENT;
+}
+
+static cairn_status train(const char *folder, bool resume) {
+    cairn_config config;
+    cairn_status status = cairn_config_read(&config, file, NULL, 0);
+    const cairn_experiment_options options = {.run_dir = folder, .resume = resume, .quiet = true};
+    return status ? status : cairn_experiment_run(&config, &options);
+}
+
+static void assert_same_file(const char *a, const char *b) {
+    uint8_t *x, *y;
+    size_t x_size, y_size;
+    assert_int_equal(cairn_file_read(a, &x, &x_size), CAIRN_OK);
+    assert_int_equal(cairn_file_read(b, &y, &y_size), CAIRN_OK);
+    if (x_size != y_size || memcmp(x, y, x_size) != 0)
+        fail_msg("%s and %s differ", a, b);
+    free(x);
+    free(y);
+}
+
+static int set_up(void **state) {
+    (void)state;
+    /* In memory where that is possible: thousands of files are synced. */
+    snprintf(root, sizeof root, "%s/cairn-faults-XXXXXX",
+             access("/dev/shm", W_OK) == 0 ? "/dev/shm" : "/tmp");
+    if (!mkdtemp(root))
+        return -1;
+    snprintf(whole, sizeof whole, "%s/whole", root);
+    snprintf(other, sizeof other, "%s/other", root);
+    snprintf(file, sizeof file, "%s/params.yaml", root);
+    return cairn_file_write(file, params, strlen(params)) || train(whole, false);
+}
+
+static int tear_down(void **state) {
+    (void)state;
+    unlink(file);
+    return clear(whole) || clear(other) || rmdir(root);
+}
+
+static void a_run_survives_every_fault(void **state) {
+    (void)state;
+    for (int k = 0; k < KINDS; k++) {
+        int nth, failed = 0, stride = stride_of(&kinds[k], &nth);
+        for (bool met = true; met; failed += met, nth += stride) {
+            assert_int_equal(clear(other), 0);
+            arm(&kinds[k], nth);
+            cairn_status status = train(other, false);
+            met = fault.met;
+            disarm();
+            assert_true(nth < CALLS_MAX);
+            assert_told(status, &kinds[k], nth);
+            if (status)
+                assert_int_equal(train(other, true), CAIRN_OK);
+            for (int i = 0; i < EXACT; i++)
+                assert_same_file(path_of(whole, names[i]), path_of(other, names[i]));
+        }
+        print_message("%-14s errno %2d: %d calls failed, one a run\n", kinds[k].call,
+                      kinds[k].error, failed);
+    }
+}
+
+/* A resumed run ends as the unbroken one whatever fails on its way; the checkpoint that it starts
+ * from stays until then. */
+static void a_resumed_run_survives_every_fault(void **state) {
+    (void)state;
+    static const fault_kind few[] = {{"open", EACCES, false},
+                                     {"read", EIO, false},
+                                     {"write", ENOSPC, false},
+                                     {"rename", EACCES, false},
+                                     {"fsync", EIO, false}};
+    uint8_t *checkpoint;
+    size_t size;
+    cairn_config config;
+    const char *override = "train.epochs=1";
+    const cairn_experiment_options options = {.run_dir = other, .quiet = true};
+    assert_int_equal(clear(other), 0);
+    assert_int_equal(cairn_config_read(&config, file, &override, 1), CAIRN_OK);
+    assert_int_equal(cairn_experiment_run(&config, &options), CAIRN_OK);
+    assert_int_equal(cairn_file_read(path_of(other, "checkpoint.safetensors"), &checkpoint, &size),
+                     CAIRN_OK);
+    for (size_t k = 0; k < sizeof few / sizeof few[0]; k++) {
+        int nth = 0;
+        for (bool met = true; met;) {
+            assert_int_equal(
+                cairn_file_write(path_of(other, "checkpoint.safetensors"), checkpoint, size),
+                CAIRN_OK);
+            arm(&few[k], ++nth);
+            cairn_status status = train(other, true);
+            met = fault.met;
+            disarm();
+            assert_told(status, &few[k], nth);
+            assert_int_equal(train(other, true), CAIRN_OK);
+            for (int i = 0; i < EXACT; i++)
+                assert_same_file(path_of(whole, names[i]), path_of(other, names[i]));
+        }
+    }
+    free(checkpoint);
+}
+
+/* CIFAR-10's files, sparse: every label and pixel 0 ----------------------------------------------
+ */
+
+static void reading_data_survives_every_fault(void **state) {
+    (void)state;
+    char folder[160], path[200];
+    const char *override[] = {path, "data.name=cifar10", "data.train_limit=100",
+                              "data.test_limit=10"};
+    cairn_config config;
+    snprintf(folder, sizeof folder, "%s/cifar-10-batches-bin", root);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    for (int i = 0; i < 6; i++) {
+        snprintf(path, sizeof path, i ? "%s/data_batch_%d.bin" : "%s/test_batch.bin", folder, i);
+        FILE *made = fopen(path, "wb");
+        assert_non_null(made);
+        assert_int_equal(ftruncate(fileno(made), 10000 * 3073), 0);
+        fclose(made);
+    }
+    snprintf(path, sizeof path, "data.dir=%s", root);
+    assert_int_equal(cairn_config_read(&config, file, override, 4), CAIRN_OK);
+    for (int k = 0; k < KINDS; k++) {
+        int nth, stride = stride_of(&kinds[k], &nth);
+        for (bool met = true; met; nth += stride) {
+            cairn_dataset *data = NULL;
+            arm(&kinds[k], nth);
+            cairn_status status = cairn_dataset_open(&data, &config);
+            met = fault.met;
+            disarm();
+            assert_true(nth < CALLS_MAX);
+            assert_told(status, &kinds[k], nth);
+            if (!status)
+                assert_int_equal(data->train.count, 100);
+            cairn_dataset_destroy(data);
+        }
+    }
+    for (int i = 0; i < 6; i++) {
+        snprintf(path, sizeof path, i ? "%s/data_batch_%d.bin" : "%s/test_batch.bin", folder, i);
+        unlink(path);
+    }
+    rmdir(folder);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_run_survives_every_fault),
+        cmocka_unit_test(a_resumed_run_survives_every_fault),
+        cmocka_unit_test(reading_data_survives_every_fault),
+    };
+    return cmocka_run_group_tests(tests, set_up, tear_down);
+}
