@@ -37,9 +37,9 @@ static cairn_status out_of_memory(const char *path) {
     return cairn_error_set(CAIRN_FAILED, "out of memory for %s", path);
 }
 
-/* One series over the epochs; `which` SERIES: the rate. */
+/* One series over the epochs; `which` SERIES: the rates. */
 static cairn_status write_table(const char *path, const char *name, const cairn_epoch_row *rows,
-                                size_t count, int which, double lr) {
+                                const double *rates, size_t count, int which) {
     char *text = NULL;
     size_t size;
     FILE *out = open_memstream(&text, &size);
@@ -47,8 +47,9 @@ static cairn_status write_table(const char *path, const char *name, const cairn_
         return out_of_memory(path);
     fprintf(out, "step\t%s\n", name);
     for (size_t i = 0; i < count; i++) {
-        double value = which < SERIES ? value_of(&rows[i], which) : lr;
-        fprintf(out, "%d\t%.17g\n", rows[i].epoch, value);
+        char digits[CAIRN_JSON_DIGITS];
+        cairn_json_digits(digits, which < SERIES ? value_of(&rows[i], which) : rates[i]);
+        fprintf(out, "%d\t%s\n", rows[i].epoch, digits);
     }
     if (fclose(out) != 0) {
         free(text);
@@ -61,10 +62,10 @@ static cairn_status write_table(const char *path, const char *name, const cairn_
 
 /* {"step": 2, "lr": 0.001, "train": {"loss": ..., "acc": ...}, "test": ...}; before the first epoch
  * the step is 0 and there are no results. */
-static cairn_status write_latest(const char *path, const cairn_epoch_row *row, double lr) {
+static cairn_status write_latest(const char *path, const cairn_epoch_row *row, const double *rate) {
     cJSON *object = cJSON_CreateObject(), *split = NULL;
     bool whole = cairn_json_integer(object, "step", row ? row->epoch : 0) &&
-                 cairn_json_number(object, "lr", lr);
+                 (!row || cairn_json_number(object, "lr", *rate));
     for (int i = 0; row && i < SERIES && whole; i++) {
         if (i == 0 || strcmp(series[i].split, series[i - 1].split) != 0)
             split = cJSON_AddObjectToObject(object, series[i].split);
@@ -84,8 +85,8 @@ static cairn_status write_latest(const char *path, const cairn_epoch_row *row, d
     return status;
 }
 
-cairn_status cairn_dvclive_write(const char *folder, const cairn_epoch_row *rows, size_t count,
-                                 double lr) {
+cairn_status cairn_dvclive_write(const char *folder, const cairn_epoch_row *rows,
+                                 const double *rates, size_t count) {
     char path[PATH_MAX];
     cairn_status status = CAIRN_OK;
     for (int i = 0; i < SERIES && !status; i++) {
@@ -97,16 +98,17 @@ cairn_status cairn_dvclive_write(const char *folder, const cairn_epoch_row *rows
             status = cairn_path_format(path, sizeof path, "%s/plots/metrics/%s/%s.tsv", folder,
                                        series[i].split, series[i].name);
         if (!status)
-            status = write_table(path, series[i].name, rows, count, i, lr);
+            status = write_table(path, series[i].name, rows, rates, count, i);
     }
     if (!status)
         status = cairn_path_format(path, sizeof path, "%s/plots/metrics/lr.tsv", folder);
     if (!status)
-        status = write_table(path, "lr", rows, count, SERIES, lr);
+        status = write_table(path, "lr", rows, rates, count, SERIES);
     if (!status)
         status = cairn_path_format(path, sizeof path, "%s/metrics.json", folder);
     if (!status) /* the last: whoever sees it finds its row in the tables */
-        status = write_latest(path, count ? &rows[count - 1] : NULL, lr);
+        status = count ? write_latest(path, &rows[count - 1], &rates[count - 1])
+                       : write_latest(path, NULL, NULL);
     return status;
 }
 

@@ -52,6 +52,18 @@ static const cairn_epoch_row *best_row(const experiment *run) {
     return best;
 }
 
+static uint32_t steps_per_epoch(const experiment *run) {
+    uint32_t count = (uint32_t)run->data->train.count;
+    uint32_t batch = (uint32_t)run->executor->options.batch;
+    return (count + batch - 1) / batch;
+}
+
+/* The learning rate of a step of an epoch, both from 0. */
+static double rate_at(const experiment *run, uint32_t epoch, uint32_t step) {
+    const cairn_schedule_place place = {epoch, step, steps_per_epoch(run), run->at.rows};
+    return cairn_schedule_rate(run->config, &place);
+}
+
 /* Recording ------------------------------------------------------------------------------------ */
 
 static cairn_status write_summary(const experiment *run, const char *state) {
@@ -97,8 +109,14 @@ static cairn_status write_summary(const experiment *run, const char *state) {
 static cairn_status record_live(const experiment *run) {
     if (!run->options->dvclive)
         return CAIRN_OK;
-    cairn_status status = cairn_dvclive_write(run->folder.dvclive, run->at.rows, run->at.epoch,
-                                              run->config->train.lr);
+    double *rates = malloc(((size_t)run->at.epoch + 1) * sizeof *rates);
+    if (!rates)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for the learning rates");
+    for (uint32_t epoch = 0; epoch < run->at.epoch; epoch++)
+        rates[epoch] = rate_at(run, epoch, epoch * steps_per_epoch(run)); /* its first step's */
+    cairn_status status =
+        cairn_dvclive_write(run->folder.dvclive, run->at.rows, rates, run->at.epoch);
+    free(rates);
     if (!status)
         status = write_summary(run, "running");
     if (!status)
@@ -292,14 +310,11 @@ static cairn_status train_epoch(experiment *run) {
     for (int first = (int)run->at.batch * batch; first < count; first += batch) {
         if (stopped(run))
             return CAIRN_INTERRUPTED;
-        const cairn_schedule_place place = {
-            run->at.epoch, run->at.step, ((uint32_t)count + (uint32_t)batch - 1) / (uint32_t)batch,
-            run->at.rows};
         cairn_step step = {.indices = run->order + first,
                            .count = count - first < batch ? count - first : batch,
                            .epoch = run->at.epoch,
                            .step = run->at.step,
-                           .lr = cairn_schedule_rate(run->config, &place)};
+                           .lr = rate_at(run, run->at.epoch, run->at.step)};
         cairn_status status = cairn_executor_train_step(run->executor, &step);
         if (status)
             return status;

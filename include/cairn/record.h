@@ -24,10 +24,11 @@ cairn_status cairn_metrics_format(const cairn_epoch_row *rows, size_t count, cha
 cairn_status cairn_metrics_parse(const char *text, const char *name, cairn_epoch_row **rows,
                                  size_t *count);
 
-/* DVCLive's layout in `folder`: metrics.json with the last row's values and `lr`, and
- * plots/metrics/{train,test}/{loss,acc}.tsv and lr.tsv over all rows; none is allowed. */
-cairn_status cairn_dvclive_write(const char *folder, const cairn_epoch_row *rows, size_t count,
-                                 double lr);
+/* DVCLive's layout in `folder`: metrics.json with the last row's values and rate, and
+ * plots/metrics/{train,test}/{loss,acc}.tsv and lr.tsv over all rows. rates [count] are those that
+ * the epochs began with; no rows are allowed. */
+cairn_status cairn_dvclive_write(const char *folder, const cairn_epoch_row *rows,
+                                 const double *rates, size_t count);
 /* Under DVC, which sets DVC_ROOT: tells those who follow the run that an epoch is done; takes that
  * back at the end of the run. */
 void cairn_dvclive_signal(int epoch);

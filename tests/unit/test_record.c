@@ -162,16 +162,17 @@ static void dvclive_has_its_layout(void **state) {
         "step\tacc\n1\t0.25\n2\t0.5\n",
         "step\tloss\n1\t1.25\n2\tnan\n",
         "step\tacc\n1\t0.5\n2\t0.75\n",
-        "step\tlr\n1\t0.125\n2\t0.125\n",
+        "step\tlr\n1\t0.25\n2\t0.125\n",
         "{\n\t\"step\":\t2,\n\t\"lr\":\t0.125,\n"
         "\t\"train\":\t{\n\t\t\"loss\":\t1,\n\t\t\"acc\":\t0.5\n\t},\n"
         "\t\"test\":\t{\n\t\t\"loss\":\tnull,\n\t\t\"acc\":\t0.75\n\t}\n}\n"};
     const cairn_epoch_row rows[] = {{1, 1.5, 0.25, 1.25, 0.5}, {2, 1, 0.5, NAN, 0.75}};
+    const double rates[] = {0.25, 0.125};
     char folder[sizeof path];
     snprintf(folder, sizeof folder, "%s", path);
     unlink(folder); /* a file, before */
-    assert_int_equal(cairn_dvclive_write(folder, rows, 0, 0.125), CAIRN_OK);
-    assert_int_equal(cairn_dvclive_write(folder, rows, 2, 0.125), CAIRN_OK);
+    assert_int_equal(cairn_dvclive_write(folder, NULL, NULL, 0), CAIRN_OK);
+    assert_int_equal(cairn_dvclive_write(folder, rows, rates, 2), CAIRN_OK);
     for (int i = 0; i < 6; i++) {
         snprintf(path, sizeof path, "%.30s/%s", folder, files[i]);
         char *text = text_of_file();
