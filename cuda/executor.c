@@ -443,6 +443,7 @@ const cairn_backend cairn_backend_cuda = {.name = "cuda",
                                           .probe = device_probe,
                                           .describe = libraries_describe,
                                           .supports = supports,
+                                          .identify = device_identify,
                                           .create = create,
                                           .devices = device_count,
                                           .describe_device = device_describe};

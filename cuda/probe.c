@@ -150,6 +150,13 @@ int device_count(void) {
     return device_probe() == CAIRN_OK && count_devices(&count) == CAIRN_OK ? count : 0;
 }
 
+bool device_identify(int ordinal, char *name, size_t size) {
+    if (ordinal < device_count() && cudaDeviceGetPCIBusId(name, (int)size, ordinal) == cudaSuccess)
+        return true;
+    cudaGetLastError();
+    return false;
+}
+
 cairn_status device_select(int ordinal) {
     int count;
     cairn_status status = count_devices(&count);

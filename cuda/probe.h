@@ -8,6 +8,7 @@
 #include <cublasLt.h>
 #include <cuda_runtime_api.h>
 #include <cudnn.h>
+#include <stdbool.h>
 #include <stddef.h>
 
 /* Turn a library's status into ours. `what` names the call or the part; only what stands before a
@@ -32,6 +33,10 @@ cairn_status device_probe(void);
 
 /* Devices that CUDA_VISIBLE_DEVICES leaves, as cuda:0, cuda:1, ...; 0 when the probe fails. */
 int device_count(void);
+
+/* The device's PCI address, by which every process on this machine knows it; false beyond the last
+ * device. */
+bool device_identify(int ordinal, char *name, size_t size);
 
 /* Makes it the calling thread's device; the error names those that there are. */
 cairn_status device_select(int ordinal);

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Installs what is missing of the packages that Cairn needs.
 #
-#   scripts/install-deps.sh [build] [test] [check] [bench]
+#   scripts/install-deps.sh [build] [test] [check] [bench] [dvc] [page]
 #
 # Debian 12 and Ubuntu 22.04 or newer: by apt-get, as root or by sudo. Elsewhere, or without those
 # rights, it names what is missing and stops with exit code 2. When nothing is missing it takes
@@ -43,6 +43,10 @@ bench | jq                   | command jq                   | reads measurements
 bench | python3-venv         | python ensurepip             | a place for PyTorch
 bench | python3-dev          | command python3-config       | torch.compile
 bench | g++                  | command g++                  | torch.compile
+dvc   | git                  | command git                  | records of experiments
+dvc   | python3-venv         | python ensurepip             | a place for DVC
+dvc   | jq                   | command jq                   | reads run folders
+page  | chromium             | command chromium             | looks at plots in tests
 '
 optional=libdnnl-dev
 os_release=${CAIRN_OS_RELEASE:-/etc/os-release}
@@ -92,7 +96,8 @@ stop() {
 
 [ $# -gt 0 ] || set -- build
 for group; do
-    [[ $group =~ ^(build|test|check|bench)$ ]] || stop "install-deps.sh: no group '$group': build, test, check, bench"
+    [[ $group =~ ^(build|test|check|bench|dvc|page)$ ]] ||
+        stop "install-deps.sh: no group '$group': build, test, check, bench, dvc, page"
 done
 
 missing=$(missing_rows "$@")

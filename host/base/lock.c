@@ -6,9 +6,11 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <time.h>
 #include <unistd.h>
 
 static cairn_status in_use(const char *path, int fd) {
@@ -55,4 +57,60 @@ void cairn_lock_release(cairn_lock *lock) {
     unlink(lock->path);
     close(lock->fd - 1);
     lock->fd = 0;
+}
+
+/* A folder of this user's own: in /tmp another one may have made it, to be written through. */
+static cairn_status device_folder(char *folder, size_t size) {
+    const char *chosen = getenv("CAIRN_LOCKS");
+    if (chosen && *chosen) {
+        snprintf(folder, size, "%s", chosen);
+        return cairn_folder_make(folder);
+    }
+    struct stat info;
+    snprintf(folder, size, "/tmp/cairn-%lu", (unsigned long)getuid());
+    if (mkdir(folder, 0700) != 0 && errno != EEXIST)
+        return cairn_error_set(CAIRN_FAILED, "%s: cannot make the folder: %s", folder,
+                               strerror(errno));
+    if (lstat(folder, &info) != 0 || !S_ISDIR(info.st_mode) || info.st_uid != getuid())
+        return cairn_error_set(CAIRN_FAILED, "%s: is not a folder of yours; set CAIRN_LOCKS to one",
+                               folder);
+    return CAIRN_OK;
+}
+
+static cairn_status take_free(cairn_lock *lock, const char *folder,
+                              bool (*identify)(int ordinal, char *name, size_t size),
+                              int *ordinal) {
+    char name[128], path[PATH_MAX];
+    int count = 0;
+    for (; identify(count, name, sizeof name); count++) {
+        for (char *c = name; *c; c++)
+            if (*c == '/')
+                *c = '-';
+        cairn_status status = cairn_path_format(path, sizeof path, "%s/%s.lock", folder, name);
+        if (!status)
+            status = cairn_lock_take(lock, path);
+        if (!status)
+            *ordinal = count;
+        if (status != CAIRN_BAD_INPUT)
+            return status;
+    }
+    return cairn_error_set(CAIRN_BAD_INPUT, "%s",
+                           count == 1 ? "another run has the only device"
+                                      : "other runs have all of the devices");
+}
+
+cairn_status cairn_lock_take_device(cairn_lock *lock,
+                                    bool (*identify)(int ordinal, char *name, size_t size),
+                                    bool wait, const volatile sig_atomic_t *stop, int *ordinal) {
+    const struct timespec pause = {.tv_nsec = 100 * 1000 * 1000};
+    char folder[PATH_MAX];
+    cairn_status status = device_folder(folder, sizeof folder);
+    if (status)
+        return status;
+    while ((status = take_free(lock, folder, identify, ordinal)) == CAIRN_BAD_INPUT && wait) {
+        if (stop && *stop)
+            return CAIRN_INTERRUPTED;
+        nanosleep(&pause, NULL);
+    }
+    return status;
 }

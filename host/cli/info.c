@@ -3,6 +3,7 @@
 #include "cli.h"
 
 #include "cairn/executor.h"
+#include "cairn/train.h"
 
 #include <cjson/cJSON.h>
 #include <omp.h>
@@ -20,22 +21,6 @@
 #else
 #define COMPILER "gcc " __VERSION__
 #endif
-
-/* The "model name" line of /proc/cpuinfo, where there is one. */
-static void find_processor(char *out, size_t size) {
-    char line[512];
-    FILE *file = fopen("/proc/cpuinfo", "r");
-    snprintf(out, size, "unknown");
-    while (file && fgets(line, sizeof line, file)) {
-        const char *colon = strchr(line, ':');
-        if (strncmp(line, "model name", 10) != 0 || !colon)
-            continue;
-        snprintf(out, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
-        break;
-    }
-    if (file)
-        fclose(file);
-}
 
 static void add_backend(cJSON *list, const cairn_backend *backend) {
     char description[256];
@@ -91,7 +76,7 @@ static cJSON *gather(void) {
     cJSON_AddStringToObject(info, "version", CAIRN_VERSION);
     cJSON_AddStringToObject(info, "compiler", COMPILER);
     cJSON_AddStringToObject(info, "flags", CAIRN_BUILD_FLAGS);
-    find_processor(processor, sizeof processor);
+    cairn_processor_name(processor, sizeof processor);
     cJSON_AddStringToObject(info, "processor", processor);
     cJSON_AddNumberToObject(info, "threads", omp_get_num_procs());
     cJSON *backends = cJSON_AddArrayToObject(info, "backends");

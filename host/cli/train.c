@@ -11,10 +11,12 @@ static cairn_status run(int argc, char **argv) {
     const cairn_option options[] = {{"run-dir", NULL, &experiment.run_dir},
                                     {"resume", &experiment.resume, NULL},
                                     {"overwrite", &experiment.overwrite, NULL},
-                                    {"quiet", &experiment.quiet, NULL}};
+                                    {"quiet", &experiment.quiet, NULL},
+                                    {"dvclive", &experiment.dvclive, NULL}};
     cairn_config config;
     cairn_status status =
-        cairn_arguments_parse(argc, argv, options, 4, &common, positionals, &positional_count);
+        cairn_arguments_parse(argc, argv, options, sizeof options / sizeof options[0], &common,
+                              positionals, &positional_count);
     if (!status)
         status = cairn_params_positional(&common, positionals, positional_count);
     if (!status && experiment.resume && experiment.overwrite)
@@ -29,7 +31,7 @@ static cairn_status run(int argc, char **argv) {
 const cairn_command cairn_command_train = {
     "train", "train the configured model and write its run folder",
     "usage: cairn train [params.yaml] [-S key=value]... [--run-dir DIR] [--device D]\n"
-    "                   [--resume | --overwrite] [--quiet]\n\n"
+    "                   [--resume | --overwrite] [--dvclive] [--quiet]\n\n"
     "Trains what params.yaml says, evaluates after every epoch, and writes the run folder\n"
     "<run.out_dir>/<run.name>: params.yaml, metrics.json, summary.json, model.safetensors (the\n"
     "best epoch's), checkpoint.safetensors (the last), predictions.csv and confusion.csv (of the\n"
@@ -39,6 +41,8 @@ const cairn_command cairn_command_train = {
     "  --device D      auto, cpu, reference, cuda or cuda:N\n"
     "  --resume        goes on from the folder's checkpoint; without one, starts\n"
     "  --overwrite     replaces whatever run the folder holds\n"
+    "  --dvclive       writes DVCLive's files too, into the run folder's dvclive/, so that DVC\n"
+    "                  can follow the run\n"
     "  --quiet         prints nothing but errors\n\n"
     "Ctrl-C and SIGTERM finish the step, save the checkpoint and exit with 130. A reader of the\n"
     "output that goes away does not end the run.\n"

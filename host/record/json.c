@@ -15,14 +15,18 @@ bool cairn_json_integer(cJSON *object, const char *key, long long value) {
     return cJSON_AddRawToObject(object, key, digits) != NULL;
 }
 
-bool cairn_json_number(cJSON *object, const char *key, double value) {
-    char digits[32];
-    if (!isfinite(value))
-        return cJSON_AddNullToObject(object, key) != NULL;
+void cairn_json_digits(char digits[CAIRN_JSON_DIGITS], double value) {
     for (int precision = 1; precision <= 17; precision++) {
-        snprintf(digits, sizeof digits, "%.*g", precision, value);
+        snprintf(digits, CAIRN_JSON_DIGITS, "%.*g", precision, value);
         if (strtod(digits, NULL) == value)
             break;
     }
+}
+
+bool cairn_json_number(cJSON *object, const char *key, double value) {
+    char digits[CAIRN_JSON_DIGITS];
+    if (!isfinite(value))
+        return cJSON_AddNullToObject(object, key) != NULL;
+    cairn_json_digits(digits, value);
     return cJSON_AddRawToObject(object, key, digits) != NULL;
 }

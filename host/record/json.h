@@ -10,7 +10,11 @@
 bool cairn_json_text(cJSON *object, const char *key, const char *value);
 bool cairn_json_integer(cJSON *object, const char *key, long long value);
 
-/* The shortest decimal that reads back as `value`; null for NaN and infinity, which JSON lacks. */
+/* The shortest decimal that reads back as `value`; "nan", "inf" or "-inf". */
+enum { CAIRN_JSON_DIGITS = 32 };
+void cairn_json_digits(char digits[CAIRN_JSON_DIGITS], double value);
+
+/* The same as a member; null for NaN and infinity, which JSON lacks. */
 bool cairn_json_number(cJSON *object, const char *key, double value);
 
 #endif

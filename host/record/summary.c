@@ -36,6 +36,21 @@ static bool add_row(cJSON *object, const char *prefix, const cairn_epoch_row *ro
     return true;
 }
 
+static bool add_known(cJSON *object, const char *key, const char *value) {
+    return value && *value ? cairn_json_text(object, key, value)
+                           : cJSON_AddNullToObject(object, key) != NULL;
+}
+
+static bool add_provenance(cJSON *object, const cairn_summary *s) {
+    bool known = s->git_revision && *s->git_revision;
+    return add_known(object, "git_revision", s->git_revision) &&
+           (known ? cJSON_AddBoolToObject(object, "git_dirty", s->git_dirty)
+                  : cJSON_AddNullToObject(object, "git_dirty")) != NULL &&
+           add_known(object, "binary_digest", s->binary_digest) &&
+           add_known(object, "processor", s->processor) &&
+           add_known(object, "experiment", s->experiment);
+}
+
 static bool fill(cJSON *object, const cairn_summary *s) {
     return cairn_json_text(object, "run", s->run_name) &&
            cairn_json_text(object, "status", s->status) && add_row(object, "final", &s->final) &&
@@ -55,7 +70,7 @@ static bool fill(cJSON *object, const cairn_summary *s) {
            cairn_json_integer(object, "train_images", s->train_count) &&
            cairn_json_integer(object, "test_images", s->test_count) &&
            cairn_json_text(object, "config_digest", s->config_digest) &&
-           cairn_json_text(object, "version", s->version);
+           cairn_json_text(object, "version", s->version) && add_provenance(object, s);
 }
 
 cairn_status cairn_summary_write(const char *path, const cairn_summary *summary) {

@@ -21,6 +21,8 @@ typedef struct {
     cairn_net *net;
     cairn_executor *executor;
     cairn_terminal *terminal;
+    cairn_provenance provenance;
+    cairn_lock device;   /* held where the device was left to Cairn to choose */
     cairn_checkpoint at; /* where the run stands */
     int32_t *order;      /* of the epoch under way */
     double began;        /* this process's clock when at.seconds was last brought up to date */
@@ -51,7 +53,95 @@ static const cairn_epoch_row *best_row(const experiment *run) {
     return best;
 }
 
+static uint32_t steps_per_epoch(const experiment *run) {
+    uint32_t count = (uint32_t)run->data->train.count;
+    uint32_t batch = (uint32_t)run->executor->options.batch;
+    return (count + batch - 1) / batch;
+}
+
+/* The learning rate of a step of an epoch, both from 0. */
+static double rate_at(const experiment *run, uint32_t epoch, uint32_t step) {
+    const cairn_schedule_place place = {epoch, step, steps_per_epoch(run), run->at.rows};
+    return cairn_schedule_rate(run->config, &place);
+}
+
+/* Recording ------------------------------------------------------------------------------------ */
+
+static cairn_status write_summary(const experiment *run, const char *state) {
+    const cairn_config *config = run->config;
+    const cairn_executor_options *options = &run->executor->options;
+    const cairn_epoch_row none = {0}, *best = best_row(run);
+    char device[256], digest[CAIRN_DIGEST_HEX];
+    cairn_summary summary = {
+        .run_name = config->run.name,
+        .status = state,
+        .version = CAIRN_VERSION,
+        .device = run->executor->backend->name,
+        .device_description = cairn_executor_describe(run->executor, device, sizeof device),
+        .precision = cairn_precision_name(options->precision),
+        .model = config->model.name,
+        .data = run->data->name,
+        .data_digest = run->data->digest,
+        .config_digest = digest,
+        .epochs = run->at.epoch,
+        .batch_size = config->train.batch_size,
+        .threads = run->executor->options.threads,
+        .train_count = run->data->train.count,
+        .test_count = run->data->test.count,
+        .parameters = (int64_t)cairn_net_parameter_total(run->net),
+        .lr = config->train.lr,
+        .seed = config->seed,
+        .final = best ? run->at.rows[run->at.epoch - 1] : none,
+        .best = best ? *best : none,
+        .seconds = run->at.seconds,
+        .train_images_per_second =
+            run->at.train_seconds > 0 ? (double)run->at.trained_images / run->at.train_seconds : 0,
+        .git_revision = run->provenance.revision,
+        .git_dirty = run->provenance.dirty,
+        .binary_digest = run->provenance.binary_digest,
+        .processor = run->provenance.processor,
+        .experiment = run->provenance.experiment,
+    };
+    cairn_status status = cairn_config_digest(config, digest);
+    return status ? status : cairn_summary_write(run->folder.summary, &summary);
+}
+
+/* What others follow while the run goes on; the summary too, or DVC would show an earlier run's. */
+static cairn_status record_live(const experiment *run) {
+    if (!run->options->dvclive)
+        return CAIRN_OK;
+    double *rates = malloc(((size_t)run->at.epoch + 1) * sizeof *rates);
+    if (!rates)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for the learning rates");
+    for (uint32_t epoch = 0; epoch < run->at.epoch; epoch++)
+        rates[epoch] = rate_at(run, epoch, epoch * steps_per_epoch(run)); /* its first step's */
+    cairn_status status =
+        cairn_dvclive_write(run->folder.dvclive, run->at.rows, rates, run->at.epoch);
+    free(rates);
+    if (!status)
+        status = write_summary(run, "running");
+    if (!status)
+        cairn_dvclive_signal((int)run->at.epoch);
+    return status;
+}
+
 /* Preparing ------------------------------------------------------------------------------------ */
+
+/* A device that no other run on this machine has, where the configuration names none: jobs that are
+ * started together spread over the GPUs, and one too many waits for the first to end. */
+static cairn_status choose_device(experiment *run, const cairn_backend *backend, int *ordinal) {
+    if (!backend->identify || strchr(run->config->device, ':'))
+        return CAIRN_OK;
+    cairn_status status =
+        cairn_lock_take_device(&run->device, backend->identify, false, run->options->stop, ordinal);
+    if (status != CAIRN_BAD_INPUT)
+        return status;
+    if (!run->options->quiet)
+        fprintf(stderr, "%s: waiting for one; device: %s:N shares one\n", cairn_error_message(),
+                backend->name);
+    return cairn_lock_take_device(&run->device, backend->identify, true, run->options->stop,
+                                  ordinal);
+}
 
 static cairn_status make_executor(experiment *run) {
     const cairn_config *config = run->config;
@@ -64,6 +154,8 @@ static cairn_status make_executor(experiment *run) {
     cairn_status status =
         cairn_backend_find(&backend, &options.device, config->device, options.precision);
     snprintf(run->passed_over, sizeof run->passed_over, "%s", status ? "" : cairn_error_message());
+    if (!status)
+        status = choose_device(run, backend, &options.device);
     if (!status)
         status = cairn_model_build(&run->net, config, input, run->data->classes);
     if (!status)
@@ -144,6 +236,10 @@ static cairn_status prepare(experiment *run) {
     if (!status)
         status = cairn_run_folder_begin(&run->folder, run->config, !from);
     if (!status) {
+        cairn_provenance_find(&run->provenance);
+        status = record_live(run);
+    }
+    if (!status) {
         run->order = malloc((size_t)run->data->train.count * sizeof *run->order);
         run->terminal = cairn_terminal_open(run->options->quiet, (int)run->config->train.epochs);
         if (!run->order || !run->terminal)
@@ -222,14 +318,11 @@ static cairn_status train_epoch(experiment *run) {
     for (int first = (int)run->at.batch * batch; first < count; first += batch) {
         if (stopped(run))
             return CAIRN_INTERRUPTED;
-        const cairn_schedule_place place = {
-            run->at.epoch, run->at.step, ((uint32_t)count + (uint32_t)batch - 1) / (uint32_t)batch,
-            run->at.rows};
         cairn_step step = {.indices = run->order + first,
                            .count = count - first < batch ? count - first : batch,
                            .epoch = run->at.epoch,
                            .step = run->at.step,
-                           .lr = cairn_schedule_rate(run->config, &place)};
+                           .lr = rate_at(run, run->at.epoch, run->at.step)};
         cairn_status status = cairn_executor_train_step(run->executor, &step);
         if (status)
             return status;
@@ -293,6 +386,8 @@ static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
     if (!status)
         status = cairn_metrics_write(run->folder.metrics, run->at.rows, run->at.epoch);
     if (!status)
+        status = record_live(run);
+    if (!status)
         cairn_terminal_epoch(run->terminal, row);
     return status;
 }
@@ -317,40 +412,6 @@ static cairn_status train(experiment *run) {
 }
 
 /* Closing -------------------------------------------------------------------------------------- */
-
-static cairn_status write_summary(const experiment *run, const char *state) {
-    const cairn_config *config = run->config;
-    const cairn_executor_options *options = &run->executor->options;
-    const cairn_epoch_row none = {0}, *best = best_row(run);
-    char device[256], digest[CAIRN_DIGEST_HEX];
-    cairn_summary summary = {
-        .run_name = config->run.name,
-        .status = state,
-        .version = CAIRN_VERSION,
-        .device = run->executor->backend->name,
-        .device_description = cairn_executor_describe(run->executor, device, sizeof device),
-        .precision = cairn_precision_name(options->precision),
-        .model = config->model.name,
-        .data = run->data->name,
-        .data_digest = run->data->digest,
-        .config_digest = digest,
-        .epochs = run->at.epoch,
-        .batch_size = config->train.batch_size,
-        .threads = run->executor->options.threads,
-        .train_count = run->data->train.count,
-        .test_count = run->data->test.count,
-        .parameters = (int64_t)cairn_net_parameter_total(run->net),
-        .lr = config->train.lr,
-        .seed = config->seed,
-        .final = best ? run->at.rows[run->at.epoch - 1] : none,
-        .best = best ? *best : none,
-        .seconds = run->at.seconds,
-        .train_images_per_second =
-            run->at.train_seconds > 0 ? (double)run->at.trained_images / run->at.train_seconds : 0,
-    };
-    cairn_status status = cairn_config_digest(config, digest);
-    return status ? status : cairn_summary_write(run->folder.summary, &summary);
-}
 
 /* The best model's predictions for the test split. */
 static cairn_status write_predictions(experiment *run) {
@@ -404,6 +465,8 @@ cairn_status cairn_experiment_run(const cairn_config *config,
         if (status == CAIRN_OK || status == CAIRN_INTERRUPTED)
             status = finish(&run, status);
     }
+    if (options->dvclive)
+        cairn_dvclive_end();
     if (run.terminal)
         cairn_terminal_close(run.terminal);
     free(run.order);
@@ -411,6 +474,7 @@ cairn_status cairn_experiment_run(const cairn_config *config,
     cairn_executor_destroy(run.executor);
     cairn_net_destroy(run.net);
     cairn_dataset_destroy(run.data);
+    cairn_lock_release(&run.device);
     cairn_run_folder_end(&run.folder);
     return status;
 }

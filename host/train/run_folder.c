@@ -27,6 +27,7 @@ cairn_status cairn_run_folder_name(cairn_run_folder *run, const cairn_config *co
         {run->confusion, "confusion.csv"},
         {run->checkpoint, "checkpoint.safetensors"},
         {run->previous, "checkpoint.previous.safetensors"},
+        {run->dvclive, "dvclive"},
     };
     for (size_t i = 0; i < sizeof files / sizeof files[0] && !status; i++)
         status = cairn_path_format(files[i].path, PATH_MAX, "%s/%s", run->folder, files[i].name);

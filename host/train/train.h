@@ -20,6 +20,7 @@ typedef struct {
     char folder[PATH_MAX];
     char params[PATH_MAX], metrics[PATH_MAX], summary[PATH_MAX], model[PATH_MAX],
         checkpoint[PATH_MAX], previous[PATH_MAX], predictions[PATH_MAX], confusion[PATH_MAX];
+    char dvclive[PATH_MAX]; /* a folder */
     cairn_lock lock;
 } cairn_run_folder;
 
@@ -40,5 +41,15 @@ cairn_status cairn_run_folder_begin(cairn_run_folder *run, const cairn_config *c
 
 /* Unlocks it. */
 void cairn_run_folder_end(cairn_run_folder *run);
+
+/* Where a run's numbers come from; "" where that cannot be found out. */
+typedef struct {
+    char revision[CAIRN_DIGEST_HEX];      /* git's, of the repository that the process works in */
+    bool dirty;                           /* a tracked file differs from it: not the parameters */
+    char binary_digest[CAIRN_DIGEST_HEX]; /* sha256 of this program */
+    char processor[256];
+    char experiment[256]; /* DVC's name for it */
+} cairn_provenance;
+void cairn_provenance_find(cairn_provenance *found);
 
 #endif

@@ -135,6 +135,9 @@ struct cairn_backend {
     /* A line about device and libraries: "oneDNN 2.6.3, avx512_core_bf16". Returns `out`. */
     const char *(*describe)(char *out, size_t size);
     bool (*supports)(cairn_precision precision);
+    /* The device's name that every process on this machine knows it by, such as its bus address,
+     * into `name`; false beyond the last device. Optional: for devices that runs take turns on. */
+    bool (*identify)(int ordinal, char *name, size_t size);
     bool immediate; /* train_step returns when its work is done, so get_stats never waits */
     /* Parameters and moments start at zero. */
     cairn_status (*create)(cairn_executor **executor, const cairn_net *net,

@@ -24,10 +24,20 @@ cairn_status cairn_metrics_format(const cairn_epoch_row *rows, size_t count, cha
 cairn_status cairn_metrics_parse(const char *text, const char *name, cairn_epoch_row **rows,
                                  size_t *count);
 
+/* DVCLive's layout in `folder`: metrics.json with the last row's values and rate, and
+ * plots/metrics/{train,test}/{loss,acc}.tsv and lr.tsv over all rows. rates [count] are those that
+ * the epochs began with; no rows are allowed. */
+cairn_status cairn_dvclive_write(const char *folder, const cairn_epoch_row *rows,
+                                 const double *rates, size_t count);
+/* Under DVC, which sets DVC_ROOT: tells those who follow the run that an epoch is done; takes that
+ * back at the end of the run. */
+void cairn_dvclive_signal(int epoch);
+void cairn_dvclive_end(void);
+
 /* summary.json: one flat object. The seed keeps all its digits, as a plain JSON number; results of
  * a row with epoch 0 (none has ended) are null; `synthetic` says whether the data set is. */
 typedef struct {
-    const char *run_name, *status; /* "finished" or "interrupted" */
+    const char *run_name, *status; /* "running", "finished" or "interrupted" */
     const char *version, *device, *device_description, *precision;
     const char *model, *data, *data_digest, *config_digest;
     int64_t epochs, batch_size, threads, train_count, test_count, parameters;
@@ -36,6 +46,9 @@ typedef struct {
     cairn_epoch_row final, best;    /* best: highest test_acc, the earliest of equals */
     double seconds;                 /* training and evaluation, this process and the resumed ones */
     double train_images_per_second; /* training passes only */
+    /* Where the numbers come from; NULL or "" becomes null, and without a revision `dirty` does. */
+    const char *git_revision, *binary_digest, *processor, *experiment;
+    bool git_dirty;
 } cairn_summary;
 cairn_status cairn_summary_write(const char *path, const cairn_summary *summary);
 

@@ -13,6 +13,7 @@ typedef struct {
     bool resume;         /* go on from the folder's checkpoint; without one, start */
     bool overwrite;      /* replace whatever run the folder holds */
     bool quiet;
+    bool dvclive; /* for DVC to follow: DVCLive's files in dvclive/, the summary every epoch */
     const volatile sig_atomic_t *stop; /* becomes non-zero to stop after the current step */
 } cairn_experiment_options;
 
@@ -53,5 +54,8 @@ cairn_status cairn_checkpoint_load(cairn_executor *executor, cairn_checkpoint *c
 /* The position alone, without an executor. */
 cairn_status cairn_checkpoint_peek(cairn_checkpoint *checkpoint, const char *path);
 void cairn_checkpoint_free(cairn_checkpoint *checkpoint);
+
+/* The name of this machine's processor, or "unknown". */
+void cairn_processor_name(char *out, size_t size);
 
 #endif

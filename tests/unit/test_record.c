@@ -119,7 +119,8 @@ static void summary_is_flat_and_exact(void **state) {
                              .seed = UINT64_MAX,
                              .final = {2, 1, 2, 3, 4},
                              .best = {1, 5, 6, 7, 8},
-                             .seconds = 1.25};
+                             .seconds = 1.25,
+                             .git_revision = "0123"};
     assert_int_equal(cairn_summary_write(path, &summary), CAIRN_OK);
     char *text = text_of_file();
     cJSON *object = cJSON_Parse(text);
@@ -133,6 +134,9 @@ static void summary_is_flat_and_exact(void **state) {
     assert_true(cJSON_GetObjectItem(object, "best_epoch")->valuedouble == 1);
     assert_true(cJSON_GetObjectItem(object, "best_test_loss")->valuedouble == 7);
     assert_true(cJSON_GetObjectItem(object, "lr")->valuedouble == 0.0005);
+    assert_string_equal(cJSON_GetObjectItem(object, "git_revision")->valuestring, "0123");
+    assert_true(cJSON_IsFalse(cJSON_GetObjectItem(object, "git_dirty")));
+    assert_true(cJSON_IsNull(cJSON_GetObjectItem(object, "experiment")));
     cJSON_Delete(object);
     free(text);
 
@@ -145,6 +149,43 @@ static void summary_is_flat_and_exact(void **state) {
     assert_true(cJSON_IsFalse(cJSON_GetObjectItem(object, "synthetic")));
     cJSON_Delete(object);
     free(text);
+}
+
+static void dvclive_has_its_layout(void **state) {
+    (void)state;
+    static const char *const files[] = {
+        "plots/metrics/train/loss.tsv", "plots/metrics/train/acc.tsv",
+        "plots/metrics/test/loss.tsv",  "plots/metrics/test/acc.tsv",
+        "plots/metrics/lr.tsv",         "metrics.json"};
+    static const char *const wanted[] = {
+        "step\tloss\n1\t1.5\n2\t1\n",
+        "step\tacc\n1\t0.25\n2\t0.5\n",
+        "step\tloss\n1\t1.25\n2\tnan\n",
+        "step\tacc\n1\t0.5\n2\t0.75\n",
+        "step\tlr\n1\t0.25\n2\t0.125\n",
+        "{\n\t\"step\":\t2,\n\t\"lr\":\t0.125,\n"
+        "\t\"train\":\t{\n\t\t\"loss\":\t1,\n\t\t\"acc\":\t0.5\n\t},\n"
+        "\t\"test\":\t{\n\t\t\"loss\":\tnull,\n\t\t\"acc\":\t0.75\n\t}\n}\n"};
+    const cairn_epoch_row rows[] = {{1, 1.5, 0.25, 1.25, 0.5}, {2, 1, 0.5, NAN, 0.75}};
+    const double rates[] = {0.25, 0.125};
+    char folder[sizeof path];
+    snprintf(folder, sizeof folder, "%s", path);
+    unlink(folder); /* a file, before */
+    assert_int_equal(cairn_dvclive_write(folder, NULL, NULL, 0), CAIRN_OK);
+    assert_int_equal(cairn_dvclive_write(folder, rows, rates, 2), CAIRN_OK);
+    for (int i = 0; i < 6; i++) {
+        snprintf(path, sizeof path, "%.30s/%s", folder, files[i]);
+        char *text = text_of_file();
+        assert_string_equal(text, wanted[i]);
+        free(text);
+        unlink(path);
+    }
+    static const char *const folders[] = {"/plots/metrics/train", "/plots/metrics/test",
+                                          "/plots/metrics", "/plots", ""};
+    for (int i = 0; i < 5; i++) {
+        snprintf(path, sizeof path, "%.30s%s", folder, folders[i]);
+        assert_int_equal(rmdir(path), 0);
+    }
 }
 
 static void softmax_is_stable(void **state) {
@@ -284,6 +325,7 @@ int main(void) {
         cmocka_unit_test(metrics_keep_every_bit),
         cmocka_unit_test(bad_metrics_are_refused),
         cmocka_unit_test(summary_is_flat_and_exact),
+        cmocka_unit_test(dvclive_has_its_layout),
         cmocka_unit_test(softmax_is_stable),
         cmocka_unit_test(predictions_and_confusion),
         cmocka_unit_test(pipes_get_plain_lines),

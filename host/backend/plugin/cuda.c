@@ -60,6 +60,10 @@ static cairn_status create(cairn_executor **executor, const cairn_net *net,
     return backend() ? loaded->create(executor, net, options) : CAIRN_FAILED;
 }
 
+static bool identify(int ordinal, char *name, size_t size) {
+    return backend() && loaded->identify(ordinal, name, size);
+}
+
 static int devices(void) {
     return backend() ? loaded->devices() : 0;
 }
@@ -72,6 +76,7 @@ const cairn_backend cairn_backend_cuda = {.name = "cuda",
                                           .probe = probe,
                                           .describe = describe,
                                           .supports = supports,
+                                          .identify = identify,
                                           .create = create,
                                           .devices = devices,
                                           .describe_device = describe_device};

@@ -1,0 +1,138 @@
+/* What DVC and its editor extension follow while a run trains: the folder layout of DVCLive 3, its
+ * values after the last epoch and a table over all epochs for each, and the file by which it
+ * signals that an epoch (its "step") is done. Every table is written whole, so that none is ever
+ * half a row behind another and a resumed run has all rows. */
+#include "cairn/file.h"
+#include "cairn/record.h"
+
+#include "json.h"
+
+#include <limits.h>
+#include <math.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* A row's fields: metrics.json nests the loss under "train", its table is train/loss.tsv. */
+static const struct {
+    const char *split, *name;
+    size_t offset;
+} series[] = {
+    {"train", "loss", offsetof(cairn_epoch_row, train_loss)},
+    {"train", "acc", offsetof(cairn_epoch_row, train_acc)},
+    {"test", "loss", offsetof(cairn_epoch_row, test_loss)},
+    {"test", "acc", offsetof(cairn_epoch_row, test_acc)},
+};
+enum { SERIES = sizeof series / sizeof series[0] };
+
+static double value_of(const cairn_epoch_row *row, int which) {
+    double value;
+    memcpy(&value, (const char *)row + series[which].offset, sizeof value);
+    return value;
+}
+
+static cairn_status out_of_memory(const char *path) {
+    return cairn_error_set(CAIRN_FAILED, "out of memory for %s", path);
+}
+
+/* One series over the epochs; `which` SERIES: the rates. */
+static cairn_status write_table(const char *path, const char *name, const cairn_epoch_row *rows,
+                                const double *rates, size_t count, int which) {
+    char *text = NULL;
+    size_t size;
+    FILE *out = open_memstream(&text, &size);
+    if (!out)
+        return out_of_memory(path);
+    fprintf(out, "step\t%s\n", name);
+    for (size_t i = 0; i < count; i++) {
+        char digits[CAIRN_JSON_DIGITS];
+        cairn_json_digits(digits, which < SERIES ? value_of(&rows[i], which) : rates[i]);
+        fprintf(out, "%d\t%s\n", rows[i].epoch, digits);
+    }
+    if (fclose(out) != 0) {
+        free(text);
+        return out_of_memory(path);
+    }
+    cairn_status status = cairn_file_write(path, text, size);
+    free(text);
+    return status;
+}
+
+/* {"step": 2, "lr": 0.001, "train": {"loss": ..., "acc": ...}, "test": ...}; before the first epoch
+ * the step is 0 and there are no results. */
+static cairn_status write_latest(const char *path, const cairn_epoch_row *row, const double *rate) {
+    cJSON *object = cJSON_CreateObject(), *split = NULL;
+    bool whole = cairn_json_integer(object, "step", row ? row->epoch : 0) &&
+                 (!row || cairn_json_number(object, "lr", *rate));
+    for (int i = 0; row && i < SERIES && whole; i++) {
+        if (i == 0 || strcmp(series[i].split, series[i - 1].split) != 0)
+            split = cJSON_AddObjectToObject(object, series[i].split);
+        whole = cairn_json_number(split, series[i].name, value_of(row, i));
+    }
+    char *text = whole ? cJSON_Print(object) : NULL;
+    cairn_status status = CAIRN_OK;
+    if (text) {
+        size_t length = strlen(text);
+        text[length] = '\n'; /* where the zero was */
+        status = cairn_file_write(path, text, length + 1);
+    } else {
+        status = out_of_memory(path);
+    }
+    free(text);
+    cJSON_Delete(object);
+    return status;
+}
+
+cairn_status cairn_dvclive_write(const char *folder, const cairn_epoch_row *rows,
+                                 const double *rates, size_t count) {
+    char path[PATH_MAX];
+    cairn_status status = CAIRN_OK;
+    for (int i = 0; i < SERIES && !status; i++) {
+        status =
+            cairn_path_format(path, sizeof path, "%s/plots/metrics/%s", folder, series[i].split);
+        if (!status)
+            status = cairn_folder_make(path);
+        if (!status)
+            status = cairn_path_format(path, sizeof path, "%s/plots/metrics/%s/%s.tsv", folder,
+                                       series[i].split, series[i].name);
+        if (!status)
+            status = write_table(path, series[i].name, rows, rates, count, i);
+    }
+    if (!status)
+        status = cairn_path_format(path, sizeof path, "%s/plots/metrics/lr.tsv", folder);
+    if (!status)
+        status = write_table(path, "lr", rows, rates, count, SERIES);
+    if (!status)
+        status = cairn_path_format(path, sizeof path, "%s/metrics.json", folder);
+    if (!status) /* the last: whoever sees it finds its row in the tables */
+        status = count ? write_latest(path, &rows[count - 1], &rates[count - 1])
+                       : write_latest(path, NULL, NULL);
+    return status;
+}
+
+/* The signal lies in the repository that DVC was started in, also for a run in a temporary one. */
+static bool signal_path(char *path, size_t size) {
+    const char *root = getenv("DVC_ROOT");
+    char folder[PATH_MAX];
+    return root && !cairn_path_format(folder, sizeof folder, "%s/.dvc", root) &&
+           cairn_folder_exists(folder) &&
+           !cairn_path_format(folder, sizeof folder, "%s/.dvc/tmp/exps/run", root) &&
+           !cairn_folder_make(folder) &&
+           !cairn_path_format(path, size, "%s/DVCLIVE_STEP_COMPLETED", folder);
+}
+
+void cairn_dvclive_signal(int epoch) {
+    char path[PATH_MAX], text[64];
+    if (!signal_path(path, sizeof path))
+        return;
+    int length = snprintf(text, sizeof text, "{\"pid\": %ld, \"step\": %d}", (long)getpid(), epoch);
+    (void)cairn_file_write(path, text, (size_t)length); /* a reader polls on without it */
+}
+
+void cairn_dvclive_end(void) {
+    char path[PATH_MAX];
+    if (signal_path(path, sizeof path))
+        unlink(path);
+}

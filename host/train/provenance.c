@@ -1,0 +1,107 @@
+/* Where a run's numbers come from: the sources' git revision, the program, DVC's experiment. */
+#include "train.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <spawn.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+extern char **environ;
+
+/* Revision and changes in one call. params.yaml and dvc.lock do not count: the run folder has the
+ * parameters, and DVC rewrites both for every experiment. */
+static char *const git[] = {"git",
+                            "--no-optional-locks",
+                            "status",
+                            "--porcelain=v2",
+                            "--branch",
+                            "--untracked-files=no",
+                            "--ignore-submodules",
+                            "--",
+                            ":/",
+                            ":(top,exclude)params.yaml",
+                            ":(top,exclude)dvc.lock",
+                            NULL};
+
+/* Starts git with its output on `*out`; false when that cannot be. */
+static bool start_git(pid_t *child, int *out) {
+    int ends[2];
+    if (pipe2(ends, O_CLOEXEC) != 0)
+        return false;
+    posix_spawn_file_actions_t actions;
+    posix_spawn_file_actions_init(&actions);
+    posix_spawn_file_actions_adddup2(&actions, ends[1], STDOUT_FILENO);
+    posix_spawn_file_actions_addopen(&actions, STDIN_FILENO, "/dev/null", O_RDONLY, 0);
+    posix_spawn_file_actions_addopen(&actions, STDERR_FILENO, "/dev/null", O_WRONLY, 0);
+    int failed = posix_spawnp(child, git[0], &actions, NULL, git, environ);
+    posix_spawn_file_actions_destroy(&actions);
+    close(ends[1]);
+    if (failed)
+        close(ends[0]);
+    *out = ends[0];
+    return !failed;
+}
+
+/* "# branch.oid <hash>" before the first commit is "(initial)". Any line without # is a change. */
+static void find_revision(cairn_provenance *found) {
+    static const char head[] = "# branch.oid ";
+    pid_t child;
+    int out, result = -1;
+    char line[512];
+    char revision[sizeof found->revision] = "";
+    bool dirty = false;
+    if (!start_git(&child, &out))
+        return;
+    FILE *lines = fdopen(out, "r");
+    while (lines && fgets(line, sizeof line, lines)) {
+        if (strncmp(line, head, sizeof head - 1) == 0 && line[sizeof head - 1] != '(')
+            snprintf(revision, sizeof revision, "%.*s", (int)strcspn(line + sizeof head - 1, "\n"),
+                     line + sizeof head - 1);
+        dirty = dirty || line[0] != '#';
+    }
+    if (lines)
+        fclose(lines);
+    else
+        close(out);
+    while (waitpid(child, &result, 0) < 0 && errno == EINTR)
+        continue;
+    if (!WIFEXITED(result) || WEXITSTATUS(result) != 0)
+        return;
+    memcpy(found->revision, revision, sizeof revision);
+    found->dirty = dirty;
+}
+
+/* The "model name" line of /proc/cpuinfo, where there is one. */
+void cairn_processor_name(char *out, size_t size) {
+    char line[512];
+    FILE *file = fopen("/proc/cpuinfo", "r");
+    snprintf(out, size, "unknown");
+    while (file && fgets(line, sizeof line, file)) {
+        const char *colon = strchr(line, ':');
+        if (strncmp(line, "model name", 10) != 0 || !colon)
+            continue;
+        snprintf(out, size, "%.*s", (int)strcspn(colon + 2, "\n"), colon + 2);
+        break;
+    }
+    if (file)
+        fclose(file);
+}
+
+void cairn_provenance_find(cairn_provenance *found) {
+    *found = (cairn_provenance){0};
+    find_revision(found);
+    cairn_processor_name(found->processor, sizeof found->processor);
+    const char *name = getenv("DVC_EXP_NAME");
+    snprintf(found->experiment, sizeof found->experiment, "%s", name ? name : "");
+    uint8_t *bytes;
+    size_t size;
+    if (cairn_file_read("/proc/self/exe", &bytes, &size) == CAIRN_OK) {
+        if (cairn_sha256(bytes, size, found->binary_digest) != CAIRN_OK)
+            found->binary_digest[0] = '\0';
+        free(bytes);
+    }
+}

@@ -1,0 +1,17 @@
+#!/usr/bin/env bash
+# The program that the stage `build` made, as the other stages of dvc.yaml run it: DVC may have put
+# it here as a link to its cache, which is not executable, so an executable copy runs.
+#
+#   scripts/dvc-cairn.sh ARGUMENT OF cairn...
+#
+# Two experiments at once share the cores, so threads that wait must not spin; on a machine that is
+# free this costs about 15%, which `OMP_WAIT_POLICY=active dvc repro` saves.
+set -eu
+tracked=build/dvc/cairn.bin
+cairn=build/dvc/cairn
+if ! cmp -s "$tracked" "$cairn"; then
+    install -m 755 "$tracked" "$cairn.$$"
+    mv -f "$cairn.$$" "$cairn"
+fi
+export OMP_WAIT_POLICY=${OMP_WAIT_POLICY-passive}
+exec "$cairn" "$@"
