@@ -6,7 +6,6 @@
 #include "cairn/config.h"
 #include "cairn/status.h"
 
-#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 
@@ -20,9 +19,6 @@ typedef struct {
 extern const cairn_command cairn_command_train, cairn_command_eval, cairn_command_predict,
     cairn_command_gradcheck, cairn_command_bench, cairn_command_data, cairn_command_params,
     cairn_command_info;
-
-/* Set by SIGINT and SIGTERM. */
-extern volatile sig_atomic_t cairn_stop_requested;
 
 /* One option of a command: `--name` sets *flag, or `--name VALUE` sets *value; the other is NULL.
  */

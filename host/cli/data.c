@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include "cairn/dataset.h"
+#include "cairn/stop.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -35,7 +36,7 @@ typedef struct {
 static cairn_status get(const data_arguments *arguments) {
     cairn_config config;
     cairn_fetch fetch = {arguments->from, arguments->md5,   arguments->sha256,
-                         arguments->dir,  arguments->quiet, &cairn_stop_requested};
+                         arguments->dir,  arguments->quiet, cairn_stop_install()};
     if (!fetch.folder) {
         cairn_status status = cairn_common_config(&config, &arguments->common);
         if (status)

@@ -6,8 +6,6 @@
 #include <string.h>
 #include <unistd.h>
 
-volatile sig_atomic_t cairn_stop_requested;
-
 static const cairn_command *const commands[] = {
     &cairn_command_train, &cairn_command_eval, &cairn_command_predict, &cairn_command_gradcheck,
     &cairn_command_bench, &cairn_command_data, &cairn_command_params,  &cairn_command_info,
@@ -23,11 +21,6 @@ static void print_help(FILE *out) {
     fputs("\n`cairn COMMAND --help` explains one. `cairn --version` prints the version.\n"
           "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or data; 130 interrupted.\n",
           out);
-}
-
-static void request_stop(int signal_number) {
-    (void)signal_number;
-    cairn_stop_requested = 1;
 }
 
 /* A closed stdin, stdout or stderr must not become a file that a run opens: messages would go into
@@ -78,10 +71,6 @@ int main(int argc, char **argv) {
         fputs(command->help, stdout);
         return CAIRN_OK;
     }
-    struct sigaction action = {.sa_handler = request_stop};
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, NULL);
-    sigaction(SIGTERM, &action, NULL);
     cairn_status status = command->run(argc - 1, argv + 1);
     if (status == CAIRN_FAILED || status == CAIRN_BAD_INPUT)
         fprintf(stderr, "cairn: %s\n", cairn_error_message());

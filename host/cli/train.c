@@ -1,13 +1,14 @@
 /* `cairn train`. */
 #include "cli.h"
 
+#include "cairn/stop.h"
 #include "cairn/train.h"
 
 static cairn_status run(int argc, char **argv) {
     const char *positionals[argc];
     size_t positional_count = 0;
     cairn_common_arguments common;
-    cairn_experiment_options experiment = {.stop = &cairn_stop_requested};
+    cairn_experiment_options experiment = {.stop = cairn_stop_install()};
     const cairn_option options[] = {{"run-dir", NULL, &experiment.run_dir},
                                     {"resume", &experiment.resume, NULL},
                                     {"overwrite", &experiment.overwrite, NULL},

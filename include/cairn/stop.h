@@ -1,0 +1,14 @@
+/* Stopping in order on SIGINT and SIGTERM. */
+#ifndef CAIRN_STOP_H
+#define CAIRN_STOP_H
+
+#include <signal.h>
+
+/* Catches both signals from now on; what it returns becomes non-zero when one comes. The handler
+ * runs on a stack of its own: oneDNN's matrix products (2 and 3, jit_avx512_common_gemm_f32) point
+ * the stack register into the heap while they compute, and a signal's frame would be written there
+ * (github.com/uxlfoundation/oneDNN, issue 4845). Call it in the main thread, which the kernel
+ * prefers for a process's signals. */
+const volatile sig_atomic_t *cairn_stop_install(void);
+
+#endif

@@ -1,0 +1,100 @@
+/* Signals, thousands of them, in the middle of steps: the flag is set and nothing is damaged. The
+ * executor's matrix products keep the stack register in the heap, where a handler without a stack
+ * of its own would write (cairn/stop.h). */
+#include "cairn/executor.h"
+#include "cairn/rng.h"
+#include "cairn/stop.h"
+
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include <pthread.h>
+#include <stdlib.h>
+#include <string.h>
+#include <time.h>
+
+enum { BATCH = 16, FEATURES = 2048, HIDDEN = 256, STEPS = 300 };
+
+static const volatile sig_atomic_t *stop;
+static volatile bool done;
+
+static void *send_signals(void *target) {
+    const struct timespec pause = {.tv_nsec = 20 * 1000};
+    while (!done) {
+        pthread_kill(*(pthread_t *)target, SIGINT);
+        nanosleep(&pause, NULL);
+    }
+    return NULL;
+}
+
+static void must(cairn_status status) {
+    if (status)
+        fail_msg("%s", cairn_error_message());
+}
+
+/* The parameters of a linear net after some steps. */
+static float *train(const cairn_backend *backend, const cairn_net *net, size_t *bytes) {
+    cairn_executor_options options = cairn_executor_defaults();
+    cairn_executor *executor = NULL;
+    uint8_t *images = malloc((size_t)BATCH * FEATURES), labels[BATCH];
+    int32_t indices[BATCH];
+    assert_non_null(images);
+    options.batch = BATCH;
+    options.threads = 2;
+    for (size_t i = 0; i < (size_t)BATCH * FEATURES; i++)
+        images[i] = (uint8_t)cairn_rng(1, CAIRN_RNG_TEST, 0, 0, i).word[0];
+    for (int n = 0; n < BATCH; n++) {
+        labels[n] = (uint8_t)(n % 10);
+        indices[n] = n;
+    }
+    const cairn_split split = {BATCH, FEATURES, 1, 1, images, labels};
+    must(cairn_executor_create(&executor, backend, net, &options));
+    must(cairn_executor_upload(executor, CAIRN_SPLIT_TRAIN, &split));
+    must(cairn_executor_initialise(executor, 1));
+    for (uint32_t t = 0; t < STEPS; t++) {
+        const cairn_step step = {indices, t % 2 ? BATCH / 2 : BATCH, 0, t, 1e-3};
+        must(cairn_executor_train_step(executor, &step));
+    }
+    *bytes = net->parameter[0].count * sizeof(float);
+    float *values = malloc(*bytes);
+    assert_non_null(values);
+    must(cairn_executor_get(executor, CAIRN_PARAMETER, 0, values));
+    cairn_executor_destroy(executor);
+    free(images);
+    return values;
+}
+
+static void signals_do_no_harm(void **state) {
+    (void)state;
+    cairn_net *net = NULL;
+    size_t bytes = 0;
+    must(cairn_net_create(&net, (cairn_shape){FEATURES, 1, 1}));
+    must(cairn_net_linear(net, "0", HIDDEN));
+    must(cairn_net_linear(net, "1", FEATURES));
+    must(cairn_net_linear(net, "2", 10));
+    for (const cairn_backend *const *backend = cairn_backends(); *backend; backend++) {
+        if ((*backend)->probe() || !(*backend)->supports(CAIRN_FLOAT32))
+            continue;
+        pthread_t self = pthread_self(), sender;
+        float *quiet = train(*backend, net, &bytes);
+        done = false;
+        assert_int_equal(pthread_create(&sender, NULL, send_signals, &self), 0);
+        float *disturbed = train(*backend, net, &bytes);
+        done = true;
+        pthread_join(sender, NULL);
+        assert_memory_equal(quiet, disturbed, bytes);
+        free(quiet);
+        free(disturbed);
+    }
+    assert_true(*stop);
+    cairn_net_destroy(net);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {cmocka_unit_test(signals_do_no_harm)};
+    stop = cairn_stop_install();
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
