@@ -13,7 +13,7 @@ set -u
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
-out=build/gpu-check
+out=
 data=
 minutes=9
 while [ $# -gt 0 ]; do
@@ -37,9 +37,9 @@ done
     exit 2
 }
 for folder in out data; do
-    [[ -z ${!folder} || ${!folder} == /* || ${!folder} == build/* ]] ||
-        declare "$folder=$caller/${!folder}"
+    [[ -z ${!folder} || ${!folder} == /* ]] || declare "$folder=$caller/${!folder}"
 done
+out=${out:-$PWD/build/gpu-check}
 mkdir -p "$out" || exit
 log=$out/log.txt
 : >"$log"
@@ -104,7 +104,7 @@ first_steps() { # DEVICE PRECISION
 }
 
 compare_first_steps() { # PRECISION TOLERANCE
-    first_steps cpu float32 && first_steps cuda "$1" || return 1
+    first_steps cuda "$1" || return 1
     jq -rn --argjson tolerance "$2" --slurpfile cpu "$out/first-cpu-float32/metrics.json" \
         --slurpfile gpu "$out/first-cuda-$1/metrics.json" '
         def size: if . < 0 then -. else . end;
@@ -155,6 +155,7 @@ if ! info=$(build/cairn info 2>&1) || grep -q 'cuda *not available' <<<"$info"; 
 fi
 section "device" 30 bash -c 'build/cairn info; build/cairn info | grep -A1 "^  cuda" | tail -n 1'
 section "tests on the GPU" 120 gpu_tests
+section "first steps on the CPU" 60 first_steps cpu float32
 for precision in float32:1e-3 tf32:1e-2 bf16:3e-2; do
     section "first steps, ${precision%:*}" 60 compare_first_steps "${precision%:*}" "${precision#*:}"
 done

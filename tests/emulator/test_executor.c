@@ -117,6 +117,39 @@ static void test_an_epoch_of_the_model(void **state) {
     cairn_net_destroy(net);
 }
 
+/* Told that it need not be deterministic, it measures cuDNN's algorithms, once a plan. */
+static void test_measured_algorithms(void **state) {
+    (void)state;
+    cairn_net *net = small_net();
+    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    cairn_executor_options options = cairn_executor_defaults();
+    cairn_executor *measured = NULL;
+    cairn_executor *plain = make(cuda_backend(), net, CAIRN_FLOAT32, &split);
+    double losses[2][4];
+    char choices[512];
+    assert_int_equal(emulator_calls("cudnnFindConvolutionForwardAlgorithmEx"), 0);
+    options = plain->options;
+    options.deterministic = false;
+    must(cairn_executor_create(&measured, cuda_backend(), net, &options));
+    must(cairn_executor_upload(measured, CAIRN_SPLIT_TRAIN, &split));
+    must(cairn_executor_initialise(measured, 7));
+    assert_int_equal(emulator_calls("cudnnFindConvolutionForwardAlgorithmEx"), 2);
+    assert_int_equal(emulator_calls("cudnnFindConvolutionBackwardDataAlgorithmEx"), 1);
+    assert_int_equal(emulator_calls("cudnnFindConvolutionBackwardFilterAlgorithmEx"), 2);
+    train(measured, 0, 4, losses[0]);
+    train(plain, 0, 4, losses[1]);
+    for (int t = 0; t < 4; t++)
+        assert_true(fabs(losses[0][t] - losses[1][t]) < 1e-3);
+    measured->ops->choices(measured, choices, sizeof choices);
+    assert_non_null(strstr(choices, "features.0 forward "));
+    assert_non_null(strstr(choices, "features.3 data gradient "));
+    assert_null(strstr(choices, "features.0 data gradient")); /* nobody wants it */
+    cairn_executor_destroy(measured);
+    cairn_executor_destroy(plain);
+    free_split(&split);
+    cairn_net_destroy(net);
+}
+
 /* Resuming ---------------------------------------------------------------------------------------
  */
 
@@ -299,10 +332,10 @@ static void test_profile_has_every_part(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_an_epoch_of_the_model),  TEST(test_resumed_is_unbroken),
-        TEST(test_a_step_is_one_graph),    TEST(test_the_ring_goes_round),
-        TEST(test_a_split_is_replaced),    TEST(test_logits_keep_the_stats),
-        TEST(test_profile_has_every_part),
+        TEST(test_an_epoch_of_the_model), TEST(test_measured_algorithms),
+        TEST(test_resumed_is_unbroken),   TEST(test_a_step_is_one_graph),
+        TEST(test_the_ring_goes_round),   TEST(test_a_split_is_replaced),
+        TEST(test_logits_keep_the_stats), TEST(test_profile_has_every_part),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
