@@ -199,6 +199,11 @@ static void announce(const experiment *run, bool resume) {
         run->executor->backend->describe(device, sizeof device),
         cairn_precision_name(options->precision), options->threads, run->data->name,
         run->data->train.count);
+    if (run->options->dvclive && run->provenance.dirty)
+        cairn_terminal_note(run->terminal,
+                            "files differ from git revision %.12s, and summary.json says so: "
+                            "commit them for a run that can be made again",
+                            run->provenance.revision);
     if (*run->notice)
         cairn_terminal_note(run->terminal, "%s: going on from %s", run->notice,
                             run->folder.previous);

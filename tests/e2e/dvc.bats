@@ -296,7 +296,8 @@ training() { # a cairn trains somewhere below the repository
 
 @test "a dirty tree is said so, without regard to the parameters" {
     echo '/* */' >>tests/unit/test_lock.c
-    build/cairn train --quiet -S train.epochs=1 --run-dir "$BATS_TEST_TMPDIR/dirty"
+    run build/cairn train -S train.epochs=1 --dvclive --run-dir "$BATS_TEST_TMPDIR/dirty"
+    [[ "$output" == *"files differ from git revision $(git rev-parse HEAD | cut -c1-12)"* ]]
     jq -e '.git_dirty == true' "$BATS_TEST_TMPDIR/dirty/summary.json"
     git checkout -q -f main
     sed -i 's/seed: 42/seed: 43/' params.yaml
