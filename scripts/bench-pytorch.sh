@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Training speed of Cairn beside PyTorch's, in one run on this machine.
 #
-#   scripts/bench-pytorch.sh [--device cpu] [--batch 128] [--seconds 10] [--rounds 3] [--data DIR]
+#   scripts/bench-pytorch.sh [--device cpu|cuda] [--batch 128] [--seconds 10] [--rounds 3] [--data DIR]
 #
 # Each of PyTorch's settings is measured --rounds times for --seconds, Cairn right before each, so
 # that both meet the same state of the machine; the table shows medians. DIR holds
@@ -70,6 +70,23 @@ float32 | channels_last, tuned, max-autotune | $tuned | --channels-last --compil
 bf16    | autocast                           |        | --amp bf16
 bf16    | channels_last, tuned               | $tuned | --channels-last --amp bf16
 bf16    | channels_last, tuned, compile      | $tuned | --channels-last --amp bf16 --compile
+"
+# On a GPU the data lies in its memory, but for the DataLoader's; cuDNN picks by measuring.
+last='--channels-last --fused'
+[[ $device != cuda* ]] || settings="
+float32 | default                            |        |
+float32 | DataLoader, as usual               |        | --loader
+float32 | channels_last, fused Adam          |        | $last
+float32 | the same, CUDA graphs              |        | $last --compile reduce-overhead
+float32 | the same, max-autotune             |        | $last --compile max-autotune
+tf32    | default                            |        | --tf32
+tf32    | channels_last, fused Adam          |        | --tf32 $last
+tf32    | the same, CUDA graphs              |        | --tf32 $last --compile reduce-overhead
+tf32    | the same, max-autotune             |        | --tf32 $last --compile max-autotune
+bf16    | autocast                           |        | --amp bf16
+bf16    | channels_last, fused Adam          |        | --amp bf16 $last
+bf16    | the same, CUDA graphs              |        | --amp bf16 $last --compile reduce-overhead
+bf16    | the same, max-autotune             |        | --amp bf16 $last --compile max-autotune
 "
 
 work=$(mktemp -d)

@@ -21,17 +21,22 @@ build | libssl-dev           | module libcrypto             | checksums
 build | libcurl4-openssl-dev | module libcurl               | downloads the data
 build | ca-certificates      | file /etc/ssl/certs          | downloads the data
 build | libarchive-dev       | module libarchive            | unpacks the data
-build | libstb-dev           | header stb/stb_image.h       | reads image files
+build | libpng-dev           | module libpng                | reads image files
+build | libjpeg-dev          | module libjpeg               | reads image files
+build | libstb-dev           | header stb/stb_image.h       | reads and resizes image files
 build | libdnnl-dev          | header oneapi/dnnl/dnnl.h    | oneDNN, for speed; Cairn works without
 test  | libcmocka-dev        | module cmocka                | unit tests
 test  | bats                 | command bats                 | tests of the program
 test  | jq                   | command jq                   | reads JSON in tests
 test  | python3              | command python3              | reads Cairn files in tests
 test  | bsdutils             | command script               | gives tests a terminal
+test  | openssl              | command openssl              | a certificate for tests
+test  | binutils             | command readelf              | looks into the program
 check | clang                | command clang                | a second compiler
 check | libomp-dev           | header omp.h                 | OpenMP of clang
 check | clang-format-14      | command clang-format-14      | layout of the sources
 check | clang-tidy           | command clang-tidy           | static checks
+check | cppcheck             | command cppcheck             | static checks
 check | shellcheck           | command shellcheck           | checks of shell scripts
 check | python3-venv         | python ensurepip             | a place for oneDNN 3
 bench | jq                   | command jq                   | reads measurements

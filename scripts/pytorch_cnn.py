@@ -5,8 +5,8 @@
   pytorch_cnn.py speed [--data DIR] --batch-size 128 [--device cuda] [--channels-last] [--compile] [--amp bf16]
 
 DIR holds cifar-10-batches-bin/; `speed` without it takes random images. The data set stays in memory as
-uint8 and a whole batch is cropped and normalised with tensor operations, so PyTorch is measured without its
-DataLoader: its best case, not its usual one. `train` prints one JSON row an epoch, with the keys of
+uint8, on the GPU where one computes, and a whole batch is cropped and normalised with tensor operations, so PyTorch
+is measured without its DataLoader: its best case, not its usual one, which --loader takes. `train` prints one JSON row an epoch, with the keys of
 metrics.json; `speed` prints the median images per second of a full training step (batch assembly, forward,
 backward, Adam).
 """
@@ -65,6 +65,34 @@ class Batches:
             yield ((x.float() - self.mean) / self.std).contiguous(memory_format=self.format), self.labels[idx]
 
 
+class Samples(torch.utils.data.Dataset):
+    """One image at a time, as a DataLoader's worker processes take them."""
+
+    def __init__(self, images, labels):
+        self.images, self.labels = images, labels
+
+    def __len__(self):
+        return len(self.labels)
+
+    def __getitem__(self, i):
+        dy, dx = torch.randint(0, 9, (2,)).tolist()
+        x = nn.functional.pad(self.images[i], (4, 4, 4, 4))[:, dy:dy + 32, dx:dx + 32].float() / 255
+        return (x - MEAN[0]) / STD[0], self.labels[i]
+
+
+class Loaded:
+    """The reference system's way: a DataLoader with two workers, batches copied to the device."""
+
+    def __init__(self, images, labels, size, device, channels_last):
+        self.loader = torch.utils.data.DataLoader(Samples(images, labels), batch_size=size, shuffle=True,
+                                                  num_workers=2)
+        self.device, self.format = device, torch.channels_last if channels_last else torch.contiguous_format
+
+    def __iter__(self):
+        for x, y in self.loader:
+            yield x.to(self.device, memory_format=self.format), y.to(self.device)
+
+
 def main():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("mode", choices=("train", "speed"))
@@ -78,6 +106,9 @@ def main():
     ap.add_argument("--channels-last", action="store_true")
     ap.add_argument("--compile", nargs="?", const="default")
     ap.add_argument("--amp", choices=("bf16", "fp16"))
+    ap.add_argument("--loader", action="store_true", help="batches from a DataLoader with two workers")
+    ap.add_argument("--tf32", action="store_true", help="TF32 in convolutions and matrix products, on a GPU")
+    ap.add_argument("--fused", action="store_true", help="Adam in one kernel")
     ap.add_argument("--seconds", type=float, default=20, help="how long `speed` measures")
     a = ap.parse_args()
     if a.mode == "train" and not a.data:
@@ -86,19 +117,22 @@ def main():
         torch.set_num_threads(a.threads)
     torch.manual_seed(a.seed)
     device = torch.device(a.device)
+    if device.type == "cuda":
+        torch.backends.cudnn.benchmark = True
+        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = a.tf32
 
     if a.data:
         images, labels = load(a.data, [f"data_batch_{i}.bin" for i in range(1, 6)])
     else:
         images = torch.randint(0, 256, (50000, 3, 32, 32), dtype=torch.uint8)
         labels = torch.randint(0, 10, (50000,))
-    train = Batches(images, labels, a.batch_size, device, a.channels_last)
+    train = (Loaded if a.loader else Batches)(images, labels, a.batch_size, device, a.channels_last)
     model = SimpleCNN().to(device)
     if a.channels_last:
         model = model.to(memory_format=torch.channels_last)
     step_model = torch.compile(model, mode=a.compile) if a.compile else model
     loss_of = nn.CrossEntropyLoss()
-    adam = torch.optim.Adam(model.parameters(), lr=a.lr)
+    adam = torch.optim.Adam(model.parameters(), lr=a.lr, fused=a.fused or None)
     amp = dict(enabled=a.amp is not None, dtype=torch.float16 if a.amp == "fp16" else torch.bfloat16)
 
     def step(x, y):

@@ -4,6 +4,9 @@
 #ifdef CAIRN_WITH_ONEDNN
 #include "cpu/cpu.h"
 #endif
+#ifdef CAIRN_WITH_CUDA
+#include "cuda/backend.h"
+#endif
 #include "reference/reference.h"
 
 #include <omp.h>
@@ -13,6 +16,9 @@
 
 const cairn_backend *const *cairn_backends(void) {
     static const cairn_backend *const backends[] = {
+#ifdef CAIRN_WITH_CUDA
+        &cairn_backend_cuda,
+#endif
 #ifdef CAIRN_WITH_ONEDNN
         &cairn_backend_cpu,
 #endif
@@ -43,6 +49,7 @@ cairn_status cairn_backend_find(const cairn_backend **backend, int *ordinal, con
     char name[32];
     split_device(device, name, sizeof name, ordinal);
     bool automatic = strcmp(name, "auto") == 0;
+    char passed_over[512] = "";
     cairn_status status = cairn_error_set(
         CAIRN_BAD_INPUT, "device: this build has no backend '%s'; `cairn info` lists those it has",
         name);
@@ -52,8 +59,10 @@ cairn_status cairn_backend_find(const cairn_backend **backend, int *ordinal, con
         status = usable(*entry, precision);
         if (status == CAIRN_OK) {
             *backend = *entry;
-            return CAIRN_OK;
+            return cairn_error_set(CAIRN_OK, "%s", passed_over);
         }
+        if (!*passed_over)
+            snprintf(passed_over, sizeof passed_over, "%s", cairn_error_message());
     }
     return status;
 }
@@ -77,6 +86,7 @@ cairn_executor_options cairn_executor_configure(const cairn_config *config,
     options.batch = (int)config->train.batch_size;
     options.precision = (cairn_precision)config->train.precision;
     options.threads = (int)config->train.threads;
+    options.deterministic = config->train.deterministic;
     options.seed = config->seed;
     options.crop_padding = (int)config->data.crop_padding;
     memcpy(options.mean, dataset->mean, sizeof options.mean);
@@ -109,6 +119,12 @@ cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backen
 void cairn_executor_destroy(cairn_executor *executor) {
     if (executor)
         executor->ops->destroy(executor);
+}
+
+const char *cairn_executor_describe(const cairn_executor *executor, char *out, size_t size) {
+    if (executor->ops->device)
+        return executor->ops->device(executor, out, size);
+    return executor->backend->describe(out, size);
 }
 
 cairn_status cairn_executor_upload(cairn_executor *executor, cairn_split_id id,

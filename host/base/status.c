@@ -15,6 +15,10 @@ cairn_status cairn_error_set(cairn_status status, const char *format, ...) {
     va_start(args, format);
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
+    /* Names out of files go into messages: none may reach a terminal as an escape sequence. */
+    for (char *at = text; *at; at++)
+        if ((unsigned char)*at < 0x20 || *at == 0x7f)
+            *at = '?';
     memcpy(message, text, sizeof message);
     return status;
 }

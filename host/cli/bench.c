@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SAMPLES = 4096, PARTS_MAX = 256, ROUNDS = 15 };
+enum { SAMPLES = 4096, PARTS_MAX = 256, ROUNDS = 15, AHEAD = 32 };
 
 /* The machine's peak --------------------------------------------------------------------------- */
 
@@ -117,6 +117,26 @@ static cairn_status measure_rate(bench *b, double seconds, double rate[3]) {
     return CAIRN_OK;
 }
 
+/* Seconds that the host takes to ask for a step, where steps run behind it: some in a row, fewer
+ * than would make it wait. */
+static cairn_status measure_host(bench *b, double *seconds) {
+    double times[ROUNDS];
+    for (int round = 0; round < ROUNDS; round++) {
+        cairn_status status = run_steps(b, 0); /* wait for what is under way */
+        double begin = omp_get_wtime();
+        for (int i = 0; i < AHEAD && !status; i++) {
+            cairn_step step = next_step(b);
+            status = cairn_executor_train_step(b->executor, &step);
+        }
+        times[round] = (omp_get_wtime() - begin) / AHEAD;
+        if (status)
+            return status;
+    }
+    qsort(times, ROUNDS, sizeof times[0], compare_doubles);
+    *seconds = times[ROUNDS / 2];
+    return CAIRN_OK;
+}
+
 /* Medians of each part over ROUNDS timed steps. */
 static cairn_status measure_parts(bench *b, cairn_timing *parts, int *count) {
     static cairn_timing rows[ROUNDS][PARTS_MAX];
@@ -145,9 +165,27 @@ typedef struct {
     int batch, threads;
     double rate[3]; /* median, slowest, fastest */
     double peak, step_flops;
+    bool device;             /* a device that runs behind the host: the next two are known */
+    cairn_roofline roofline; /* measured by the backend */
+    double host_seconds;     /* a step */
+    char device_name[256], choices[2048];
     cairn_timing parts[PARTS_MAX];
     int part_count;
 } report;
+
+static void print_device(const report *r) {
+    double step = r->batch / r->rate[0];
+    printf("device %s\n%s\n", r->device_name, r->choices);
+    printf(
+        "measured here: %.1f TFLOP/s in a large matrix product, of which the step reaches %.1f%%;\n"
+        "%.0f GB/s in a copy\n",
+        1e-12 * r->peak, 100 * r->step_flops * r->rate[0] / r->peak, 1e-9 * r->roofline.bytes);
+    printf("%d launches a step, in one graph; the host takes %.1f us to ask for it, %.0f%% of the "
+           "step's time: %s\n",
+           r->roofline.launches, 1e6 * r->host_seconds, 100 * r->host_seconds / step,
+           r->host_seconds < step ? "the device does not wait for it"
+                                  : "the device waits for the rest");
+}
 
 static void print_text(const report *r) {
     double flops = r->rate[0] * r->step_flops;
@@ -155,9 +193,12 @@ static void print_text(const report *r) {
            r->threads);
     printf("training %.0f images/s (%.0f to %.0f), %.2f ms a step, %.1f GFLOP/s\n", r->rate[0],
            r->rate[1], r->rate[2], 1e3 * r->batch / r->rate[0], 1e-9 * flops);
-    printf("float32 peak measured here: %.1f GFLOP/s; the step reaches %.0f%% of it, counting\n"
-           "convolutions as direct ones (Winograd's multiply less and can pass 100%%)\n",
-           1e-9 * r->peak, 100 * flops / r->peak);
+    if (r->device)
+        print_device(r);
+    else
+        printf("float32 peak measured here: %.1f GFLOP/s; the step reaches %.0f%% of it, counting\n"
+               "convolutions as direct ones (Winograd's multiply less and can pass 100%%)\n",
+               1e-9 * r->peak, 100 * flops / r->peak);
     double total = 0;
     for (int i = 0; i < r->part_count; i++)
         total += r->parts[i].seconds;
@@ -185,6 +226,13 @@ static cairn_status print_json(const report *r) {
     cJSON_AddNumberToObject(root, "fastest", r->rate[2]);
     cJSON_AddNumberToObject(root, "peak_gflops", 1e-9 * r->peak);
     cJSON_AddNumberToObject(root, "share_of_peak", r->rate[0] * r->step_flops / r->peak);
+    if (r->device) {
+        cJSON_AddStringToObject(root, "device", r->device_name);
+        cJSON_AddStringToObject(root, "choices", r->choices);
+        cJSON_AddNumberToObject(root, "copy_gigabytes_per_second", 1e-9 * r->roofline.bytes);
+        cJSON_AddNumberToObject(root, "launches", r->roofline.launches);
+        cJSON_AddNumberToObject(root, "host_microseconds", 1e6 * r->host_seconds);
+    }
     cJSON *parts = cJSON_AddArrayToObject(root, "parts");
     for (int i = 0; i < r->part_count; i++) {
         cJSON *part = cJSON_CreateObject();
@@ -216,6 +264,18 @@ static cairn_status random_split(cairn_split *split, cairn_shape shape, int clas
     return CAIRN_OK;
 }
 
+static cairn_status measure_device(bench *b, report *r) {
+    const cairn_executor_ops *ops = b->executor->ops;
+    cairn_executor_describe(b->executor, r->device_name, sizeof r->device_name);
+    if (ops->choices)
+        ops->choices(b->executor, r->choices, sizeof r->choices);
+    cairn_status status = measure_host(b, &r->host_seconds);
+    if (!status)
+        status = ops->measure(b->executor, &r->roofline);
+    r->peak = r->roofline.flops;
+    return status;
+}
+
 static cairn_status measure(const cairn_config *config, double seconds, bool parts, report *r) {
     const cairn_shape shape = {3, 32, 32};
     const cairn_backend *backend = NULL;
@@ -226,6 +286,7 @@ static cairn_status measure(const cairn_config *config, double seconds, bool par
     options.batch = (int)config->train.batch_size;
     options.precision = (cairn_precision)config->train.precision;
     options.threads = (int)config->train.threads;
+    options.deterministic = config->train.deterministic;
     options.crop_padding = (int)config->data.crop_padding;
     cairn_status status =
         cairn_backend_find(&backend, &options.device, config->device, options.precision);
@@ -252,8 +313,12 @@ static cairn_status measure(const cairn_config *config, double seconds, bool par
         r->batch = options.batch;
         r->threads = b.executor->options.threads;
         r->step_flops = cairn_net_flops(net, 1);
-        r->peak = measure_peak(r->threads);
+        r->device = b.executor->ops->measure != NULL;
+        if (!r->device)
+            r->peak = measure_peak(r->threads);
     }
+    if (!status && r->device)
+        status = measure_device(&b, r);
     cairn_executor_destroy(b.executor);
     cairn_net_destroy(net);
     free(split.images);
@@ -295,7 +360,8 @@ const cairn_command cairn_command_bench = {
     "usage: cairn bench [params.yaml] [-S key=value]... [--device D] [--seconds N] [--json]\n\n"
     "Runs training steps of the configured model on random images: batch assembly, forward,\n"
     "backward and Adam. Prints the median images per second of 15 stretches, its share of the\n"
-    "float32 peak that is measured on the same threads, and a table of the step's parts.\n\n"
+    "peak that is measured on the same threads or device, and a table of the step's parts; for a\n"
+    "GPU also the launches of a step, and what asking for one costs the host.\n\n"
     "  --seconds N   how long the whole measurement takes, about; 10 unless given\n"
     "  --json        one JSON object instead of text\n\n"
     "Exit codes: 0 done; 1 failed; 2 wrong usage or configuration.\n",

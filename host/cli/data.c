@@ -19,6 +19,7 @@ static const char help[] =
     "file\n"
     "       address given by --from. It is verified before use: by the official checksum, or by\n"
     "       --md5 or --sha256, which a given address needs. A partial download is resumed.\n"
+    "       CURL_CA_BUNDLE names a file of the authorities to trust instead of the system's.\n"
     "check  reads the data set that the configuration names, and prints its counts and digest.\n"
     "show   prints image N (from 0) and its label: in colour on a terminal, else as characters.\n"
     "\n"

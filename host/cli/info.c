@@ -36,13 +36,19 @@ static void add_backend(cJSON *list, const cairn_backend *backend) {
     cJSON_AddStringToObject(entry, "description",
                             backend->describe(description, sizeof description));
     cJSON *precisions = cJSON_AddArrayToObject(entry, "precisions");
-    for (int precision = CAIRN_FLOAT32; precision <= CAIRN_FLOAT64; precision++)
+    for (int precision = 0; precision < CAIRN_PRECISIONS; precision++)
         if (backend->supports((cairn_precision)precision))
             cJSON_AddItemToArray(
                 precisions, cJSON_CreateString(cairn_precision_name((cairn_precision)precision)));
+    if (!backend->devices)
+        return;
+    cJSON *devices = cJSON_AddArrayToObject(entry, "devices");
+    for (int device = 0; device < backend->devices(); device++)
+        cJSON_AddItemToArray(devices, cJSON_CreateString(backend->describe_device(
+                                          device, description, sizeof description)));
 }
 
-#ifndef CAIRN_WITH_ONEDNN
+#if !defined CAIRN_WITH_ONEDNN || !defined CAIRN_WITH_CUDA
 static void add_absent_backend(cJSON *list, const char *name, const char *reason) {
     cJSON *entry = cJSON_CreateObject();
     cJSON_AddItemToArray(list, entry);
@@ -79,6 +85,9 @@ static cJSON *gather(void) {
 #ifndef CAIRN_WITH_ONEDNN
     add_absent_backend(backends, "cpu", "built without oneDNN");
 #endif
+#ifndef CAIRN_WITH_CUDA
+    add_absent_backend(backends, "cuda", "built without CUDA and cuDNN");
+#endif
     add_libraries(info);
     return info;
 }
@@ -106,6 +115,9 @@ static void print_text(const cJSON *info) {
         printf("%s;", text_of(entry, "description"));
         cJSON_ArrayForEach(item, cJSON_GetObjectItem(entry, "precisions"))
             printf(" %s%s", item->valuestring, item->next ? "," : "\n");
+        int device = 0;
+        cJSON_ArrayForEach(item, cJSON_GetObjectItem(entry, "devices"))
+            printf("    cuda:%d  %s\n", device++, item->valuestring);
     }
 }
 

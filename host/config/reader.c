@@ -108,6 +108,7 @@ static cairn_status keep_anchor(config_walk *walk, const char *name, const cairn
     }
     *kept = (anchor){walk->anchors, copy, *scalar};
     walk->anchors = kept;
+    /* cppcheck-suppress memleak ; the list holds the copy: the initialiser is not followed */
     return CAIRN_OK;
 }
 

@@ -142,15 +142,22 @@ static const cairn_key keys[] = {
      .type = CAIRN_KEY_CHOICE,
      .offset = AT(train.precision),
      .fallback = "float32",
-     .choices = "float32|bf16|float64", /* in the order of cairn_precision */
+     .choices = "float32|bf16|float64|tf32", /* in the order of cairn_precision */
      .shapes_result = true,
-     .help = "of activations; float64 is for the reference backend"},
+     .help = "of activations; float64 is for the reference backend, tf32 for cuda"},
     {.name = "train.threads",
      .type = CAIRN_KEY_INTEGER,
      .offset = AT(train.threads),
      .fallback = "0",
      .high = 1024,
      .help = "of a CPU backend; 0: one for every core that the process may use"},
+    {.name = "train.deterministic",
+     .type = CAIRN_KEY_CHOICE,
+     .offset = AT(train.deterministic),
+     .fallback = "true",
+     .choices = "false|true",
+     .help =
+         "the same bytes every time; false lets cuda take whichever algorithm measures fastest"},
     {.name = "train.on_nan",
      .type = CAIRN_KEY_CHOICE,
      .offset = AT(train.on_nan),
@@ -319,6 +326,6 @@ const cairn_key *cairn_config_keys(size_t *count) {
 }
 
 const char *cairn_precision_name(cairn_precision precision) {
-    static const char *const names[] = {"float32", "bf16", "float64"};
+    static const char *const names[] = {"float32", "bf16", "float64", "tf32"};
     return names[precision];
 }

@@ -24,7 +24,8 @@ typedef struct {
 
 static void read_digits(number *read, const char *digits, unsigned base) {
     for (; *digits; digits++) {
-        unsigned digit = *digits <= '9' ? (unsigned)(*digits - '0') : (*digits | 0x20) - 'a' + 10u;
+        unsigned digit =
+            *digits <= '9' ? (unsigned)(*digits - '0') : (unsigned)((*digits | 0x20) - 'a') + 10;
         if (read->magnitude > (UINT64_MAX - digit) / base)
             read->overflow = true;
         read->magnitude = read->magnitude * base + digit;

@@ -95,10 +95,12 @@ static cairn_status read_py(const char *path, int count, uint8_t *images, uint8_
     cairn_status status = open_file(path, &fd, &size);
     if (status)
         return status;
-    void *bytes = size ? mmap(NULL, size, PROT_READ, MAP_PRIVATE | MAP_POPULATE, fd, 0) : NULL;
+    void *bytes = size ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
     if (bytes == MAP_FAILED) {
         status = cairn_error_set(CAIRN_FAILED, "%s: cannot map: %s", path, strerror(errno));
     } else {
+        if (bytes)
+            (void)madvise(bytes, size, MADV_WILLNEED); /* advice: refusal costs only speed */
         status = cairn_pickle_batch(bytes, size, path, count, images, labels);
         if (bytes)
             munmap(bytes, size);
@@ -186,6 +188,13 @@ void cairn_cifar10_describe(cairn_dataset *dataset) {
     memcpy(dataset->std, std, sizeof std);
 }
 
+static bool is_printable(const char *text, size_t length) {
+    for (size_t i = 0; i < length; i++)
+        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
+            return false;
+    return true;
+}
+
 /* batches.meta.txt, where there is one, may name the classes otherwise. */
 static cairn_status read_class_names(cairn_dataset *dataset, const char *dir, const layout *where) {
     char path[PATH_MAX];
@@ -200,8 +209,10 @@ static cairn_status read_class_names(cairn_dataset *dataset, const char *dir, co
         return status;
     const char *text = (const char *)file;
     int count = 0;
+    bool printable = true;
     while (*(text += strspn(text, " \t\r\n"))) {
         size_t length = strcspn(text, "\r\n");
+        printable = printable && is_printable(text, length);
         if (count < CLASSES)
             snprintf(dataset->class_names[count], sizeof dataset->class_names[count], "%.*s",
                      (int)(length < 31 ? length : 31), text);
@@ -209,6 +220,8 @@ static cairn_status read_class_names(cairn_dataset *dataset, const char *dir, co
         text += length;
     }
     free(file);
+    if (!printable)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: a class name has a control character", path);
     if (count != CLASSES)
         return cairn_error_set(CAIRN_BAD_INPUT, "%s: has %d class names; there are %d classes",
                                path, count, CLASSES);

@@ -10,6 +10,8 @@
 /* Not an arena: its zeroing would touch every page once more. */
 static void *allocate(size_t bytes) {
     const size_t huge_page = (size_t)2 << 20;
+    if (bytes < huge_page)
+        return malloc(bytes);
     size_t rounded = (bytes + huge_page - 1) / huge_page * huge_page;
     void *memory = aligned_alloc(huge_page, rounded);
     if (memory)

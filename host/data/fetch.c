@@ -194,6 +194,9 @@ static CURLcode transfer(download *d, const char *url, char *reason) {
     curl_easy_setopt(curl, CURLOPT_FAILONERROR, 1L);
     curl_easy_setopt(curl, CURLOPT_SSL_VERIFYPEER, 1L);
     curl_easy_setopt(curl, CURLOPT_SSL_VERIFYHOST, 2L);
+    const char *bundle = getenv("CURL_CA_BUNDLE"); /* as for curl: other authorities to trust */
+    if (bundle && *bundle)
+        curl_easy_setopt(curl, CURLOPT_CAINFO, bundle);
     curl_easy_setopt(curl, CURLOPT_CONNECTTIMEOUT, (long)CONNECT_SECONDS);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_LIMIT, (long)STALL_BYTES);
     curl_easy_setopt(curl, CURLOPT_LOW_SPEED_TIME, (long)STALL_SECONDS);
@@ -279,7 +282,8 @@ static cairn_status fetch_url(const cairn_fetch *fetch, const char *url) {
     cairn_status status = part_path(part, fetch->folder, url);
     if (status)
         return status;
-    d.fd = open(part, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
+    /* Not through a link, which on a shared machine may be someone's trap. */
+    d.fd = open(part, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (d.fd < 0)
         return cairn_error_set(CAIRN_FAILED, "%s: cannot write: %s", part, strerror(errno));
     status = download_to(&d, url, part);

@@ -1,14 +1,17 @@
-/* Image files by stb_image and stb_image_resize, the only users of which are in this file. */
+/* Image files: PNG and JPEG by their own libraries (png.c, jpeg.c), BMP by stb_image, resizing by
+ * stb_image_resize. stb_image has its faults with hostile PNG and JPEG files; its BMP reader is
+ * small enough to be asked only what it can answer. */
 #include "cairn/image.h"
 
 #include "cairn/file.h"
+#include "picture.h"
 
+#include <limits.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#define STBI_ONLY_PNG
-#define STBI_ONLY_JPEG
 #define STBI_ONLY_BMP
 #define STBI_NO_STDIO
 #define STBI_NO_FAILURE_STRINGS
@@ -24,7 +27,7 @@
 #include <stb_image_resize.h>
 #endif
 
-enum { FILE_MAX = 64 << 20, PIXELS_MAX = 64000000 };
+enum { FILE_MAX = 64 << 20 };
 
 /* Linear interpolation, its kernel widened when shrinking; levels as they are, not gamma-corrected,
  * as the data sets were made. Both are [h,w,c]. */
@@ -40,87 +43,112 @@ static bool resize(const uint8_t *in, int width, int height, uint8_t *out, cairn
 #endif
 }
 
-/* Where two bytes in a row end for the last time; 0 when they are nowhere. */
-static size_t last_pair(const uint8_t *file, size_t size, uint8_t first, uint8_t second) {
-    for (size_t end = size; end >= 2; end--)
-        if (file[end - 2] == first && file[end - 1] == second)
-            return end;
-    return 0;
+picture_outcome cairn_picture_allocate(picture *out, uint64_t width, uint64_t height) {
+    out->width = width < INT_MAX ? (int)width : INT_MAX;
+    out->height = height < INT_MAX ? (int)height : INT_MAX;
+    if (width < 1 || height < 1 || width > PICTURE_PIXELS_MAX / height)
+        return PICTURE_TOO_LARGE;
+    out->pixels = malloc((size_t)(width * height) * (size_t)out->channels);
+    return out->pixels ? PICTURE_DECODED : PICTURE_NO_MEMORY;
 }
 
-/* stb_image takes what is missing at the end of a BMP or JPEG for zeros. An uncompressed BMP says
- * where its rows begin and how deep they are; a JPEG's last scan (FF DA) is followed by its end
- * (FF D9), and neither marker can occur inside coded data. */
-static bool cut_short(const uint8_t *file, size_t size, int width, int height) {
-    if (size < 30)
-        return true;
-    if (file[0] == 'B' && file[1] == 'M') {
-        bool os2 = file[14] == 12; /* the older header, of 12 bytes */
-        uint64_t begin = file[10] | file[11] << 8 | file[12] << 16 | (uint64_t)file[13] << 24;
-        uint64_t bits = os2 ? file[24] : file[28];
-        return begin + ((uint64_t)width * bits + 31) / 32 * 4 * (uint64_t)height > size;
+/* stb_image takes what is missing at the end of an uncompressed BMP for zeros. The file says where
+ * its rows begin and how deep they are. */
+static bool bmp_cut_short(const uint8_t *file, size_t size, const picture *p) {
+    bool os2 = file[14] == 12; /* the older header, of 12 bytes */
+    uint64_t begin = (uint64_t)file[10] | (uint64_t)file[11] << 8 | (uint64_t)file[12] << 16 |
+                     (uint64_t)file[13] << 24;
+    uint64_t bits = os2 ? file[24] : file[28];
+    uint64_t stride = ((uint64_t)p->width * bits + 31) / 32 * 4;
+    return begin + stride * (uint64_t)p->height > size;
+}
+
+static picture_outcome decode_bmp(const uint8_t *file, size_t size, picture *out) {
+    int width, height, found;
+    if (size < 30 || !stbi_info_from_memory(file, (int)size, &width, &height, &found))
+        return PICTURE_UNREADABLE;
+    if (height < 0 && height >= -PICTURE_PIXELS_MAX) /* the top row comes first */
+        height = -height;
+    picture_outcome outcome = cairn_picture_allocate(out, width > 0 ? (uint64_t)width : 0,
+                                                     height > 0 ? (uint64_t)height : 0);
+    if (outcome)
+        return outcome;
+    if (bmp_cut_short(file, size, out))
+        return PICTURE_DAMAGED;
+    uint8_t *pixels =
+        stbi_load_from_memory(file, (int)size, &width, &height, &found, out->channels);
+    if (!pixels)
+        return PICTURE_DAMAGED;
+    memcpy(out->pixels, pixels, (size_t)width * (size_t)height * (size_t)out->channels);
+    stbi_image_free(pixels);
+    return PICTURE_DECODED;
+}
+
+static cairn_status decode(const uint8_t *file, size_t size, const char *name, picture *out) {
+    picture_outcome outcome = PICTURE_UNREADABLE;
+    if (size > FILE_MAX)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: is %zu bytes long; images up to %d are read",
+                               name, size, FILE_MAX);
+    if (size >= 2 && file[0] == 0x89 && file[1] == 'P')
+        outcome = cairn_png_decode(file, size, out);
+    else if (size >= 2 && file[0] == 0xFF && file[1] == 0xD8)
+        outcome = cairn_jpeg_decode(file, size, out);
+    else if (size >= 2 && file[0] == 'B' && file[1] == 'M')
+        outcome = decode_bmp(file, size, out);
+    switch (outcome) {
+    case PICTURE_UNREADABLE:
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: is no PNG, JPEG or BMP image that can be read",
+                               name);
+    case PICTURE_TOO_LARGE:
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: is %d by %d pixels; up to %d million in all are read", name,
+                               out->width, out->height, PICTURE_PIXELS_MAX / 1000000);
+    case PICTURE_DAMAGED:
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: the image is damaged or cut short", name);
+    case PICTURE_NO_MEMORY:
+        return cairn_error_set(CAIRN_FAILED, "%s: out of memory for %d by %d pixels", name,
+                               out->width, out->height);
+    case PICTURE_DECODED:
+        break;
     }
-    if (file[0] == 0xFF && file[1] == 0xD8)
-        return last_pair(file, size, 0xFF, 0xD9) < last_pair(file, size, 0xFF, 0xDA);
-    return false;
+    return CAIRN_OK;
 }
 
-/* The file's pixels [height, width, channels], to be freed by stbi_image_free. */
-static cairn_status decode(const char *path, int channels, uint8_t **pixels, int *width,
-                           int *height) {
-    struct stat info;
-    uint8_t *file = NULL;
-    size_t size = 0;
-    int found;
-    if (stat(path, &info) == 0 && info.st_size > FILE_MAX)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: is %lld bytes long; images up to %d are read",
-                               path, (long long)info.st_size, FILE_MAX);
-    cairn_status status = cairn_file_read(path, &file, &size);
-    if (status)
-        return status;
-    /* The size is known before anything is decoded: a small file cannot ask for all memory. */
-    bool known = stbi_info_from_memory(file, (int)size, width, height, &found);
-    if (known && *height < 0 && *height > -PIXELS_MAX) /* a BMP with its top row first */
-        *height = -*height;
-    if (!known) {
-        status = cairn_error_set(CAIRN_BAD_INPUT,
-                                 "%s: is no PNG, JPEG or BMP image that can be read", path);
-    } else if (*width < 1 || *height < 1 || *width > PIXELS_MAX / *height) {
-        status = cairn_error_set(CAIRN_BAD_INPUT,
-                                 "%s: is %d by %d pixels; up to %d million in all are read", path,
-                                 *width, *height, PIXELS_MAX / 1000000);
-    } else {
-        int w, h;
-        if (!cut_short(file, size, *width, *height))
-            *pixels = stbi_load_from_memory(file, (int)size, &w, &h, &found, channels);
-        if (!*pixels)
-            status =
-                cairn_error_set(CAIRN_BAD_INPUT, "%s: the image is damaged or cut short", path);
-    }
-    free(file);
-    return status;
-}
-
-cairn_status cairn_image_read(const char *path, cairn_shape shape, uint8_t *pixels) {
-    uint8_t *decoded = NULL;
-    int width = 0, height = 0;
+cairn_status cairn_image_decode(const uint8_t *bytes, size_t size, const char *name,
+                                cairn_shape shape, uint8_t *pixels) {
+    picture decoded = {.channels = shape.c};
     size_t plane = (size_t)shape.h * (size_t)shape.w;
     if (shape.c != 1 && shape.c != 3)
         return cairn_error_set(
-            CAIRN_BAD_INPUT, "%s: images have 1 or 3 channels, the model reads %d", path, shape.c);
+            CAIRN_BAD_INPUT, "%s: images have 1 or 3 channels, the model reads %d", name, shape.c);
     uint8_t *sized = malloc(plane * (size_t)shape.c);
     if (!sized)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for %s", path);
-    cairn_status status = decode(path, shape.c, &decoded, &width, &height);
-    if (!status && width == shape.w && height == shape.h)
-        memcpy(sized, decoded, plane * (size_t)shape.c);
-    else if (!status && !resize(decoded, width, height, sized, shape))
-        status = cairn_error_set(CAIRN_FAILED, "%s: out of memory for resizing", path);
+        return cairn_error_set(CAIRN_FAILED, "out of memory for %s", name);
+    cairn_status status = decode(bytes, size, name, &decoded);
+    if (!status && decoded.width == shape.w && decoded.height == shape.h)
+        memcpy(sized, decoded.pixels, plane * (size_t)shape.c);
+    else if (!status && !resize(decoded.pixels, decoded.width, decoded.height, sized, shape))
+        status = cairn_error_set(CAIRN_FAILED, "%s: out of memory for resizing", name);
     /* [h,w,c] -> [c,h,w] */
     for (size_t i = 0; i < plane && !status; i++)
         for (size_t c = 0; c < (size_t)shape.c; c++)
             pixels[c * plane + i] = sized[i * (size_t)shape.c + c];
-    stbi_image_free(decoded);
+    free(decoded.pixels);
     free(sized);
+    return status;
+}
+
+cairn_status cairn_image_read(const char *path, cairn_shape shape, uint8_t *pixels) {
+    struct stat info;
+    uint8_t *file = NULL;
+    size_t size = 0;
+    /* Before it is read, so that a giant file costs no memory. */
+    if (stat(path, &info) == 0 && info.st_size > FILE_MAX)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: is %lld bytes long; images up to %d are read",
+                               path, (long long)info.st_size, FILE_MAX);
+    cairn_status status = cairn_file_read(path, &file, &size);
+    if (!status)
+        status = cairn_image_decode(file, size, path, shape, pixels);
+    free(file);
     return status;
 }

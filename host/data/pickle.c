@@ -13,8 +13,8 @@
 enum {
     STACK_MAX = 4096, /* the picklers flush lists and dictionaries every 1000 items */
     MARK_MAX = 64,
-    MEMO_MAX = 65536, /* the official files use 10,020 */
-    CELL_MAX = 65536, /* 10,000 labels, 10,000 file names and some */
+    MEMO_MAX = 16384, /* the official files use 10,020 */
+    CELL_MAX = 32768, /* 10,000 labels, 10,000 file names and some */
     OBJECT_MAX = 1024,
 };
 

@@ -85,8 +85,8 @@ static void draw_sample(texture *textures, uint64_t seed, uint32_t sample, uint8
     enum { NOISES = sizeof(cairn_rng_block) / 2 }; /* pixels that one block of words serves */
     for (int c = 0; c < CHANNELS; c++)
         for (int y = 0; y < SIDE; y++) {
-            const int16_t *own = &(*r.own)[c][(y + r.y) % SIDE][r.x];
-            const int16_t *other = &(*r.other)[c][(y + r.other_y) % SIDE][r.other_x];
+            const int16_t *own = (*r.own)[c][(y + r.y) % SIDE] + r.x;
+            const int16_t *other = (*r.other)[c][(y + r.other_y) % SIDE] + r.other_x;
             uint8_t *row = image + (c * SIDE + y) * SIDE;
             for (int x = 0; x < SIDE; x += NOISES) {
                 cairn_rng_block noise = cairn_rng(seed, CAIRN_RNG_SYNTHETIC, sample, DRAW_NOISE,

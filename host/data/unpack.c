@@ -18,7 +18,8 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-enum { FILES_MAX = 32, FILE_MAX = 96 << 20, BLOCK = 64 << 10 };
+/* Of files, of bytes in one, and in all of them: six batches of Python's may be some 46 MB each. */
+enum { FILES_MAX = 32, FILE_MAX = 96 << 20, TOTAL_MAX = 6 * FILE_MAX, BLOCK = 64 << 10 };
 
 typedef struct {
     struct archive *reader;
@@ -26,13 +27,19 @@ typedef struct {
     const volatile sig_atomic_t *stop;
     char top[32]; /* "cifar-10-batches-bin" or "cifar-10-batches-py"; "": not yet known */
     char temporary[PATH_MAX]; /* the new folder; "": not yet made */
-    int files;
+    int entries;              /* files, and mentions of the folder itself */
+    size_t total;             /* bytes unpacked */
 } unpacking;
 
 static cairn_status unreadable(const unpacking *u) {
     const char *reason = archive_error_string(u->reader);
     return cairn_error_set(CAIRN_BAD_INPUT, "%s: cannot unpack: %s", u->archive,
                            reason ? reason : "damaged archive");
+}
+
+static cairn_status too_large(const unpacking *u) {
+    return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds a file of more than %d MiB", u->archive,
+                           FILE_MAX >> 20);
 }
 
 static cairn_status unwritable(const char *path) {
@@ -89,8 +96,11 @@ static cairn_status copy_data(unpacking *u, int fd, const char *path) {
             return cairn_error_set(CAIRN_INTERRUPTED, "%s: unpacking was interrupted", u->archive);
         total += (size_t)got;
         if (total > FILE_MAX)
-            return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds a file of more than %d MiB",
-                                   u->archive, FILE_MAX >> 20);
+            return too_large(u);
+        u->total += (size_t)got;
+        if (u->total > TOTAL_MAX)
+            return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds more than %d MiB", u->archive,
+                                   TOTAL_MAX >> 20);
         for (la_ssize_t done = 0; done < got;) {
             ssize_t put = write(fd, block + done, (size_t)(got - done));
             if (put < 0 && errno != EINTR)
@@ -104,9 +114,6 @@ static cairn_status copy_data(unpacking *u, int fd, const char *path) {
 static cairn_status take_file(unpacking *u, const char *name) {
     char path[PATH_MAX];
     cairn_status status = CAIRN_OK;
-    if (++u->files > FILES_MAX)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds more than %d files", u->archive,
-                               FILES_MAX);
     if (!u->temporary[0]) {
         status = cairn_path_format(u->temporary, sizeof u->temporary, "%s/%s.new-XXXXXX", u->folder,
                                    u->top);
@@ -135,16 +142,22 @@ static cairn_status take_entries(unpacking *u) {
             return CAIRN_OK;
         if (found != ARCHIVE_OK)
             return unreadable(u);
+        if (++u->entries > FILES_MAX)
+            return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds more than %d files", u->archive,
+                                   FILES_MAX);
         const char *path = archive_entry_pathname(entry), *name = name_below(u, path);
         mode_t type = archive_entry_filetype(entry);
         bool linked = archive_entry_hardlink(entry) || archive_entry_symlink(entry);
+        bool sparse = archive_entry_sparse_reset(entry) > 0; /* holes make much of little */
         if (name && type == AE_IFDIR && !name[0])
             continue;
-        if (!name || type != AE_IFREG || !name[0] || linked)
+        if (!name || type != AE_IFREG || !name[0] || linked || sparse)
             return cairn_error_set(CAIRN_BAD_INPUT,
-                                   "%s: holds '%.200s'; a CIFAR-10 archive holds only files "
+                                   "%s: holds '%.200s'; a CIFAR-10 archive holds only whole files "
                                    "directly in cifar-10-batches-bin/ or cifar-10-batches-py/",
                                    u->archive, path ? path : "(a name that cannot be read)");
+        if (archive_entry_size(entry) > FILE_MAX) /* before a byte of it is written */
+            return too_large(u);
         cairn_status status = take_file(u, name);
         if (status)
             return status;

@@ -62,7 +62,7 @@ cairn_status cairn_metrics_write(const char *path, const cairn_epoch_row *rows, 
 static bool read_number(const cJSON *row, const char *key, double *value) {
     const cJSON *item = cJSON_GetObjectItemCaseSensitive(row, key);
     *value = cJSON_IsNumber(item) ? item->valuedouble : NAN;
-    return cJSON_IsNumber(item) || cJSON_IsNull(item);
+    return (cJSON_IsNumber(item) && isfinite(item->valuedouble)) || cJSON_IsNull(item);
 }
 
 /* Rows count from 1 without gaps. */

@@ -433,23 +433,20 @@ static cairn_status check_seal(const cairn_safetensors *file, const source *from
     return status;
 }
 
-cairn_status cairn_safetensors_read(cairn_safetensors *file, const char *path) {
-    uint8_t *bytes = NULL;
-    size_t size = 0;
+cairn_status cairn_safetensors_parse(cairn_safetensors *file, const void *bytes, size_t size,
+                                     const char *name) {
+    cairn_status status;
     uint64_t length = 0;
     cJSON *header = NULL;
-    source from = {.path = path};
+    source from = {.path = name};
     *file = (cairn_safetensors){0};
-    cairn_status status = cairn_file_read(path, &bytes, &size);
-    if (status)
-        return status;
     if (size >= LENGTH_BYTES)
         memcpy(&length, bytes, LENGTH_BYTES);
     if (size < LENGTH_BYTES || length > HEADER_MAX || length > size - LENGTH_BYTES) {
         status = cairn_error_set(CAIRN_BAD_INPUT,
                                  "%s: is not a safetensors file, or is cut short: a header of %llu "
                                  "bytes in a file of %zu",
-                                 path, (unsigned long long)length, size);
+                                 name, (unsigned long long)length, size);
         goto done;
     }
     /* cJSON stops at its own nesting limit, so deep brackets cannot exhaust the stack. */
@@ -461,10 +458,10 @@ cairn_status cairn_safetensors_read(cairn_safetensors *file, const char *path) {
         status = cairn_error_set(CAIRN_BAD_INPUT,
                                  "%s: is not a safetensors file: its header is not a JSON object "
                                  "(near byte %td)",
-                                 path, end - text);
+                                 name, end - text);
         goto done;
     }
-    from.data = bytes + LENGTH_BYTES + length;
+    from.data = (const uint8_t *)bytes + LENGTH_BYTES + length;
     from.size = size - LENGTH_BYTES - length;
     status = read_entries(file, header, &from);
     if (!status)
@@ -474,6 +471,16 @@ done:
         cairn_safetensors_free(file);
     free(from.extents);
     cJSON_Delete(header);
+    return status;
+}
+
+cairn_status cairn_safetensors_read(cairn_safetensors *file, const char *path) {
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    *file = (cairn_safetensors){0};
+    cairn_status status = cairn_file_read(path, &bytes, &size);
+    if (!status)
+        status = cairn_safetensors_parse(file, bytes, size, path);
     free(bytes);
     return status;
 }

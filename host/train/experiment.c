@@ -30,7 +30,8 @@ typedef struct {
     bool saved;          /* there is a checkpoint, */
     uint32_t saved_step; /* of this step */
     bool nan_noted;
-    char notice[1024]; /* why not the last checkpoint but the one before; "" */
+    char passed_over[512]; /* why `auto` did not take a faster backend; "": it did */
+    char notice[1024];     /* why not the last checkpoint but the one before; "" */
 } experiment;
 
 static double now(void) {
@@ -76,7 +77,7 @@ static cairn_status write_summary(const experiment *run, const char *state) {
         .status = state,
         .version = CAIRN_VERSION,
         .device = run->executor->backend->name,
-        .device_description = run->executor->backend->describe(device, sizeof device),
+        .device_description = cairn_executor_describe(run->executor, device, sizeof device),
         .precision = cairn_precision_name(options->precision),
         .model = config->model.name,
         .data = run->data->name,
@@ -152,6 +153,7 @@ static cairn_status make_executor(experiment *run) {
         options.batch = train->count;
     cairn_status status =
         cairn_backend_find(&backend, &options.device, config->device, options.precision);
+    snprintf(run->passed_over, sizeof run->passed_over, "%s", status ? "" : cairn_error_message());
     if (!status)
         status = choose_device(run, backend, &options.device);
     if (!status)
@@ -189,14 +191,17 @@ static cairn_status make_start(experiment *run, const cairn_checkpoint *held, co
 
 static void announce(const experiment *run, bool resume) {
     const cairn_executor_options *options = &run->executor->options;
-    char device[256];
+    char device[256], choices[2048];
+    if (*run->passed_over)
+        cairn_terminal_note(run->terminal, "device auto: %s computes (%s)",
+                            run->executor->backend->name, run->passed_over);
     if (strcmp(run->data->name, "synthetic") == 0)
         cairn_terminal_note(run->terminal, "data: SYNTHETIC images, not CIFAR-10; accuracies say "
                                            "nothing about CIFAR-10");
     cairn_terminal_note(
         run->terminal, "training %s (%zu parameters) on %s (%s), %s, %d threads; %s, %d images",
         run->config->model.name, cairn_net_parameter_total(run->net), run->executor->backend->name,
-        run->executor->backend->describe(device, sizeof device),
+        cairn_executor_describe(run->executor, device, sizeof device),
         cairn_precision_name(options->precision), options->threads, run->data->name,
         run->data->train.count);
     if (run->options->dvclive && run->provenance.dirty)
@@ -204,6 +209,9 @@ static void announce(const experiment *run, bool resume) {
                             "files differ from git revision %.12s, and summary.json says so: "
                             "commit them for a run that can be made again",
                             run->provenance.revision);
+    if (run->executor->ops->choices)
+        cairn_terminal_note(run->terminal, "%s",
+                            run->executor->ops->choices(run->executor, choices, sizeof choices));
     if (*run->notice)
         cairn_terminal_note(run->terminal, "%s: going on from %s", run->notice,
                             run->folder.previous);
@@ -354,7 +362,9 @@ static cairn_status take_means(experiment *run, double *loss, double *accuracy) 
 
 static cairn_status measure_epoch(experiment *run, cairn_epoch_row *row) {
     row->epoch = (int)run->at.epoch + 1;
+    double begin = now();
     cairn_status status = take_means(run, &row->train_loss, &row->train_acc);
+    run->at.train_seconds += now() - begin; /* a device that runs behind ends its steps here */
     if (!status)
         status = check_loss(run, "train", row->train_loss);
     if (!status)

@@ -15,7 +15,9 @@
 
 enum { CAIRN_TEXT_MAX = 1024 }; /* bytes of a text value, with its zero */
 
-typedef enum { CAIRN_FLOAT32, CAIRN_BF16, CAIRN_FLOAT64 } cairn_precision;
+/* tf32: stored as float32, multiplied with 10 bits of mantissa. */
+typedef enum { CAIRN_FLOAT32, CAIRN_BF16, CAIRN_FLOAT64, CAIRN_TF32 } cairn_precision;
+enum { CAIRN_PRECISIONS = CAIRN_TF32 + 1 };
 
 /* What a run does when its loss stops being a number. */
 typedef enum { CAIRN_NAN_STOP, CAIRN_NAN_CONTINUE } cairn_on_nan;
@@ -54,9 +56,10 @@ typedef struct {
         int64_t epochs;
         int64_t batch_size;
         double lr;
-        int64_t precision; /* a cairn_precision */
-        int64_t threads;   /* 0: one for every core that the process may use */
-        int64_t on_nan;    /* a cairn_on_nan */
+        int64_t precision;     /* a cairn_precision */
+        int64_t threads;       /* 0: one for every core that the process may use */
+        int64_t deterministic; /* 0 or 1 */
+        int64_t on_nan;        /* a cairn_on_nan */
     } train;
     struct {
         int64_t name, per; /* a cairn_schedule, a cairn_schedule_per */
@@ -134,7 +137,7 @@ const char *cairn_config_value(const cairn_config *config, const cairn_key *key,
 /* What a key takes, for people: "a whole number from 1 to 10000". Returns `out`. */
 const char *cairn_config_expected(const cairn_key *key, char *out, size_t size);
 
-/* "float32", "bf16", "float64". */
+/* "float32", "bf16", "float64", "tf32". */
 const char *cairn_precision_name(cairn_precision precision);
 
 #endif

@@ -75,10 +75,17 @@ typedef struct {
     double flops; /* 0 where bytes, not arithmetic, are what counts */
 } cairn_timing;
 
+/* What the device can do at best, measured, and what a training step asks of it. */
+typedef struct {
+    double flops; /* a second, of a large matrix product in the executor's precision */
+    double bytes; /* a second, read and written by a copy */
+    int launches; /* kernels and copies of a whole batch's training step */
+} cairn_roofline;
+
 typedef struct cairn_executor cairn_executor;
 typedef struct cairn_backend cairn_backend;
 
-/* What a backend implements; every entry is required but the last. */
+/* What a backend implements; every entry is required but those from profile_step on. */
 typedef struct {
     void (*destroy)(cairn_executor *executor);
     /* Makes a split the executor's data; replaces an earlier one. Its shape must be the net's
@@ -104,6 +111,12 @@ typedef struct {
      * `capacity`. Optional. */
     cairn_status (*profile_step)(cairn_executor *executor, const cairn_step *step,
                                  cairn_timing *rows, int capacity, int *count);
+    /* Waits. Optional. */
+    cairn_status (*measure)(cairn_executor *executor, cairn_roofline *roofline);
+    /* Lines about the device that it runs on, with libraries; and about algorithms that it chose.
+     * They return `out`. Optional. */
+    const char *(*device)(const cairn_executor *executor, char *out, size_t size);
+    const char *(*choices)(const cairn_executor *executor, char *out, size_t size);
 } cairn_executor_ops;
 
 /* The head of every backend's own executor struct. */
@@ -129,13 +142,17 @@ struct cairn_backend {
     /* Parameters and moments start at zero. */
     cairn_status (*create)(cairn_executor **executor, const cairn_net *net,
                            const cairn_executor_options *options);
+    /* Where there may be several devices: how many there are, and a line about one. Optional. */
+    int (*devices)(void);
+    const char *(*describe_device)(int ordinal, char *out, size_t size);
 };
 
 /* Every backend compiled in, fastest first; NULL-terminated. */
 const cairn_backend *const *cairn_backends(void);
 
 /* The backend for a device text (auto, cpu, reference, cuda, cuda:N) and its device ordinal. `auto`
- * takes the first that can run in that precision; a named one never falls back. */
+ * takes the first that can run in that precision, and leaves in the error text why those before it
+ * cannot ("": none was passed over); a named one never falls back. */
 cairn_status cairn_backend_find(const cairn_backend **backend, int *ordinal, const char *device,
                                 cairn_precision precision);
 
@@ -144,6 +161,10 @@ cairn_status cairn_backend_find(const cairn_backend **backend, int *ordinal, con
 cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backend *backend,
                                    const cairn_net *net, const cairn_executor_options *options);
 void cairn_executor_destroy(cairn_executor *executor); /* NULL is allowed */
+
+/* A line about the device that it runs on and its libraries. Returns `out`. */
+const char *cairn_executor_describe(const cairn_executor *executor, char *out, size_t size);
+
 cairn_status cairn_executor_upload(cairn_executor *executor, cairn_split_id id,
                                    const cairn_split *split);
 cairn_status cairn_executor_train_step(cairn_executor *executor, const cairn_step *step);

@@ -5,6 +5,7 @@
 #include "cairn/net.h"
 #include "cairn/status.h"
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* Decodes the file and resizes it to shape.w by shape.h (whatever its proportions; linear, averaged
@@ -12,5 +13,9 @@
  * pixels [shape.c, shape.h, shape.w]. CAIRN_BAD_INPUT names the file: no image, damaged, above 64
  * MiB or 64 million pixels. */
 cairn_status cairn_image_read(const char *path, cairn_shape shape, uint8_t *pixels);
+
+/* The same from memory; `name` stands for the file in messages. */
+cairn_status cairn_image_decode(const uint8_t *bytes, size_t size, const char *name,
+                                cairn_shape shape, uint8_t *pixels);
 
 #endif

@@ -43,6 +43,10 @@ cairn_status cairn_safetensors_write(const cairn_safetensors *file, const char *
 /* Reads F32, and F64, F16 and BF16 converted to float. Every offset, size and overlap is checked,
  * and the digest where there is one: CAIRN_BAD_INPUT names file and tensor. */
 cairn_status cairn_safetensors_read(cairn_safetensors *file, const char *path);
+
+/* The same from memory; `name` stands for the file in messages. */
+cairn_status cairn_safetensors_parse(cairn_safetensors *file, const void *bytes, size_t size,
+                                     const char *name);
 void cairn_safetensors_free(cairn_safetensors *file); /* and zeroes it */
 
 #endif

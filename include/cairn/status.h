@@ -15,11 +15,18 @@ typedef enum {
 
 /* Replaces this thread's message by the formatted one and returns `status`, so that a failing
  * function can `return cairn_error_set(...)`. The message is one line, has no trailing newline and
- * says what was found and what would be right. Longer than 2047 bytes it is cut. */
+ * says what was found and what would be right. Longer than 2047 bytes it is cut; control characters
+ * become question marks. */
 cairn_status cairn_error_set(cairn_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-#ifdef __clang_analyzer__ /* sees one source at a time: tell it what the call returns */
-#define cairn_error_set(status, ...) (cairn_error_set(status, __VA_ARGS__), (status))
+/* Analyzers see one source at a time: tell them what the call returns. */
+#if defined __clang_analyzer__ || defined CAIRN_ANALYZER
+#define cairn_error_set(status, ...)                                                               \
+    __extension__({                                                                                \
+        cairn_status told = (status);                                                              \
+        cairn_error_set(told, __VA_ARGS__);                                                        \
+        told;                                                                                      \
+    })
 #endif
 
 /* This thread's last message; "" before the first. Valid until the next cairn_error_set. */

@@ -1,20 +1,23 @@
-"""A small HTTP server for data.bats: serves a folder's files in the ways that real servers do.
+"""A small HTTP server for data.bats and security.bats: serves a folder's files in the ways that real servers do.
 
-    range_server.py FOLDER PORT_FILE LOG_FILE
+    range_server.py FOLDER PORT_FILE LOG_FILE [PEM]
 
-Binds a free port of 127.0.0.1 and writes its number to PORT_FILE; logs `PATH RANGE` per request.
+With PEM, a file of a key and its certificate, it speaks HTTPS. Binds a free port of 127.0.0.1 and writes its number to PORT_FILE; logs `PATH RANGE` per request.
 The first part of a path chooses the behaviour, the rest names the file:
     /range/    honours Range (206, 416)       /plain/   ignores Range
     /stall/    sends half, then nothing       /cut/     sends half, then closes
     /moved/    redirects to /range/           /to-file/ redirects to a file:// address
+    /to-http/  redirects to http://127.0.0.1:1/
 """
 import http.server
 import os
 import pathlib
+import ssl
 import sys
 import time
 
 folder, port_file, log_file = map(pathlib.Path, sys.argv[1:4])
+pem = sys.argv[4] if len(sys.argv) > 4 else None
 
 
 class Handler(http.server.BaseHTTPRequestHandler):
@@ -36,6 +39,8 @@ class Handler(http.server.BaseHTTPRequestHandler):
         mode, _, name = self.path.split("?")[0].lstrip("/").partition("/")
         if mode == "moved":
             return self.answer(302, Location=f"/range/{name}")
+        if mode == "to-http":
+            return self.answer(302, Location=f"http://127.0.0.1:1/range/{name}")
         if mode == "to-file":
             return self.answer(302, Location=f"file://{folder / name}")
         if not (folder / name).is_file():
@@ -64,6 +69,10 @@ class Server(http.server.ThreadingHTTPServer):
 
 
 server = Server(("127.0.0.1", 0), Handler)
+if pem:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(pem)
+    server.socket = context.wrap_socket(server.socket, server_side=True)
 part = port_file.with_suffix(".new")
 part.write_text(str(server.server_address[1]))
 os.replace(part, port_file)

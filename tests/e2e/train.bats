@@ -205,3 +205,14 @@ bitmap() {
     cairn predict --run-dir runs/small --top 0 a.bmp
     [ "$code" -eq 2 ]
 }
+
+@test "without a usable GPU, auto says why and computes elsewhere; cuda never falls back" {
+    "$CAIRN" info >info
+    grep -q '^  cuda *not available: cuda:' info || skip "a GPU is here, or no cuda backend"
+    cairn train "${small[@]}" --device cuda
+    [ "$code" -eq 1 ] && [ ! -e runs ]
+    [ "$(wc -l <err)" -eq 1 ] && grep -q '^cairn: cuda: ' err
+    cairn train "${small[@]}" --device auto
+    [ "$code" -eq 0 ]
+    grep -Eq '^device auto: [a-z]+ computes \(cuda: ' err
+}

@@ -14,7 +14,7 @@ PyTorch works in float64. Every file has the metadata
                                                           and max-pooling compare is exact in every precision; only the
                                                           third step moves the weights, and Adam's epsilon is 1e-3.
                                                           0: as in a real training, from Cairn's initial weights
-    stride                                                of tensors of parameters, every so many elements are kept
+    stride                                                of tensors of more than 4096 elements, every so many are kept
     torch                                                 the version that computed it
 
 and the tensors
@@ -34,7 +34,7 @@ from torch import nn
 from torch.nn import functional
 
 INIT, CROP, DROPOUT, TEST = 1, 3, 4, 6  # purposes
-STEPS, LR = 3, 1e-3
+STEPS, LR, LONG = 3, 1e-3, 4096
 OUT = Path(__file__).parent / "fixtures"
 
 
@@ -177,7 +177,7 @@ def make(name, net, seed, batch, shape, exact, padding=1, stride=1, **metadata):
     for key, parameter in net.named_parameters():
         out |= {f"{kind}.{key}": adam.state[parameter][kind] for kind in ("exp_avg", "exp_avg_sq")}
         out[f"parameter.{key}"] = parameter.detach()
-    kept = {k: v.flatten()[::stride] if "." in k else v.flatten() for k, v in sorted(out.items())}
+    kept = {k: v.flatten()[::stride if v.numel() > LONG else 1] for k, v in sorted(out.items())}
     metadata |= dict(channels=shape[0], height=shape[1], width=shape[2], batch=batch, padding=padding, seed=seed,
                      exact=int(exact), stride=stride, torch=torch.__version__)
     save_file({k: v.float().contiguous() for k, v in kept.items()}, OUT / f"{name}.safetensors",

@@ -128,13 +128,17 @@ typedef struct {
 
 enum { SUBJECTS_MAX = 16 };
 
-/* Everything that can compute here but reference in float64, which is what it is compared with. */
+/* Everything that can compute here but reference in float64, which is what it is compared with;
+ * where CAIRN_TEST_BACKEND names a backend, only that one. */
 static inline int find_subjects(subject *subjects) {
+    const char *only = getenv("CAIRN_TEST_BACKEND");
     int count = 0;
     for (const cairn_backend *const *b = cairn_backends(); *b; b++)
-        for (int p = CAIRN_FLOAT32; p <= CAIRN_FLOAT64; p++) {
+        for (int p = 0; p < CAIRN_PRECISIONS; p++) {
             cairn_precision precision = (cairn_precision)p;
             bool oracle = *b == reference_backend() && precision == CAIRN_FLOAT64;
+            if (only && strcmp(only, (*b)->name) != 0)
+                continue;
             if (oracle || !(*b)->supports(precision) || (*b)->probe() || count == SUBJECTS_MAX)
                 continue;
             subjects[count] = (subject){*b, precision, ""};
@@ -143,6 +147,23 @@ static inline int find_subjects(subject *subjects) {
             count++;
         }
     return count;
+}
+
+/* For main: where CAIRN_TEST_BACKEND names a backend that cannot run here, says why and returns
+ * ctest's code for a skipped test; else 0. */
+static inline int skip_code(void) {
+    const char *only = getenv("CAIRN_TEST_BACKEND");
+    const cairn_backend *backend = NULL;
+    int ordinal = 0;
+    if (!only || cairn_backend_find(&backend, &ordinal, only, CAIRN_FLOAT32) == CAIRN_OK)
+        return 0;
+    printf("skipped: %s\n", cairn_error_message());
+    return 77;
+}
+
+/* What one op's result may be off by, as a relative error. */
+static inline double op_tolerance(cairn_precision precision) {
+    return precision == CAIRN_BF16 ? 2e-2 : precision == CAIRN_TF32 ? 2e-3 : 1e-5;
 }
 
 /* |got - want| / |want| in the Euclidean norm, where want counts as having a root mean square of at

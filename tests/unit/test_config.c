@@ -316,9 +316,9 @@ static void refuses_whole_files(void **state) {
         {"train: {lr: 1000.1}\n",
          "p.yaml:1:13: train.lr: found 1000.1; it must be a number above 0, at most 1000"},
         {"train: {precision: fp16}\n",
-         "p.yaml:1:20: train.precision: found fp16; it must be float32, bf16 or float64"},
+         "p.yaml:1:20: train.precision: found fp16; it must be float32, bf16, float64 or tf32"},
         {"train: {precision: 0}\n",
-         "p.yaml:1:20: train.precision: found 0; it must be float32, bf16 or float64"},
+         "p.yaml:1:20: train.precision: found 0; it must be float32, bf16, float64 or tf32"},
         {"run: {name: a/b}\n", "p.yaml:1:13: run.name: found a/b; " NAME_FORM},
         {"run: {name: .}\n", "p.yaml:1:13: run.name: found .; " NAME_FORM},
         {"run: {name: ..}\n", "p.yaml:1:13: run.name: found ..; " NAME_FORM},
@@ -356,7 +356,7 @@ static void refuses_overrides(void **state) {
          "-S train.learning_rate=1: unknown key; `cairn params` lists them"},
         {"=1", "-S =1: unknown key; `cairn params` lists them"},
         {"train=1", "-S train=1: train is a section; set one of its keys: epochs, batch_size, lr, "
-                    "precision, threads, on_nan"},
+                    "precision, threads, deterministic, on_nan"},
         {"run.name=@", "-S run.name=@: not YAML: found character that cannot start any token while "
                        "scanning for the next token"},
     };
@@ -444,6 +444,7 @@ static void writes_the_whole_configuration(void **state) {
                               "  lr: 0.0005\n"
                               "  precision: float32\n"
                               "  threads: 0\n"
+                              "  deterministic: true\n"
                               "  on_nan: stop\n"
                               "schedule:\n"
                               "  name: constant\n"
@@ -562,6 +563,7 @@ static void digest_covers_what_shapes_the_result(void **state) {
         {"data.dir=elsewhere", false},
         {"data.num_workers=0", false},
         {"train.threads=1", false},
+        {"train.deterministic=false", false},
         {"run.name=other", false},
         {"run.out_dir=elsewhere", false},
     };
@@ -604,7 +606,7 @@ static void schema_is_consistent(void **state) {
     (void)state;
     size_t count;
     const cairn_key *keys = cairn_config_keys(&count);
-    assert_int_equal(count, 35);
+    assert_int_equal(count, 36);
     for (size_t i = 0; i < count; i++) {
         char expected[256];
         assert_true(strlen(keys[i].help) > 0);
@@ -617,6 +619,7 @@ static void schema_is_consistent(void **state) {
     assert_string_equal(cairn_precision_name(CAIRN_FLOAT32), "float32");
     assert_string_equal(cairn_precision_name(CAIRN_BF16), "bf16");
     assert_string_equal(cairn_precision_name(CAIRN_FLOAT64), "float64");
+    assert_string_equal(cairn_precision_name(CAIRN_TF32), "tf32");
 }
 
 int main(void) {

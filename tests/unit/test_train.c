@@ -158,7 +158,7 @@ static int set_up(void **state) {
     snprintf(whole, sizeof whole, "%s/whole", root);
     snprintf(other, sizeof other, "%s/other", root);
     snprintf(fast, sizeof fast, "%s/fast", root);
-    return run_with(whole, NULL, FRESH);
+    return (int)run_with(whole, NULL, FRESH);
 }
 
 static int tear_down(void **state) {

@@ -67,7 +67,8 @@ static void assemble(executor *e, cairn_split_id id, const cairn_step *step, int
             dy = (int)cairn_rng_below(random.word[0], places) - padding;
             dx = (int)cairn_rng_below(random.word[1], places) - padding;
         }
-        take_image(options, shape, split->images + index * size, dy, dx, e->input + n * size);
+        take_image(options, shape, split->images + index * size, dy, dx,
+                   e->input + (size_t)n * size);
         e->labels[n] = split->labels[index];
     }
 }
@@ -171,9 +172,9 @@ static void take_loss(executor *e, int count, bool training) {
     int classes = cairn_net_classes(e->base.net);
 #pragma omp parallel for num_threads(e->threads)
     for (int n = 0; n < count; n++)
-        e->losses[n] =
-            cross_entropy(classes, e->op[last].y + (size_t)n * classes, e->labels[n], 1.0 / count,
-                          training ? e->op[last].dy + (size_t)n * classes : NULL, &e->correct[n]);
+        e->losses[n] = cross_entropy(
+            classes, e->op[last].y + (size_t)n * (size_t)classes, e->labels[n], 1.0 / count,
+            training ? e->op[last].dy + (size_t)n * (size_t)classes : NULL, &e->correct[n]);
     for (int n = 0; n < count; n++) {
         e->stats.loss += e->losses[n];
         e->stats.correct += e->correct[n];

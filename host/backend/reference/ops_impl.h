@@ -171,7 +171,7 @@ static void linear_forward(const cairn_op *op, int count, int threads, const rea
                            const real *weight, const real *bias, real *y) {
     size_t ins = (size_t)op->in.c, outs = (size_t)op->out.c;
 #pragma omp parallel for num_threads(threads)
-    for (int n = 0; n < count; n++)
+    for (size_t n = 0; n < (size_t)count; n++)
         for (size_t o = 0; o < outs; o++)
             y[n * outs + o] = bias[o] + dot(ins, weight + o * ins, x + n * ins);
 }
@@ -181,7 +181,7 @@ static void linear_backward_parameters(const cairn_op *op, int count, int thread
     size_t ins = (size_t)op->in.c, outs = (size_t)op->out.c;
 #pragma omp parallel for num_threads(threads)
     for (size_t o = 0; o < outs; o++)
-        for (int n = 0; n < count; n++) {
+        for (size_t n = 0; n < (size_t)count; n++) {
             dbias[o] += dy[n * outs + o];
             add_scaled(ins, dy[n * outs + o], x + n * ins, dweight + o * ins);
         }
@@ -191,7 +191,7 @@ static void linear_backward_input(const cairn_op *op, int count, int threads, co
                                   const real *dy, real *dx) {
     size_t ins = (size_t)op->in.c, outs = (size_t)op->out.c;
 #pragma omp parallel for num_threads(threads)
-    for (int n = 0; n < count; n++)
+    for (size_t n = 0; n < (size_t)count; n++)
         for (size_t o = 0; o < outs; o++)
             add_scaled(ins, dy[n * outs + o], weight + o * ins, dx + n * ins);
 }
@@ -219,8 +219,8 @@ static void maxpool_forward(const cairn_op *op, int count, int threads, const re
     cairn_shape out = op->out;
 #pragma omp parallel for num_threads(threads)
     for (int plane = 0; plane < count * out.c; plane++) {
-        const real *from = x + (size_t)plane * op->in.h * width;
-        size_t to = (size_t)plane * out.h * out.w;
+        const real *from = x + (size_t)plane * (size_t)(op->in.h * width);
+        size_t to = (size_t)plane * (size_t)(out.h * out.w);
         for (int i = 0; i < out.h; i++)
             for (int j = 0; j < out.w; j++, to++) {
                 int best = i * s * width + j * s;
@@ -238,12 +238,12 @@ static void maxpool_forward(const cairn_op *op, int count, int threads, const re
 
 static void maxpool_backward(const cairn_op *op, int count, int threads, const int32_t *chosen,
                              const real *dy, real *dx) {
-    int outputs = op->out.h * op->out.w;
+    size_t outputs = (size_t)(op->out.h * op->out.w);
 #pragma omp parallel for num_threads(threads)
     for (int plane = 0; plane < count * op->out.c; plane++) {
         size_t from = (size_t)plane * outputs;
-        real *to = dx + (size_t)plane * op->in.h * op->in.w;
-        for (int i = 0; i < outputs; i++)
+        real *to = dx + (size_t)plane * (size_t)(op->in.h * op->in.w);
+        for (size_t i = 0; i < outputs; i++)
             to[chosen[from + i]] += dy[from + i];
     }
 }

@@ -1,0 +1,152 @@
+/* Cairn's own kernels: what cuDNN and cuBLAS do badly at this size, or do not do at all. Each call
+ * enqueues one or two kernels on a stream and returns at once; cudaGetLastError tells whether the
+ * launch was accepted. All of them can be captured in a CUDA graph: what changes from step to step
+ * is read from device memory (cuda_ring, cuda_state), never passed as an argument.
+ *
+ * Sums run in a fixed order, without atomics: the same input gives the same bytes.
+ *
+ * Activations have element type `cuda_type` and one of two layouts. Under CUDA_NHWC the channels of
+ * every tensor are padded to a multiple of what the tensor cores want (4 for tf32, 8 for bf16) and
+ * the padded ones hold zeros, always: kernels may treat them like the others, and keep them zero.
+ */
+#ifndef CAIRN_CUDA_KERNELS_H
+#define CAIRN_CUDA_KERNELS_H
+
+#include <cuda_runtime_api.h>
+#include <stddef.h>
+#include <stdint.h>
+
+#ifdef __cplusplus
+extern "C" {
+#endif
+
+typedef enum { CUDA_F32, CUDA_BF16 } cuda_type;
+typedef enum { CUDA_NCHW, CUDA_NHWC } cuda_layout;
+
+/* An activation [count, c, h, w]: `c` true channels, `pitch` of them in memory (pitch == c under
+ * CUDA_NCHW). Flat features are h = w = 1. */
+typedef struct {
+    cuda_type type;
+    cuda_layout layout;
+    int count, c, h, w, pitch;
+} cuda_tensor;
+
+/* What the host tells a step. Slots lie in pinned host memory that the device reads in place. An
+ * array of no size is C's, not C++'s, though its compilers know it. */
+#pragma GCC diagnostic push
+#pragma GCC diagnostic ignored "-Wpedantic"
+typedef struct {
+    uint32_t epoch, step; /* cairn_step's */
+    float rate;           /* lr / (1 - beta1^t) */
+    float correction;     /* sqrt(1 - beta2^t) */
+    int32_t first;        /* evaluation: sample n of the batch is first + n */
+    int32_t indices[];    /* training: [count] */
+} cuda_slot;
+#pragma GCC diagnostic pop
+
+/* The ring of slots. The step under way reads slot state->cursor % count. */
+typedef struct {
+    const unsigned char *slots; /* the device's address */
+    size_t stride;              /* bytes from slot to slot */
+    uint32_t count;
+} cuda_ring;
+
+/* One in device memory. The gather kernel copies its slot's scalars here; the cross-entropy kernel
+ * adds to the sums and moves the cursor on. */
+typedef struct {
+    uint64_t cursor; /* slots consumed */
+    uint32_t epoch, step;
+    float rate, correction;
+    double loss; /* sum over samples; NaN stays NaN */
+    unsigned long long correct, seen;
+} cuda_state;
+
+/* The first kernel of a step: gathers the slot's samples from the uint8 split on the device, crops,
+ * normalises, converts, and copies labels. cairn/rng.h's CROP rule; a pixel outside the image is
+ * the byte 0 before normalising. Padded channels become 0. */
+typedef struct {
+    const uint8_t *images, *labels; /* the split: [samples, c, h, w], [samples] */
+    const float *table;             /* [4][256]: a byte's normalised value in channel c % 4 */
+    uint64_t seed;
+    int crop_padding; /* 0: no crop, as in evaluation */
+    int by_index;     /* 1: slot->indices (training); 0: slot->first + n */
+} cuda_gather;
+void kernel_gather(cudaStream_t stream, const cuda_gather *gather, cuda_ring ring,
+                   cuda_state *state, cuda_tensor shape, void *x, uint8_t *batch_labels);
+
+/* y = max(x + bias, 0), or without the maximum; y may be x. bias [pitch] or NULL. NaN passes. */
+void kernel_bias_relu(cudaStream_t stream, cuda_tensor shape, const void *x, const float *bias,
+                      int relu, void *y);
+
+/* dx = dy where y > 0 (or y is NaN), else 0; dx may be dy. */
+void kernel_relu_backward(cudaStream_t stream, cuda_tensor shape, const void *y, const void *dy,
+                          void *dx);
+
+/* Max-pooling of x + bias, with or without ReLU, window `kernel` <= 15, no padding; `out` is y's
+ * shape. chosen [like y]: the winner's place u * kernel + v in its window, or 255 where the ReLU
+ * lets nothing through. The first of equals wins; NaN wins as in host/backend/reference. The 2x2,
+ * stride 2 case is the one that has to be fast. */
+typedef struct {
+    int kernel, stride, relu;
+} cuda_pool;
+void kernel_pool(cudaStream_t stream, cuda_pool pool, cuda_tensor in, cuda_tensor out,
+                 const void *x, const float *bias, void *y, uint8_t *chosen);
+
+/* Every element of dx: the sum of dy over the windows that chose it. */
+void kernel_pool_backward(cudaStream_t stream, cuda_pool pool, cuda_tensor in, cuda_tensor out,
+                          const void *dy, const uint8_t *chosen, void *dx);
+
+/* sums[channel] = sum of dy over samples and places, [pitch], 0 for padded channels; where `chosen`
+ * is not NULL, of the elements whose chosen is not 255. Two launches; `scratch` holds
+ * kernel_bias_gradient_scratch(shape) bytes. */
+size_t kernel_bias_gradient_scratch(cuda_tensor shape);
+void kernel_bias_gradient(cudaStream_t stream, cuda_tensor shape, const void *dy,
+                          const uint8_t *chosen, void *scratch, float *sums);
+
+/* y = x / (1 - p) where kept, else 0, by cairn/rng.h's rule for op `ordinal` at state->step: the
+ * element's number counts [n][c][h][w] over true channels, whatever the layout. Where `positive` is
+ * not NULL, 0 also where positive <= 0: the backward pass through ReLU and dropout at once. */
+typedef struct {
+    uint64_t seed;
+    float p;
+    uint32_t ordinal;
+} cuda_dropout;
+void kernel_dropout(cudaStream_t stream, cuda_dropout dropout, const cuda_state *state,
+                    cuda_tensor shape, const void *x, const void *positive, void *y);
+
+/* [n,c,h,w] in CUDA_NHWC memory to CUDA_NCHW memory or back (pitch 0-filled); same type. */
+void kernel_transpose(cudaStream_t stream, cuda_tensor from, cuda_tensor to, const void *x,
+                      void *y);
+
+/* Softmax cross-entropy, forward and backward, for logits [count][pitch] of which `classes` are
+ * true: adds the losses, the correct guesses (the first of the largest; none where a logit is NaN)
+ * and `count` to the state, writes gradient [count][pitch] = (softmax - onehot) / count (0 where
+ * padded) unless NULL, and moves the cursor on. One block, any count. */
+void kernel_cross_entropy(cudaStream_t stream, int count, int classes, int pitch,
+                          const float *logits, const uint8_t *labels, cuda_type gradient_type,
+                          void *gradient, cuda_state *state);
+
+/* Adam (Kingma and Ba, ICLR 2015) over all parameters in one launch, in the order of operations of
+ * host/backend/reference, at state->rate and state->correction. Element i takes its gradient from
+ * half_gradient[i] (bf16) where i < half_count, else from gradient[i]. `shadow` (NULL: none) gets
+ * the new parameters in bf16. */
+typedef struct {
+    size_t count, half_count;
+    float *parameter, *first_moment, *second_moment;
+    const float *gradient;
+    const void *half_gradient;
+    void *shadow;
+    double beta1, beta2, epsilon;
+} cuda_adam;
+void kernel_adam(cudaStream_t stream, const cuda_adam *adam, const cuda_state *state);
+
+/* y [count] bf16 = x [count] float32, to nearest even. */
+void kernel_to_bf16(cudaStream_t stream, size_t count, const float *x, void *y);
+
+/* y [count] float32 = x [count] bf16. */
+void kernel_to_float32(cudaStream_t stream, size_t count, const void *x, float *y);
+
+#ifdef __cplusplus
+}
+#endif
+#endif

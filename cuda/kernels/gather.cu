@@ -1,0 +1,85 @@
+/* The first kernel of a step: from sample indices to a normalised batch. One block a sample: one
+ * thread reads what the host left in the slot (over the bus, so once), the others meanwhile bring
+ * the table of normalised values into shared memory. */
+#include "common.cuh"
+
+#include "cairn/rng.h"
+
+enum { GATHER_THREADS = 512, TABLE_CHANNELS = 4, BYTES = 256 };
+
+/* Where a block's sample lies, and by how much its crop is shifted. */
+struct gather_sample {
+    size_t index;
+    int dy, dx;
+};
+
+/* The slot is the host's memory, written since the last step: every read goes there. */
+static __device__ gather_sample gather_find(const cuda_gather &gather, const cuda_ring &ring,
+                                            cuda_state *state, int n) {
+    const volatile cuda_slot *slot =
+        (const cuda_slot *)(ring.slots + state->cursor % ring.count * ring.stride);
+    const uint32_t epoch = slot->epoch;
+    const int32_t index = gather.by_index ? slot->indices[n] : slot->first + n;
+    if (n == 0) {
+        state->epoch = epoch;
+        state->step = slot->step;
+        state->rate = slot->rate;
+        state->correction = slot->correction;
+    }
+    if (gather.crop_padding == 0)
+        return {(size_t)index, 0, 0};
+    const uint32_t places = 2 * (uint32_t)gather.crop_padding + 1;
+    const cairn_rng_block random =
+        cairn_rng(gather.seed, CAIRN_RNG_CROP, epoch, 0, (uint64_t)index);
+    return {(size_t)index, (int)cairn_rng_below(random.word[0], places) - gather.crop_padding,
+            (int)cairn_rng_below(random.word[1], places) - gather.crop_padding};
+}
+
+template <typename T, int V, bool NHWC>
+static __global__ void __launch_bounds__(GATHER_THREADS)
+    gather_batch(cuda_gather gather, cuda_ring ring, cuda_state *state, cuda_tensor shape,
+                 T *__restrict__ x, uint8_t *__restrict__ batch_labels) {
+    SHARED(T, table, [TABLE_CHANNELS * BYTES]);
+    SHARED(gather_sample, sample, [1]);
+    const int n = (int)blockIdx.x, thread = (int)threadIdx.x;
+    if (thread == 0) {
+        *sample = gather_find(gather, ring, state, n);
+        batch_labels[n] = gather.labels[sample->index];
+    }
+    for (int t = thread; t < min(shape.c, (int)TABLE_CHANNELS) * BYTES; t += GATHER_THREADS)
+        table[t] = from_float<T>(gather.table[t]);
+    __syncthreads();
+
+    const int plane = shape.h * shape.w;
+    const uint8_t *__restrict__ image = gather.images + sample->index * (size_t)(shape.c * plane);
+    T *to = x + (size_t)n * sample_size(shape);
+    for (unsigned p = threadIdx.x; p < sample_size(shape) / V; p += GATHER_THREADS) {
+        const spot at = locate<V, NHWC>(shape, p);
+        const int row = at.i + sample->dy, column = at.j + sample->dx;
+        const bool inside = row >= 0 && row < shape.h && column >= 0 && column < shape.w;
+        const int pixel = row * shape.w + column;
+        pack<T, V> values;
+        UNROLL
+        for (int l = 0; l < V; l++) {
+            const int c = at.c + l;
+            if (c < shape.c)
+                values.at[l] =
+                    table[c % TABLE_CHANNELS * BYTES + (inside ? image[c * plane + pixel] : 0)];
+            else
+                values.at[l] = from_float<T>(0);
+        }
+        store(to + (size_t)p * V, values);
+    }
+}
+
+void kernel_gather(cudaStream_t stream, const cuda_gather *gather, cuda_ring ring,
+                   cuda_state *state, cuda_tensor shape, void *x, uint8_t *batch_labels) {
+    launch_shape spread = {dim3((unsigned)shape.count), dim3(GATHER_THREADS)};
+    dispatch(shape, aligned(x, 16), [&](auto zero, auto width, auto nhwc) {
+        typedef decltype(zero) T;
+        constexpr int V = decltype(width)::value;
+        constexpr bool NHWC = decltype(nhwc)::value;
+        LAUNCH((gather_batch<T, V, NHWC>), spread, stream, *gather, ring, state, shape, (T *)x,
+               batch_labels);
+    });
+}

@@ -1,0 +1,147 @@
+/* Where parameters lie on the device, and their way between PyTorch's layout and ours.
+ *
+ * Every weight is a filter [out][c][h][w]: a convolution's with its window, a linear layer's with
+ * the shape that was flattened before it. */
+#include "plan.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* Each starts on a 256-byte boundary, in bf16 too. */
+enum { GRAIN = 128 };
+
+static int padded(const cuda_executor *executor, int channels) {
+    return (channels + executor->pad - 1) / executor->pad * executor->pad;
+}
+
+/* The shape of what a linear layer reads, before flattening: that is its layout in memory. */
+static cairn_shape unflattened(const cairn_net *net, const cairn_op *layer) {
+    cairn_shape shape = layer->in;
+    for (int i = layer->input; i >= 0; i = net->op[i].input) {
+        const cairn_op *op = &net->op[i];
+        if (op->kind == CAIRN_OP_FLATTEN)
+            shape = op->in;
+        else if (op->kind != CAIRN_OP_RELU && op->kind != CAIRN_OP_DROPOUT)
+            break;
+    }
+    return shape;
+}
+
+static void describe_weight(cuda_executor *executor, const cairn_op *op) {
+    cairn_shape in = op->kind == CAIRN_OP_CONV2D ? (cairn_shape){op->in.c, op->kernel, op->kernel}
+                                                 : unflattened(executor->base.net, op);
+    bool half = executor->type == CUDA_BF16 && op->kind == CAIRN_OP_CONV2D;
+    executor->parameter[op->weight] = (cuda_parameter){.out = op->out.c,
+                                                       .c = in.c,
+                                                       .h = in.h,
+                                                       .w = in.w,
+                                                       .pitch = padded(executor, in.c),
+                                                       .half_gradient = half};
+}
+
+static void deal_out(cuda_executor *executor, bool half) {
+    for (int k = 0; k < executor->base.net->parameter_count; k++) {
+        cuda_parameter *parameter = &executor->parameter[k];
+        if (parameter->half_gradient != half)
+            continue;
+        parameter->offset = executor->total;
+        parameter->count = (size_t)padded(executor, parameter->out) * (size_t)parameter->pitch *
+                           (size_t)parameter->h * (size_t)parameter->w;
+        executor->total += (parameter->count + GRAIN - 1) / GRAIN * GRAIN;
+    }
+}
+
+void parameters_lay_out(cuda_executor *executor) {
+    const cairn_net *net = executor->base.net;
+    for (int i = 0; i < net->op_count; i++) {
+        const cairn_op *op = &net->op[i];
+        if (op->weight < 0)
+            continue;
+        describe_weight(executor, op);
+        executor->parameter[op->bias] =
+            (cuda_parameter){.out = op->out.c, .c = 1, .h = 1, .w = 1, .pitch = 1};
+    }
+    deal_out(executor, true);
+    executor->half_total = executor->total;
+    deal_out(executor, false);
+}
+
+/* The place of PyTorch's element [o][c][i][j]. */
+static size_t place(const cuda_executor *executor, const cuda_parameter *p, int o, int c, int i,
+                    int j) {
+    size_t rows = (size_t)p->h, columns = (size_t)p->w, pitch = (size_t)p->pitch;
+    if (executor->layout == CUDA_NCHW)
+        return (((size_t)o * pitch + (size_t)c) * rows + (size_t)i) * columns + (size_t)j;
+    return (((size_t)o * rows + (size_t)i) * columns + (size_t)j) * pitch + (size_t)c;
+}
+
+/* Between PyTorch's `values` and ours in `memory`, one way or the other. */
+static void rearrange(const cuda_executor *executor, const cuda_parameter *p, float *values,
+                      float *memory, bool to_memory) {
+    size_t at = 0;
+    for (int o = 0; o < p->out; o++)
+        for (int c = 0; c < p->c; c++)
+            for (int i = 0; i < p->h; i++)
+                for (int j = 0; j < p->w; j++, at++) {
+                    float *ours = &memory[place(executor, p, o, c, i, j)];
+                    if (to_memory)
+                        *ours = values[at];
+                    else
+                        values[at] = *ours;
+                }
+}
+
+/* In place: bf16 in the first half of the memory becomes float32 in all of it. */
+static void widen(float *memory, size_t count) {
+    const uint16_t *half = (const uint16_t *)memory;
+    for (size_t i = count; i-- > 0;) {
+        uint32_t bits = (uint32_t)half[i] << 16;
+        memcpy(&memory[i], &bits, sizeof bits);
+    }
+}
+
+cairn_status parameter_get(cuda_executor *executor, cairn_tensor_kind kind, int ordinal,
+                           float *values) {
+    const cuda_parameter *p = &executor->parameter[ordinal];
+    bool half = kind == CAIRN_GRADIENT && p->half_gradient;
+    const void *from = half ? (const void *)((uint16_t *)executor->half_gradient + p->offset)
+                            : executor->tensors[kind] + p->offset;
+    float *memory = malloc(p->count * sizeof *memory);
+    if (!memory)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for a parameter");
+    cairn_status status = cuda_check(
+        cudaMemcpyAsync(memory, from, p->count * (half ? sizeof(uint16_t) : sizeof(float)),
+                        cudaMemcpyDeviceToHost, executor->stream),
+        "reading a parameter");
+    cudaError_t waited = cudaStreamSynchronize(executor->stream);
+    if (!status)
+        status = cuda_check(waited, "reading a parameter");
+    if (!status && half)
+        widen(memory, p->count);
+    if (!status)
+        rearrange(executor, p, values, memory, false);
+    free(memory);
+    return status;
+}
+
+cairn_status parameter_set(cuda_executor *executor, cairn_tensor_kind kind, int ordinal,
+                           const float *values) {
+    const cuda_parameter *p = &executor->parameter[ordinal];
+    if (kind == CAIRN_GRADIENT) /* has no use */
+        return CAIRN_OK;
+    float *memory = calloc(p->count, sizeof *memory);
+    if (!memory)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for a parameter");
+    rearrange(executor, p, (float *)values, memory, true);
+    float *to = executor->tensors[kind] + p->offset;
+    cairn_status status = cuda_check(cudaMemcpyAsync(to, memory, p->count * sizeof *memory,
+                                                     cudaMemcpyHostToDevice, executor->stream),
+                                     "writing a parameter");
+    if (!status && kind == CAIRN_PARAMETER && executor->shadow) {
+        kernel_to_bf16(executor->stream, p->count, to, (uint16_t *)executor->shadow + p->offset);
+        status = cuda_check(cudaGetLastError(), "writing a parameter");
+    }
+    cudaError_t waited = cudaStreamSynchronize(executor->stream);
+    free(memory);
+    return status ? status : cuda_check(waited, "writing a parameter");
+}

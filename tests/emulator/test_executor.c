@@ -1,0 +1,308 @@
+/* The CUDA executor on the emulator, beyond what the parity tests see: a whole epoch of the model,
+ * resuming, the ring of slots going round, and what a step costs the host. */
+#include "control.h"
+#include "parity/parity.h"
+
+enum { SAMPLES = 150, BATCH = 32 };
+
+static const cairn_backend *cuda_backend(void) {
+    const cairn_backend *backend = NULL;
+    int ordinal = 0;
+    must(cairn_backend_find(&backend, &ordinal, "cuda", CAIRN_FLOAT32));
+    return backend;
+}
+
+static int reset(void **state) {
+    (void)state;
+    emulator_reset();
+    return 0;
+}
+
+/* Nothing of the executor outlives it. */
+static int nothing_lives(void **state) {
+    (void)state;
+    emulator_live live = emulator_count_live();
+    return live.allocations || live.pinned || live.streams || live.events || live.graphs ||
+           live.graph_executables || live.cublaslt || live.cudnn;
+}
+
+/* A net of two convolutions and two linear layers, quick to emulate. */
+static cairn_net *small_net(void) {
+    cairn_net *net = NULL;
+    cairn_simple_cnn model = {.widths = {5, 9}, .blocks = 2, .hidden = 12, .dropout = 0.2f};
+    must(cairn_simple_cnn_build(&net, &model, (cairn_shape){3, 8, 8}, 10));
+    return net;
+}
+
+static cairn_executor *make(const cairn_backend *backend, const cairn_net *net,
+                            cairn_precision precision, const cairn_split *split) {
+    cairn_executor_options options = cairn_executor_defaults();
+    cairn_executor *executor = NULL;
+    options.batch = BATCH;
+    options.precision = precision;
+    options.crop_padding = 2;
+    options.threads = 2;
+    for (int c = 0; c < CAIRN_CHANNELS_MAX; c++) {
+        options.mean[c] = 0.5f;
+        options.std[c] = 0.25f;
+    }
+    must(cairn_executor_create(&executor, backend, net, &options));
+    must(cairn_executor_upload(executor, CAIRN_SPLIT_TRAIN, split));
+    must(cairn_executor_upload(executor, CAIRN_SPLIT_TEST, split));
+    must(cairn_executor_initialise(executor, 7));
+    return executor;
+}
+
+/* Steps first..last-1 of a training, the last of every epoch smaller. */
+static void train(cairn_executor *executor, int first, int last, double *losses) {
+    const int epoch_steps = (SAMPLES + BATCH - 1) / BATCH;
+    int32_t order[SAMPLES];
+    for (int t = first; t < last; t++) {
+        int epoch = t / epoch_steps, at = t % epoch_steps * BATCH;
+        int count = SAMPLES - at < BATCH ? SAMPLES - at : BATCH;
+        const cairn_stats zero = {0};
+        cairn_stats stats;
+        cairn_step step = {order + at, count, (uint32_t)epoch, (uint32_t)t, 1e-3};
+        cairn_sampler_order(7, (uint32_t)epoch, SAMPLES, order);
+        if (losses)
+            must(cairn_executor_set_stats(executor, &zero));
+        must(cairn_executor_train_step(executor, &step));
+        if (!losses)
+            continue;
+        must(cairn_executor_get_stats(executor, &stats));
+        losses[t] = stats.loss / count;
+    }
+}
+
+/* The model itself, step by step and evaluated, against `reference` ------------------------------
+ */
+
+static void follow(const cairn_net *net, const cairn_split *split, cairn_precision precision,
+                   const double *wanted, const cairn_stats *evaluated, int steps,
+                   double tolerance) {
+    double losses[16];
+    cairn_stats zero = {0}, stats;
+    cairn_executor *executor = make(cuda_backend(), net, precision, split);
+    train(executor, 0, steps, losses);
+    for (int t = 0; t < steps; t++)
+        if (!(fabs(losses[t] - wanted[t]) <= tolerance * wanted[t]))
+            fail_msg("%s: step %d: loss %.7f, reference has %.7f", cairn_precision_name(precision),
+                     t, losses[t], wanted[t]);
+    must(cairn_executor_set_stats(executor, &zero));
+    must(cairn_executor_evaluate(executor, CAIRN_SPLIT_TEST, 0, SAMPLES));
+    must(cairn_executor_get_stats(executor, &stats));
+    assert_true(loss_error(&stats, evaluated) <= tolerance);
+    cairn_executor_destroy(executor);
+}
+
+static void test_an_epoch_of_the_model(void **state) {
+    (void)state;
+    enum { STEPS = (SAMPLES + BATCH - 1) / BATCH };
+    double wanted[STEPS];
+    cairn_stats zero = {0}, evaluated;
+    cairn_net *net = NULL;
+    cairn_simple_cnn model = {.widths = {32, 64, 128}, .blocks = 3, .hidden = 256, .dropout = 0.2f};
+    must(cairn_simple_cnn_build(&net, &model, (cairn_shape){3, 32, 32}, 10));
+    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    cairn_executor *reference = make(reference_backend(), net, CAIRN_FLOAT32, &split);
+    train(reference, 0, STEPS, wanted);
+    must(cairn_executor_set_stats(reference, &zero));
+    must(cairn_executor_evaluate(reference, CAIRN_SPLIT_TEST, 0, SAMPLES));
+    must(cairn_executor_get_stats(reference, &evaluated));
+    cairn_executor_destroy(reference);
+    follow(net, &split, CAIRN_FLOAT32, wanted, &evaluated, STEPS, 1e-4);
+    follow(net, &split, CAIRN_TF32, wanted, &evaluated, STEPS, 1e-2);
+    follow(net, &split, CAIRN_BF16, wanted, &evaluated, STEPS, 3e-2);
+    free_split(&split);
+    cairn_net_destroy(net);
+}
+
+/* Resuming ---------------------------------------------------------------------------------------
+ */
+
+static void copy_tensors(cairn_executor *from, cairn_executor *to) {
+    static const cairn_tensor_kind kinds[] = {CAIRN_PARAMETER, CAIRN_FIRST_MOMENT,
+                                              CAIRN_SECOND_MOMENT};
+    for (int k = 0; k < from->net->parameter_count; k++)
+        for (int i = 0; i < 3; i++) {
+            float *values = malloc(from->net->parameter[k].count * sizeof *values);
+            assert_non_null(values);
+            must(cairn_executor_get(from, kinds[i], k, values));
+            must(cairn_executor_set(to, kinds[i], k, values));
+            free(values);
+        }
+}
+
+static void assert_equal_tensors(cairn_executor *a, cairn_executor *b, cairn_tensor_kind kind) {
+    for (int k = 0; k < a->net->parameter_count; k++) {
+        size_t bytes = a->net->parameter[k].count * sizeof(float);
+        float *one = malloc(bytes), *other = malloc(bytes);
+        assert_true(one && other);
+        must(cairn_executor_get(a, kind, k, one));
+        must(cairn_executor_get(b, kind, k, other));
+        assert_memory_equal(one, other, bytes);
+        free(one);
+        free(other);
+    }
+}
+
+static void test_resumed_is_unbroken(void **state) {
+    (void)state;
+    static const cairn_precision precisions[] = {CAIRN_FLOAT32, CAIRN_TF32, CAIRN_BF16};
+    cairn_net *net = small_net();
+    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    for (int p = 0; p < 3; p++) {
+        cairn_executor *unbroken = make(cuda_backend(), net, precisions[p], &split);
+        cairn_executor *begun = make(cuda_backend(), net, precisions[p], &split);
+        cairn_executor *resumed = make(cuda_backend(), net, precisions[p], &split);
+        train(unbroken, 0, 14, NULL);
+        train(begun, 0, 8, NULL);
+        copy_tensors(begun, resumed);
+        train(resumed, 8, 14, NULL);
+        assert_equal_tensors(unbroken, resumed, CAIRN_PARAMETER);
+        assert_equal_tensors(unbroken, resumed, CAIRN_SECOND_MOMENT);
+        cairn_executor_destroy(unbroken);
+        cairn_executor_destroy(begun);
+        cairn_executor_destroy(resumed);
+    }
+    free_split(&split);
+    cairn_net_destroy(net);
+}
+
+/* What a step costs the host ---------------------------------------------------------------------
+ */
+
+static void test_a_step_is_one_graph(void **state) {
+    (void)state;
+    static const char *const never[] = {"cudaMalloc",
+                                        "cudaFree",
+                                        "cudaHostAlloc",
+                                        "cudaMemcpyAsync",
+                                        "cudaMemsetAsync",
+                                        "cudaStreamSynchronize",
+                                        "cudaDeviceSynchronize",
+                                        "cudaStreamBeginCapture",
+                                        "cudaGraphInstantiate",
+                                        "cudnnConvolutionForward",
+                                        "cublasLtMatmul",
+                                        "cublasLtMatmulAlgoGetHeuristic"};
+    enum { NEVER = sizeof never / sizeof never[0], WARM = 10, STEPS = 40 };
+    int before[NEVER];
+    cairn_net *net = small_net();
+    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    cairn_executor *executor = make(cuda_backend(), net, CAIRN_BF16, &split);
+    train(executor, 0, WARM, NULL);
+    for (int i = 0; i < NEVER; i++)
+        before[i] = emulator_calls(never[i]);
+    int launches = emulator_calls("cudaGraphLaunch");
+    train(executor, WARM, WARM + STEPS, NULL);
+    for (int i = 0; i < NEVER; i++)
+        if (emulator_calls(never[i]) != before[i])
+            fail_msg("%s was called in a step", never[i]);
+    assert_int_equal(emulator_calls("cudaGraphLaunch") - launches, STEPS);
+    cairn_executor_destroy(executor);
+    free_split(&split);
+    cairn_net_destroy(net);
+}
+
+/* More steps than the ring has slots, none waited for: each still gets its own indices. */
+static void test_the_ring_goes_round(void **state) {
+    (void)state;
+    enum { STEPS = 170 };
+    cairn_net *net = small_net();
+    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    cairn_executor *hasty = make(cuda_backend(), net, CAIRN_FLOAT32, &split);
+    cairn_executor *patient = make(cuda_backend(), net, CAIRN_FLOAT32, &split);
+    double losses[STEPS];
+    train(hasty, 0, STEPS, NULL);
+    train(patient, 0, STEPS, losses);
+    assert_true(emulator_calls("cudaEventSynchronize") > 0);
+    assert_equal_tensors(hasty, patient, CAIRN_PARAMETER);
+    cairn_executor_destroy(hasty);
+    cairn_executor_destroy(patient);
+    free_split(&split);
+    cairn_net_destroy(net);
+}
+
+/* Another split in a split's place ends the graphs that hold its address. */
+static void test_a_split_is_replaced(void **state) {
+    (void)state;
+    cairn_net *net = small_net();
+    cairn_split first = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    cairn_split second = random_split(test_seed() + 1, SAMPLES, net->input, 10, false);
+    cairn_executor *replaced = make(cuda_backend(), net, CAIRN_FLOAT32, &first);
+    cairn_executor *fresh = make(cuda_backend(), net, CAIRN_FLOAT32, &second);
+    double losses[2][3];
+    for (int i = 0; i < 3; i++)
+        must(cairn_executor_evaluate(replaced, CAIRN_SPLIT_TEST, 0, SAMPLES));
+    must(cairn_executor_upload(replaced, CAIRN_SPLIT_TEST, &second));
+    for (int i = 0; i < 3; i++) {
+        cairn_executor *both[] = {replaced, fresh};
+        for (int e = 0; e < 2; e++) {
+            cairn_stats stats = {0};
+            must(cairn_executor_set_stats(both[e], &stats));
+            must(cairn_executor_evaluate(both[e], CAIRN_SPLIT_TEST, 0, SAMPLES));
+            must(cairn_executor_get_stats(both[e], &stats));
+            losses[e][i] = stats.loss;
+        }
+    }
+    assert_memory_equal(losses[0], losses[1], sizeof losses[0]);
+    cairn_executor_destroy(replaced);
+    cairn_executor_destroy(fresh);
+    free_split(&first);
+    free_split(&second);
+    cairn_net_destroy(net);
+}
+
+/* Logits leave the sums of a training under way alone. */
+static void test_logits_keep_the_stats(void **state) {
+    (void)state;
+    cairn_net *net = small_net();
+    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    cairn_executor *executor = make(cuda_backend(), net, CAIRN_BF16, &split);
+    cairn_stats before, after;
+    float logits[SAMPLES][10];
+    train(executor, 0, 3, NULL);
+    must(cairn_executor_get_stats(executor, &before));
+    must(cairn_executor_logits(executor, CAIRN_SPLIT_TEST, 0, SAMPLES, logits[0]));
+    must(cairn_executor_get_stats(executor, &after));
+    assert_int_equal(before.seen, 3 * BATCH);
+    assert_memory_equal(&before, &after, sizeof before);
+    cairn_executor_destroy(executor);
+    free_split(&split);
+    cairn_net_destroy(net);
+}
+
+static void test_profile_has_every_part(void **state) {
+    (void)state;
+    cairn_net *net = small_net();
+    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    cairn_executor *executor = make(cuda_backend(), net, CAIRN_TF32, &split);
+    cairn_executor *plain = make(cuda_backend(), net, CAIRN_TF32, &split);
+    cairn_timing rows[64];
+    int32_t indices[BATCH] = {0};
+    cairn_step step = {indices, BATCH, 0, 0, 1e-3};
+    int count = 0;
+    must(cairn_executor_profile_step(executor, &step, rows, 64, &count));
+    must(cairn_executor_train_step(plain, &step));
+    assert_true(count > 10);
+    assert_string_equal(rows[0].name, "gather");
+    assert_string_equal(rows[count - 1].name, "Adam");
+    assert_equal_tensors(executor, plain, CAIRN_PARAMETER);
+    cairn_executor_destroy(executor);
+    cairn_executor_destroy(plain);
+    free_split(&split);
+    cairn_net_destroy(net);
+}
+
+#define TEST(name) cmocka_unit_test_setup_teardown(name, reset, nothing_lives)
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        TEST(test_an_epoch_of_the_model),  TEST(test_resumed_is_unbroken),
+        TEST(test_a_step_is_one_graph),    TEST(test_the_ring_goes_round),
+        TEST(test_a_split_is_replaced),    TEST(test_logits_keep_the_stats),
+        TEST(test_profile_has_every_part),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,69 @@
+/* Image files for `cairn predict`, in colour or grey by the input's parity. */
+#include "cairn/image.h"
+#include "fuzz.h"
+
+#include <string.h>
+
+/* Whether a header of any of the three formats may ask for a large picture. Decoding those takes
+ * long and shows nothing new; the unit tests have their limits. */
+static bool is_large(const uint8_t *data, size_t size) {
+    enum { SIDE_MAX = 256 };
+    if (size >= 26 && data[0] == 'B') {
+        int32_t width, height;
+        memcpy(&width, data + 18, sizeof width);
+        memcpy(&height, data + 22, sizeof height);
+        bool os2 = data[14] == 12;
+        return !os2 && (width > SIDE_MAX || height > SIDE_MAX || height < -SIDE_MAX);
+    }
+    if (size >= 24 && data[0] == 0x89)
+        return data[16] || data[17] || data[18] || data[20] || data[21] || data[22];
+    for (size_t i = 0; i + 9 <= size; i++) /* JPEG: the start of a frame, FF C0 to FF C2 */
+        if (data[i] == 0xFF && data[i + 1] >= 0xC0 && data[i + 1] <= 0xC2 &&
+            (data[i + 5] || data[i + 7]))
+            return true;
+    return false;
+}
+
+int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
+    enum { SIDE = 32 };
+    uint8_t pixels[3 * SIDE * SIDE];
+    cairn_shape shape = {size % 2 ? 1 : 3, SIDE, SIDE};
+    if (is_large(data, size))
+        return -1; /* not for the corpus */
+    fuzz_check_status(cairn_image_decode(data, size, "image", shape, pixels));
+    return 0;
+}
+
+#ifdef CAIRN_FUZZ
+static uint32_t big_endian(const uint8_t *at) {
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
+/* The CRC-32 of PNG's specification, bit by bit. */
+static uint32_t checksum(const uint8_t *at, size_t size) {
+    uint32_t sum = UINT32_MAX;
+    for (size_t i = 0; i < size; i++) {
+        sum ^= at[i];
+        for (int bit = 0; bit < 8; bit++)
+            sum = sum >> 1 ^ (sum & 1 ? 0xEDB88320u : 0);
+    }
+    return ~sum;
+}
+
+/* Puts right the checksums of a PNG's chunks. */
+size_t LLVMFuzzerCustomMutator(uint8_t *data, size_t size, size_t capacity, unsigned seed) {
+    enum { FRAME = 12 }; /* a chunk's length, kind and checksum */
+    (void)seed;
+    size = LLVMFuzzerMutate(data, size, capacity);
+    if (size < 8 || data[0] != 0x89)
+        return size;
+    for (size_t at = 8; at + FRAME <= size && big_endian(data + at) <= size - at - FRAME;) {
+        size_t body = big_endian(data + at);
+        uint32_t sum = checksum(data + at + 4, 4 + body);
+        for (size_t i = 0; i < 4; i++)
+            data[at + 8 + body + i] = (uint8_t)(sum >> (24 - 8 * i));
+        at += FRAME + body;
+    }
+    return size;
+}
+#endif

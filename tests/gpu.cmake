@@ -1,0 +1,10 @@
+# Runs TEST where CAIRN's cuda backend can run; else says why not, which ctest takes as skipped.
+execute_process(COMMAND ${CAIRN} info OUTPUT_VARIABLE info)
+if(info MATCHES "cuda +not available: ([^\n]*)")
+  message("skipped: ${CMAKE_MATCH_1}")
+  return()
+endif()
+execute_process(COMMAND ${TEST} RESULT_VARIABLE result)
+if(NOT result EQUAL 0)
+  message(FATAL_ERROR "${TEST}: ${result}")
+endif()
