@@ -7,11 +7,12 @@
 # Two experiments at once share the cores, so threads that wait must not spin; on a machine that is
 # free this costs about 15%, which `OMP_WAIT_POLICY=active dvc repro` saves.
 set -eu
-tracked=build/dvc/cairn.bin
+program=build/dvc/program
 cairn=build/dvc/cairn
-if ! cmp -s "$tracked" "$cairn"; then
-    install -m 755 "$tracked" "$cairn.$$"
+if ! cmp -s "$program/cairn.bin" "$cairn"; then
+    install -m 755 "$program/cairn.bin" "$cairn.$$"
     mv -f "$cairn.$$" "$cairn"
 fi
+export LD_LIBRARY_PATH=$PWD/$program${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} # the plugin
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY-passive}
 exec "$cairn" "$@"

@@ -204,6 +204,11 @@ static void announce(const experiment *run, bool resume) {
         cairn_executor_describe(run->executor, device, sizeof device),
         cairn_precision_name(options->precision), options->threads, run->data->name,
         run->data->train.count);
+    if (run->options->dvclive && run->provenance.dirty)
+        cairn_terminal_note(run->terminal,
+                            "files differ from git revision %.12s, and summary.json says so: "
+                            "commit them for a run that can be made again",
+                            run->provenance.revision);
     if (run->executor->ops->choices)
         cairn_terminal_note(run->terminal, "%s",
                             run->executor->ops->choices(run->executor, choices, sizeof choices));
