@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Lays out every C source by .clang-format; with --check it only names the files that differ.
+# Lays out every C, C++ and CUDA source by .clang-format; with --check it only names the files that differ.
 # Version 14 of clang-format decides, since the versions disagree.
 set -eu
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
@@ -17,5 +17,5 @@ command -v clang-format-14 >/dev/null || {
     echo "format.sh: clang-format-14 is missing; \`scripts/install-deps.sh check\` installs it" >&2
     exit 2
 }
-git ls-files -z --cached --others --exclude-standard '*.c' '*.h' '*.cu' |
+git ls-files -z --cached --others --exclude-standard '*.c' '*.h' '*.cc' '*.cu' '*.cuh' |
     xargs -0 clang-format-14 "${mode[@]}"

@@ -26,6 +26,7 @@ build | libjpeg-dev          | module libjpeg               | reads image files
 build | libstb-dev           | header stb/stb_image.h       | reads and resizes image files
 build | libdnnl-dev          | header oneapi/dnnl/dnnl.h    | oneDNN, for speed; Cairn works without
 test  | libcmocka-dev        | module cmocka                | unit tests
+test  | g++                  | command g++                  | tests of the CUDA sources
 test  | bats                 | command bats                 | tests of the program
 test  | jq                   | command jq                   | reads JSON in tests
 test  | python3              | command python3              | reads Cairn files in tests

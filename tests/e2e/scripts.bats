@@ -99,7 +99,7 @@ only_commands() {
     chmod +x bin/id bin/apt-get
     CAIRN_OS_RELEASE=os-release PATH=$PWD/bin run "$root/scripts/install-deps.sh" test
     [ "$status" -eq 2 ]
-    [[ $output == *"apt-get install --no-install-recommends libcmocka-dev bats python3 bsdutils"* ]]
+    [[ $output == *"apt-get install --no-install-recommends libcmocka-dev g++ bats python3 bsdutils"* ]]
 }
 
 @test "install-deps.sh says nothing when nothing is missing" {
