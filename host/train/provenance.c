@@ -15,6 +15,8 @@ extern char **environ;
 /* Revision and changes in one call. params.yaml and dvc.lock do not count: the run folder has the
  * parameters, and DVC rewrites both for every experiment. */
 static char *const git[] = {"git",
+                            "-c", /* a command that a stranger's repository may name */
+                            "core.fsmonitor=false",
                             "--no-optional-locks",
                             "status",
                             "--porcelain=v2",

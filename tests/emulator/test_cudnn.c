@@ -213,7 +213,7 @@ static void test_determinism(void **state) {
         for (int i = 0; i < count && !found[i].status; i++) {
             double *values[2];
             for (int run = 0; run < 2; run++) {
-                OK(run_pass(&of, FILTER, found[i].algo, of.space.data, found[i].memory));
+                OK(run_pass(&of, FILTER, (int)found[i].algo, of.space.data, found[i].memory));
                 values[run] = fetch(&of.w);
             }
             bool same = !memcmp(values[0], values[1], of.w.count * sizeof *values[0]);
