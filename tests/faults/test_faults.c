@@ -5,7 +5,7 @@
  * Under the address sanitizer, leaks on those paths fail the test too.
  *
  * A run allocates some hundred times, so by default only every tenth of those calls fails, from a
- * fresh place on; with CAIRN_TEST_FAULTS=all, all of them.
+ * fresh place on; with CAIRN_TEST_FAULTS=all, all of them; with few, every tenth of all calls.
  *
  * The linker puts __wrap_X before X in everything that is Cairn's (tests/CMakeLists.txt). */
 #include "cairn/dataset.h"
@@ -144,7 +144,8 @@ enum { KINDS = sizeof kinds / sizeof kinds[0], CALLS_MAX = 5000 };
 /* The first call that fails, and from one to the next. */
 static int stride_of(const fault_kind *kind, int *first) {
     const char *asked = getenv("CAIRN_TEST_FAULTS");
-    bool all = kind->error != ENOMEM || (asked && strcmp(asked, "all") == 0);
+    bool few = asked && strcmp(asked, "few") == 0;
+    bool all = (kind->error != ENOMEM && !few) || (asked && strcmp(asked, "all") == 0);
     *first = all ? 1 : 1 + (int)(time(NULL) % 10);
     return all ? 1 : 10;
 }
