@@ -4,8 +4,6 @@
 #
 #   scripts/dvc-cairn.sh ARGUMENT OF cairn...
 #
-# Two experiments at once share the cores, so threads that wait must not spin; on a machine that is
-# free this costs about 15%, which `OMP_WAIT_POLICY=active dvc repro` saves.
 set -eu
 program=build/dvc/program
 cairn=build/dvc/cairn
@@ -14,5 +12,4 @@ if ! cmp -s "$program/cairn.bin" "$cairn"; then
     mv -f "$cairn.$$" "$cairn"
 fi
 export LD_LIBRARY_PATH=$PWD/$program${LD_LIBRARY_PATH:+:$LD_LIBRARY_PATH} # the plugin
-export OMP_WAIT_POLICY=${OMP_WAIT_POLICY-passive}
 exec "$cairn" "$@"

@@ -3,6 +3,7 @@
 
 #include <fcntl.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
@@ -34,6 +35,17 @@ static void open_standard_streams(void) {
         close(fd);
 }
 
+/* How long a thread of gcc's OpenMP spins before it sleeps, in rounds of a loop. Its own setting
+ * spins for milliseconds: a program that shares the cores with others then stands still while
+ * threads wait for one that cannot run. With this one it is as fast alone, and ten times as fast in
+ * company. OpenMP reads it when the program is loaded, so the program starts itself anew. */
+static void settle_threads(char **argv) {
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
+        return;
+    if (setenv("GOMP_SPINCOUNT", "1000", 1) == 0)
+        execv("/proc/self/exe", argv); /* where it cannot, threads spin */
+}
+
 static bool wants_help(int argc, char **argv) {
     for (int i = 1; i < argc && strcmp(argv[i], "--") != 0; i++)
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
@@ -50,6 +62,7 @@ static const cairn_command *find_command(const char *name) {
 
 int main(int argc, char **argv) {
     open_standard_streams();
+    settle_threads(argv);
     if (argc < 2) {
         print_help(stderr);
         return CAIRN_BAD_INPUT;
