@@ -47,7 +47,7 @@ def main():
     settings = [word for setting in a.S for word in ("-S", setting)] + (["--device", a.device] if a.device else [])
 
     print("| batch | " + " | ".join(f"{n} epoch{'s' * (n > 1)}" for n in a.epochs) + " | off the line | peak memory |")
-    print("| ---: | " + "---: | " * (len(a.epochs) + 2))
+    print("| ---: |" + " ---: |" * (len(a.epochs) + 2))
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         (folder / "params.yaml").write_text(
