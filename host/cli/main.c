@@ -37,8 +37,8 @@ static void open_standard_streams(void) {
 
 /* How long a thread of gcc's OpenMP spins before it sleeps, in rounds of a loop. Its own setting
  * spins for milliseconds: a program that shares the cores with others then stands still while
- * threads wait for one that cannot run. With this one it is as fast alone, and ten times as fast in
- * company. OpenMP reads it when the program is loaded, so the program starts itself anew. */
+ * threads wait for one that cannot run. README.md has what was measured. OpenMP reads it when the
+ * program is loaded, so the program starts itself anew. */
 static void settle_threads(char **argv) {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
         return;
