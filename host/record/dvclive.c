@@ -17,19 +17,22 @@
 
 /* A row's fields: metrics.json nests the loss under "train", its table is train/loss.tsv. */
 static const struct {
-    bool trained; /* on the split, else it is the one evaluated */
-    const char *name;
+    const char *split, *name;
     size_t offset;
 } series[] = {
-    {true, "loss", offsetof(cairn_epoch_row, train_loss)},
-    {true, "acc", offsetof(cairn_epoch_row, train_acc)},
-    {false, "loss", offsetof(cairn_epoch_row, test_loss)},
-    {false, "acc", offsetof(cairn_epoch_row, test_acc)},
+    {"train", "loss", offsetof(cairn_epoch_row, train_loss)},
+    {"train", "acc", offsetof(cairn_epoch_row, train_acc)},
+    {"test", "loss", offsetof(cairn_epoch_row, test_loss)},
+    {"test", "acc", offsetof(cairn_epoch_row, test_acc)},
+    {"val", "loss", offsetof(cairn_epoch_row, test_loss)},
+    {"val", "acc", offsetof(cairn_epoch_row, test_acc)},
 };
 enum { SERIES = sizeof series / sizeof series[0] };
 
-static const char *split_of(int which, bool held_out) {
-    return series[which].trained ? "train" : cairn_split_name(held_out);
+/* A run evaluates on test or on val. The other's tables are empty, since DVC complains of a plot's
+ * file that is missing; metrics.json leaves it out. */
+static bool is_measured(int which, bool held_out) {
+    return strcmp(series[which].split, cairn_split_name(!held_out)) != 0;
 }
 
 static double value_of(const cairn_epoch_row *row, int which) {
@@ -72,8 +75,10 @@ static cairn_status write_latest(const char *path, const cairn_epoch_row *row, c
     bool whole = cairn_json_integer(object, "step", row ? row->epoch : 0) &&
                  (!row || cairn_json_number(object, "lr", *rate));
     for (int i = 0; row && i < SERIES && whole; i++) {
-        if (i == 0 || series[i].trained != series[i - 1].trained)
-            split = cJSON_AddObjectToObject(object, split_of(i, row->held_out));
+        if (!is_measured(i, row->held_out))
+            continue;
+        if (i == 0 || strcmp(series[i].split, series[i - 1].split) != 0)
+            split = cJSON_AddObjectToObject(object, series[i].split);
         whole = cairn_json_number(split, series[i].name, value_of(row, i));
     }
     char *text = whole ? cJSON_Print(object) : NULL;
@@ -90,29 +95,21 @@ static cairn_status write_latest(const char *path, const cairn_epoch_row *row, c
     return status;
 }
 
-/* <folder>/plots/metrics/<split>/<name>.tsv. */
-static cairn_status table_path(char *path, size_t size, const char *folder, int which,
-                               bool held_out) {
-    return cairn_path_format(path, size, "%s/plots/metrics/%s/%s.tsv", folder,
-                             split_of(which, held_out), series[which].name);
-}
-
 cairn_status cairn_dvclive_write(const char *folder, bool held_out, const cairn_epoch_row *rows,
                                  const double *rates, size_t count) {
     char path[PATH_MAX];
     cairn_status status = CAIRN_OK;
     for (int i = 0; i < SERIES && !status; i++) {
-        /* What an earlier run here measured on the other split is not this one's. */
-        if (!series[i].trained && !table_path(path, sizeof path, folder, i, !held_out))
-            unlink(path);
-        status = cairn_path_format(path, sizeof path, "%s/plots/metrics/%s", folder,
-                                   split_of(i, held_out));
+        status =
+            cairn_path_format(path, sizeof path, "%s/plots/metrics/%s", folder, series[i].split);
         if (!status)
             status = cairn_folder_make(path);
         if (!status)
-            status = table_path(path, sizeof path, folder, i, held_out);
+            status = cairn_path_format(path, sizeof path, "%s/plots/metrics/%s/%s.tsv", folder,
+                                       series[i].split, series[i].name);
         if (!status)
-            status = write_table(path, series[i].name, rows, rates, count, i);
+            status = write_table(path, series[i].name, rows, rates,
+                                 is_measured(i, held_out) ? count : 0, i);
     }
     if (!status)
         status = cairn_path_format(path, sizeof path, "%s/plots/metrics/lr.tsv", folder);

@@ -29,8 +29,9 @@ cairn_status cairn_metrics_parse(const char *text, const char *name, cairn_epoch
                                  size_t *count);
 
 /* DVCLive's layout in `folder`: metrics.json with the last row's values and rate, and
- * plots/metrics/{train,test}/{loss,acc}.tsv and lr.tsv over all rows; `held_out`: val in place of
- * test. rates [count] are those that the epochs began with; no rows are allowed. */
+ * plots/metrics/{train,test,val}/{loss,acc}.tsv and lr.tsv over all rows; test is empty with
+ * `held_out`, else val is. rates [count] are those that the epochs began with; no rows are allowed.
+ */
 cairn_status cairn_dvclive_write(const char *folder, bool held_out, const cairn_epoch_row *rows,
                                  const double *rates, size_t count);
 /* Under DVC, which sets DVC_ROOT: tells those who follow the run that an epoch is done; takes that

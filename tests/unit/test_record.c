@@ -161,7 +161,8 @@ static void dvclive_has_its_layout(void **state) {
     static const char *const files[] = {
         "plots/metrics/train/loss.tsv", "plots/metrics/train/acc.tsv",
         "plots/metrics/test/loss.tsv",  "plots/metrics/test/acc.tsv",
-        "plots/metrics/lr.tsv",         "metrics.json"};
+        "plots/metrics/lr.tsv",         "metrics.json",
+        "plots/metrics/val/loss.tsv",   "plots/metrics/val/acc.tsv"};
     static const char *const wanted[] = {
         "step\tloss\n1\t1.5\n2\t1\n",
         "step\tacc\n1\t0.25\n2\t0.5\n",
@@ -170,19 +171,29 @@ static void dvclive_has_its_layout(void **state) {
         "step\tlr\n1\t0.25\n2\t0.125\n",
         "{\n\t\"step\":\t2,\n\t\"lr\":\t0.125,\n"
         "\t\"train\":\t{\n\t\t\"loss\":\t1,\n\t\t\"acc\":\t0.5\n\t},\n"
-        "\t\"test\":\t{\n\t\t\"loss\":\tnull,\n\t\t\"acc\":\t0.75\n\t}\n}\n"};
+        "\t\"test\":\t{\n\t\t\"loss\":\tnull,\n\t\t\"acc\":\t0.75\n\t}\n}\n",
+        "step\tloss\n",
+        "step\tacc\n"};
     const cairn_epoch_row rows[] = {{1, 1.5, 0.25, 1.25, 0.5, false},
                                     {2, 1, 0.5, NAN, 0.75, false}};
     const double rates[] = {0.25, 0.125};
     char folder[sizeof path];
     snprintf(folder, sizeof folder, "%s", path);
     unlink(folder); /* a file, before */
-    assert_int_equal(cairn_dvclive_write(folder, true, NULL, NULL, 0), CAIRN_OK);
-    snprintf(path, sizeof path, "%.30s/plots/metrics/val/acc.tsv", folder);
-    assert_int_equal(access(path, F_OK), 0);
+    assert_int_equal(cairn_dvclive_write(folder, false, NULL, NULL, 0), CAIRN_OK);
+    const cairn_epoch_row held_out = {1, 1.5, 0.25, 1.25, 0.5, true};
+    assert_int_equal(cairn_dvclive_write(folder, true, &held_out, rates, 1), CAIRN_OK);
+    snprintf(path, sizeof path, "%.30s/%s", folder, files[7]);
+    char *val = text_of_file();
+    assert_string_equal(val, "step\tacc\n1\t0.5\n");
+    free(val);
+    snprintf(path, sizeof path, "%.30s/%s", folder, files[5]);
+    val = text_of_file();
+    assert_non_null(strstr(val, "\"val\""));
+    assert_null(strstr(val, "\"test\""));
+    free(val);
     assert_int_equal(cairn_dvclive_write(folder, false, rows, rates, 2), CAIRN_OK);
-    assert_int_equal(access(path, F_OK), -1);
-    for (int i = 0; i < 6; i++) {
+    for (int i = 0; i < 8; i++) {
         snprintf(path, sizeof path, "%.30s/%s", folder, files[i]);
         char *text = text_of_file();
         assert_string_equal(text, wanted[i]);
