@@ -49,6 +49,7 @@ static bool add_provenance(cJSON *object, const cairn_summary *s) {
            (known ? cJSON_AddBoolToObject(object, "git_dirty", s->git_dirty)
                   : cJSON_AddNullToObject(object, "git_dirty")) != NULL &&
            add_known(object, "binary_digest", s->binary_digest) &&
+           add_known(object, "plugin_digest", s->plugin_digest) &&
            add_known(object, "processor", s->processor) &&
            add_known(object, "experiment", s->experiment);
 }

@@ -99,6 +99,7 @@ static cairn_status write_summary(const experiment *run, const char *state) {
         .git_revision = run->provenance.revision,
         .git_dirty = run->provenance.dirty,
         .binary_digest = run->provenance.binary_digest,
+        .plugin_digest = run->provenance.plugin_digest,
         .processor = run->provenance.processor,
         .experiment = run->provenance.experiment,
     };
@@ -246,7 +247,7 @@ static cairn_status prepare(experiment *run) {
     if (!status)
         status = cairn_run_folder_begin(&run->folder, run->config, !from);
     if (!status) {
-        cairn_provenance_find(&run->provenance);
+        cairn_provenance_find(&run->provenance, run->executor);
         status = record_live(run);
     }
     if (!status) {
