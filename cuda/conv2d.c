@@ -179,8 +179,8 @@ static bool acceptable(const cuda_plan *plan, int pass, const candidate *offered
     if (offered->status != CUDNN_STATUS_SUCCESS ||
         offered->memory > cuda_plan_workspace_limit(plan))
         return false;
-    if (options->deterministic && (offered->determinism != CUDNN_DETERMINISTIC ||
-                                   !sums_products(pass, offered->algorithm)))
+    if (options->deterministic &&
+        (offered->determinism != CUDNN_DETERMINISTIC || !sums_products(pass, offered->algorithm)))
         return false;
     return options->precision != CAIRN_FLOAT32 || offered->math == CUDNN_FMA_MATH ||
            offered->math == CUDNN_DEFAULT_MATH; /* the descriptor's, which is FMA */
@@ -340,13 +340,12 @@ static cairn_status run_data(const cuda_plan *plan, const cuda_task *task) {
     const cuda_stage *stage = task->stage;
     const convolution *conv = &stage->conv;
     const conv_pass *pass = &conv->pass[CONV_DATA];
-    return cudnn_check(cudnnConvolutionBackwardData(plan->executor->cudnn, &one, conv->w,
-                                                    cuda_plan_operand(plan, stage->layer->weight),
-                                                    conv->y, task->in.data, pass->descriptor,
-                                                    (cudnnConvolutionBwdDataAlgo_t)pass->algorithm,
-                                                    cuda_plan_workspace(plan), pass->workspace,
-                                                    task->adds ? &one : &zero, conv->x,
-                                                    task->out.data),
+    return cudnn_check(cudnnConvolutionBackwardData(
+                           plan->executor->cudnn, &one, conv->w,
+                           cuda_plan_operand(plan, stage->layer->weight), conv->y, task->in.data,
+                           pass->descriptor, (cudnnConvolutionBwdDataAlgo_t)pass->algorithm,
+                           cuda_plan_workspace(plan), pass->workspace, task->adds ? &one : &zero,
+                           conv->x, task->out.data),
                        task->name);
 }
 

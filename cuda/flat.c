@@ -192,8 +192,7 @@ static cairn_status run_add(const cuda_plan *plan, const cuda_task *task) {
 }
 
 static cairn_status add_forward(cuda_plan *plan, cuda_stage *stage, int *taken) {
-    cairn_status status =
-        cuda_plan_take_other(plan, stage, stage->layer, stage->layer->other);
+    cairn_status status = cuda_plan_take_other(plan, stage, stage->layer, stage->layer->other);
     if (status)
         return status;
     if (cuda_plan_next(plan, stage->ordinal, CAIRN_OP_RELU)) {

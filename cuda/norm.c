@@ -1,5 +1,5 @@
-/* Batch normalisation by our own kernels, with the sum with another branch and the ReLU or GELU that
- * may follow it: the end of a residual block is one pass over memory. */
+/* Batch normalisation by our own kernels, with the sum with another branch and the ReLU or GELU
+ * that may follow it: the end of a residual block is one pass over memory. */
 #include "plan.h"
 
 /* The input as the kernels see it: behind a flattening, each place of the map is a channel. */
@@ -43,11 +43,11 @@ static bool output_tells(const cuda_stage *stage) {
 static cairn_status run_statistics(const cuda_plan *plan, const cuda_task *task) {
     const cuda_stage *stage = task->stage;
     const cuda_norm norm = norm_of(plan, stage);
-    kernel_batchnorm_statistics(
-        plan->executor->stream, &norm, shape_of(stage), task->in.data, cuda_plan_workspace(plan),
-        stage->statistics, stage->statistics + shape_of(stage).pitch,
-        cuda_plan_parameter(plan, CAIRN_PARAMETER, stage->layer->mean),
-        cuda_plan_parameter(plan, CAIRN_PARAMETER, stage->layer->variance));
+    kernel_batchnorm_statistics(plan->executor->stream, &norm, shape_of(stage), task->in.data,
+                                cuda_plan_workspace(plan), stage->statistics,
+                                stage->statistics + shape_of(stage).pitch,
+                                cuda_plan_parameter(plan, CAIRN_PARAMETER, stage->layer->mean),
+                                cuda_plan_parameter(plan, CAIRN_PARAMETER, stage->layer->variance));
     return CAIRN_OK;
 }
 
@@ -87,8 +87,7 @@ static cairn_status forward(cuda_plan *plan, cuda_stage *stage, int *taken) {
         return status;
     stage->dst = cuda_plan_output(plan, (cairn_shape){shape->c, shape->h, shape->w});
     if (plan->training) {
-        stage->statistics =
-            cuda_plan_keep(plan, 4 * (size_t)shape_of(stage).pitch * sizeof(float));
+        stage->statistics = cuda_plan_keep(plan, 4 * (size_t)shape_of(stage).pitch * sizeof(float));
         cuda_plan_want_workspace(plan, kernel_batchnorm_scratch(shape_of(stage)));
         if (!cuda_plan_add(plan, stage, "statistics", run_statistics, &stage->src, NULL))
             return CAIRN_FAILED;

@@ -46,7 +46,8 @@ static void describe_channels(cuda_executor *executor, const cairn_op *op, int o
     cairn_shape in = unflattened(executor->base.net, op);
     cuda_parameter *to = &executor->parameter[ordinal];
     if (op->kind == CAIRN_OP_BATCHNORM && op->in.h * op->in.w == 1 && in.h * in.w > 1)
-        *to = (cuda_parameter){.out = 1, .c = in.c, .h = in.h, .w = in.w, .pitch = padded(executor, in.c)};
+        *to = (cuda_parameter){
+            .out = 1, .c = in.c, .h = in.h, .w = in.w, .pitch = padded(executor, in.c)};
     else
         *to = (cuda_parameter){.out = op->out.c, .c = 1, .h = 1, .w = 1, .pitch = 1};
 }

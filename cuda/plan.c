@@ -254,7 +254,8 @@ static cairn_status compile(cuda_plan *plan) {
     plan->taken = 0;
     if (!status)
         status = compile_backward(plan);
-    if (!status && plan->executor->trained_total && !cuda_plan_add(plan, NULL, "Adam", run_adam, NULL, NULL))
+    if (!status && plan->executor->trained_total &&
+        !cuda_plan_add(plan, NULL, "Adam", run_adam, NULL, NULL))
         status = CAIRN_FAILED;
     return status;
 }

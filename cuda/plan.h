@@ -15,9 +15,9 @@
 #include "cairn/executor.h"
 
 /* Memory that all plans share, since only one runs at a time, in slots: WIDE for what a convolution
- * makes for the pooling behind it, and its gradient; the others for what passes from stage to stage,
- * each free again after its last reader. KEPT marks memory of an activation's own, for the backward
- * pass. */
+ * makes for the pooling behind it, and its gradient; the others for what passes from stage to
+ * stage, each free again after its last reader. KEPT marks memory of an activation's own, for the
+ * backward pass. */
 enum { SLOT_WIDE, SLOT_FIRST, SLOTS = 8, KEPT };
 
 typedef struct {
@@ -151,7 +151,7 @@ struct cuda_executor {
     /* Elements of all; of those that are trained, and of those with a bf16 gradient, which come
      * first, in this order. */
     size_t total, trained_total, half_total;
-    char *memory;             /* one block: the buffers from here to `table` lie in it */
+    char *memory; /* one block: the buffers from here to `table` lie in it */
     size_t memory_bytes;
     float *tensors[4];   /* by cairn_tensor_kind */
     void *half_gradient; /* bf16 [half_total] */

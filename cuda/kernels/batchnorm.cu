@@ -78,12 +78,16 @@ template <typename T> struct keep_moments {
 
 template <typename T>
 void launch_statistics(cudaStream_t stream, const cuda_tensor &shape, const cuda_norm &norm,
-                       const T *x, void *scratch, float *mean, float *variance,
-                       float *running_mean, float *running_variance) {
+                       const T *x, void *scratch, float *mean, float *variance, float *running_mean,
+                       float *running_variance) {
     const int plane = shape.h * shape.w, step = shape.layout == CUDA_NHWC ? 1 : plane;
-    const keep_moments<T> end = {x,    step,     (float)((double)shape.count * plane),
-                                 norm.momentum,  mean,
-                                 variance,       running_mean,
+    const keep_moments<T> end = {x,
+                                 step,
+                                 (float)((double)shape.count * plane),
+                                 norm.momentum,
+                                 mean,
+                                 variance,
+                                 running_mean,
                                  running_variance};
     launch_channel_sums(stream, shape, aligned(x, 16), moments<T>{x, plane}, scratch, end);
 }
@@ -185,8 +189,7 @@ static __global__ void __launch_bounds__(THREADS)
     for (int l = 0; l < COUNT; l++) {
         const float share = channel.scale[l] / count;
         constant[l] = share * sums[c + l];
-        factor[l] =
-            share * sums[shape.pitch + c + l] / (norm.variance[c + l] + norm.epsilon);
+        factor[l] = share * sums[shape.pitch + c + l] / (norm.variance[c + l] + norm.epsilon);
     }
     for (int n = first_sample(); n < shape.count; n += sample_stride()) {
         const size_t at = (size_t)n * sample_size(shape) + (size_t)place_here() * V;

@@ -72,15 +72,15 @@ static __global__ void __launch_bounds__(THREADS)
     if (place_here() >= sample_size(out) / V)
         return;
     const spot at = locate<V, NHWC>(out, place_here());
+    const unsigned from = offset<NHWC>(in, at.c, at.i * pool.stride, at.j * pool.stride);
+    const unsigned column = NHWC ? (unsigned)in.pitch : 1, row = column * (unsigned)in.w;
     const float share = 1.0f / (float)(pool.kernel * pool.kernel);
     for (int n = first_sample(); n < out.count; n += sample_stride()) {
-        const T *sample = x + (size_t)n * sample_size(in);
+        const T *line = x + (size_t)n * sample_size(in) + from;
         float sum[V] = {};
-        for (int u = 0; u < pool.kernel; u++)
+        for (int u = 0; u < pool.kernel; u++, line += row)
             for (int v = 0; v < pool.kernel; v++) {
-                const pack<T, V> values = load<V>(
-                    sample +
-                    offset<NHWC>(in, at.c, at.i * pool.stride + u, at.j * pool.stride + v));
+                const pack<T, V> values = load<V>(line + (unsigned)v * column);
                 UNROLL
                 for (int l = 0; l < V; l++)
                     sum[l] += to_float(values.at[l]);
