@@ -88,49 +88,11 @@ static cairn_status dropout_backward(cuda_plan *plan, cuda_stage *stage, const a
 
 const layer_compiler cuda_compile_dropout = {dropout_forward, dropout_backward, NULL};
 
-/* Appends a task from `given` to a gradient of the input, which is of another shape. */
-static cairn_status spread(cuda_plan *plan, cuda_stage *stage, const activation *given,
-                           cairn_status (*run)(const cuda_plan *, const cuda_task *)) {
-    activation made = cuda_plan_gradient(plan, stage->src.shape);
-    if (!cuda_plan_add(plan, stage, "backward", run, given, &made))
-        return CAIRN_FAILED;
-    return pass_on(plan, stage, &made);
-}
-
-/* Max-pooling by itself. Ours, not cuDNN's: which of equals wins is part of the net's definition,
- * and cuDNN leaves it open --------------------------------------------------------------------- */
+/* Average-pooling -------------------------------------------------------------------------------*/
 
 static cuda_pool window_of(const cairn_op *op) {
     return (cuda_pool){op->kernel, op->stride, 0};
 }
-
-static cairn_status run_maxpool(const cuda_plan *plan, const cuda_task *task) {
-    kernel_pool(plan->executor->stream, window_of(task->stage->layer), task->in.shape,
-                task->out.shape, task->in.data, NULL, task->out.data, task->stage->chosen);
-    return CAIRN_OK;
-}
-
-static cairn_status run_maxpool_backward(const cuda_plan *plan, const cuda_task *task) {
-    kernel_pool_backward(plan->executor->stream, window_of(task->stage->layer), task->out.shape,
-                         task->in.shape, task->in.data, task->stage->chosen, task->out.data);
-    return CAIRN_OK;
-}
-
-static cairn_status maxpool_forward(cuda_plan *plan, cuda_stage *stage, int *taken) {
-    (void)taken;
-    stage->dst = cuda_plan_output(plan, stage->layer->out);
-    stage->chosen = cuda_plan_keep(plan, (size_t)plan->count * tensor_features(stage->dst.shape));
-    return task_status(
-        cuda_plan_add(plan, stage, "forward", run_maxpool, &stage->src, &stage->dst));
-}
-
-static cairn_status maxpool_backward(cuda_plan *plan, cuda_stage *stage, const activation *given) {
-    return spread(plan, stage, given, run_maxpool_backward);
-}
-
-const layer_compiler cuda_compile_maxpool = {maxpool_forward, maxpool_backward, NULL};
-
-/* Average-pooling -------------------------------------------------------------------------------*/
 
 static cairn_status run_average(const cuda_plan *plan, const cuda_task *task) {
     kernel_average(plan->executor->stream, window_of(task->stage->layer), task->in.shape,
@@ -152,7 +114,10 @@ static cairn_status avgpool_forward(cuda_plan *plan, cuda_stage *stage, int *tak
 }
 
 static cairn_status avgpool_backward(cuda_plan *plan, cuda_stage *stage, const activation *given) {
-    return spread(plan, stage, given, run_average_backward);
+    activation made = cuda_plan_gradient(plan, stage->src.shape);
+    if (!cuda_plan_add(plan, stage, "backward", run_average_backward, given, &made))
+        return CAIRN_FAILED;
+    return pass_on(plan, stage, &made);
 }
 
 const layer_compiler cuda_compile_avgpool = {avgpool_forward, avgpool_backward, NULL};

@@ -58,6 +58,12 @@ typedef struct {
     size_t workspace;
 } matmul;
 
+/* Max-pooling by cuDNN. */
+typedef struct {
+    cudnnTensorDescriptor_t x, y;
+    cudnnPoolingDescriptor_t window;
+} cudnn_pooling;
+
 enum { MATMUL_FORWARD, MATMUL_DATA, MATMUL_WEIGHTS, MATMULS };
 
 /* A layer with what is fused into it; what compiling its forward pass leaves for its backward pass.
@@ -72,6 +78,7 @@ typedef struct {
     uint8_t *chosen;                              /* of pooling */
     float *statistics; /* of batchnorm [4][pitch]: mean, variance, two sums of gradients */
     convolution conv;
+    cudnn_pooling pooling;
     matmul matmul[MATMULS];
 } cuda_stage;
 
@@ -137,6 +144,11 @@ typedef struct {
     uint8_t *images, *labels;
 } device_split;
 
+/* Seconds that an op takes forward and backward, by our kernels and by cuDNN. */
+typedef struct {
+    double ours, cudnn;
+} cuda_contest;
+
 enum { RING_GROUPS = 4 };
 
 struct cuda_executor {
@@ -161,6 +173,7 @@ struct cuda_executor {
     device_split splits[2];
     cuda_block *blocks; /* the newest first */
     cuda_plan *plans;
+    cuda_contest contest[CAIRN_NET_OPS_MAX]; /* of pooling; 0: not measured */
     int infer_batch; /* samples of a large evaluation's batch; 0: not chosen yet */
     /* The ring of slots: pinned host memory that the device reads in place. */
     unsigned char *ring_host;
@@ -289,6 +302,27 @@ cairn_status ring_create(cuda_executor *executor);
 void ring_destroy(cuda_executor *executor);
 cairn_status ring_take(cuda_executor *executor, cuda_slot **slot);
 cairn_status ring_commit(cuda_executor *executor);
+
+/* Max-pooling by cuDNN, between tensors of the executor's type and layout. */
+cairn_status pooling_create(cudnn_pooling *made, const cairn_op *op, cuda_tensor in,
+                            cuda_tensor out);
+cairn_status pooling_forward(const cuda_executor *executor, const cudnn_pooling *pooling,
+                             const void *x, void *y);
+cairn_status pooling_backward(const cuda_executor *executor, const cudnn_pooling *pooling,
+                              const void *x, const void *y, const void *dy, void *dx);
+void pooling_release(cudnn_pooling *pooling);
+
+/* Times our kernels and cuDNN's in turn on each pooling and dropout of the net. contests_hold
+ * chooses for the plans to come, where the run need not be deterministic. contests_list fills
+ * pairs of rows, ours first. */
+cairn_status contests_hold(cuda_executor *executor);
+cairn_status contests_list(cuda_executor *executor, cairn_timing *rows, int capacity, int *count);
+/* Whether the training's pooling `ordinal` is cuDNN's. */
+bool contest_lost(const cuda_executor *executor, int ordinal);
+
+/* The shortest of some runs of what `run` enqueues, in seconds. Waits. */
+cairn_status cuda_best_time(cuda_executor *executor, cairn_status (*run)(const void *context),
+                            const void *context, double *seconds);
 
 /* What the device can do at best: a large product in the executor's precision, and a copy. */
 cairn_status roofline_measure(cuda_executor *executor, double *flops, double *bytes);

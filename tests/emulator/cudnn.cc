@@ -1,4 +1,4 @@
-/* The emulator's cuDNN, but for convolutions: handles, descriptors and max-pooling. */
+/* The emulator's cuDNN, but for convolutions and dropout: handles, descriptors and max-pooling. */
 #include "cudnn_state.h"
 
 #include <algorithm>
@@ -362,6 +362,14 @@ cudnnStatus_t cudnnSetActivationDescriptor(cudnnActivationDescriptor_t of,
         *of = {true, mode, nan};
         return CUDNN_STATUS_SUCCESS;
     });
+}
+
+cudnnStatus_t cudnnCreateDropoutDescriptor(cudnnDropoutDescriptor_t *made) {
+    return create(__func__, made, cudnnDropoutStruct());
+}
+
+cudnnStatus_t cudnnDestroyDropoutDescriptor(cudnnDropoutDescriptor_t old) {
+    return destroy(__func__, old);
 }
 
 cudnnStatus_t cudnnCreatePoolingDescriptor(cudnnPoolingDescriptor_t *made) {

@@ -49,6 +49,13 @@ struct cudnnActivationStruct {
     cudnnNanPropagation_t nan;
 };
 
+struct cudnnDropoutStruct {
+    bool set;
+    float p;
+    void *states;
+    size_t bytes;
+};
+
 namespace emulator {
 namespace dnn {
 
