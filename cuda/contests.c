@@ -143,7 +143,11 @@ static cairn_status prepare(contest *c) {
         TRY_CUDNN(cudnnDropoutGetReserveSpaceSize(c->pooling.x, &c->mask_bytes));
     }
     deal_out(c);
-    TRY_CUDA(cudaMalloc((void **)&c->memory, c->bytes));
+    if (cudaMalloc((void **)&c->memory, c->bytes)) {
+        cudaGetLastError();
+        c->memory = NULL;
+        return CAIRN_OK;
+    }
     deal_out(c);
     TRY_CUDA(cudaMemsetAsync(c->memory, 0, c->bytes, c->executor->stream));
     if (is_pooling(c))
@@ -154,7 +158,16 @@ static cairn_status prepare(contest *c) {
     return CAIRN_OK;
 }
 
-/* Memory that is short ends it without a result: ours is what runs then. */
+static cairn_status run_both(const contest *c, cuda_executor *executor, cuda_contest *result) {
+    cairn_status status =
+        cuda_best_time(executor, is_pooling(c) ? pool_ours : drop_ours, c, &result->ours);
+    if (!status)
+        status =
+            cuda_best_time(executor, is_pooling(c) ? pool_cudnn : drop_cudnn, c, &result->cudnn);
+    return status;
+}
+
+/* Zeros where memory is short: ours is what runs then. */
 static cairn_status measure(cuda_executor *executor, int ordinal, cuda_contest *result) {
     const cairn_op *op = &executor->base.net->op[ordinal];
     contest c = {.executor = executor,
@@ -164,12 +177,8 @@ static cairn_status measure(cuda_executor *executor, int ordinal, cuda_contest *
                  .out = tensor_of(executor, op->out)};
     *result = (cuda_contest){0, 0};
     cairn_status status = prepare(&c);
-    if (!status)
-        status =
-            cuda_best_time(executor, is_pooling(&c) ? pool_ours : drop_ours, &c, &result->ours);
-    if (!status)
-        status =
-            cuda_best_time(executor, is_pooling(&c) ? pool_cudnn : drop_cudnn, &c, &result->cudnn);
+    if (!status && c.memory)
+        status = run_both(&c, executor, result);
     cudaStreamSynchronize(executor->stream);
     if (c.dropout)
         cudnnDestroyDropoutDescriptor(c.dropout);
