@@ -43,12 +43,6 @@ struct cudnnPoolingStruct {
     int window_h, window_w, pad_h, pad_w, stride_h, stride_w;
 };
 
-struct cudnnActivationStruct {
-    bool set;
-    cudnnActivationMode_t mode;
-    cudnnNanPropagation_t nan;
-};
-
 struct cudnnDropoutStruct {
     bool set;
     float p;

@@ -255,49 +255,6 @@ static void test_find_spoils_the_output(void **state) {
     free_convolution(&of);
 }
 
-static cudnnStatus_t run_fused(const convolution *of, int algorithm, cudnnActivationMode_t mode,
-                               cudnnNanPropagation_t nan, const buffer *z) {
-    cudnnActivationDescriptor_t act;
-    OK(cudnnCreateActivationDescriptor(&act));
-    OK(cudnnSetActivationDescriptor(act, mode, nan, 0));
-    cudnnStatus_t status = cudnnConvolutionBiasActivationForward(
-        cudnn, &one, of->x_desc, of->x.data, of->w_desc, of->w.data, of->conv,
-        (cudnnConvolutionFwdAlgo_t)algorithm, of->space.data, of->space.count * 4, z ? &one : &zero,
-        of->y_desc, z ? z->data : of->y.data, of->bias_desc, of->bias.data, act, of->y_desc,
-        of->y.data);
-    OK(cudnnDestroyActivationDescriptor(act));
-    return status;
-}
-
-static void test_fused_convolution(void **state) {
-    (void)state;
-    const int precomp = CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
-    for (int variant = 0; variant < 4; variant++) {
-        bool relu = variant & 1, add = variant & 2;
-        conv_shape is = {2, 8, 6, 8, 3, 1, 1, 1, variant == 3, true, CUDNN_DEFAULT_MATH};
-        convolution of = make_convolution(is);
-        buffer z = make_buffer(is.half, of.y.count);
-        double *wanted = plain_convolution(&of, FORWARD);
-        for (size_t i = 0; i < of.y.count; i++) {
-            wanted[i] += of.bias.values[i % 8] + (add ? z.values[i] : 0);
-            wanted[i] = relu && wanted[i] < 0 ? 0 : wanted[i];
-        }
-        OK(run_fused(&of, precomp, relu ? CUDNN_ACTIVATION_RELU : CUDNN_ACTIVATION_IDENTITY,
-                     CUDNN_NOT_PROPAGATE_NAN, add ? &z : NULL));
-        assert_near(&of.y, wanted, is.half ? 1e-2 : 2e-3);
-        assert_int_equal(run_fused(&of, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM,
-                                   CUDNN_ACTIVATION_IDENTITY, CUDNN_NOT_PROPAGATE_NAN, NULL),
-                         CUDNN_STATUS_NOT_SUPPORTED);
-        assert_int_equal(run_fused(&of, precomp, CUDNN_ACTIVATION_RELU, CUDNN_PROPAGATE_NAN, NULL),
-                         CUDNN_STATUS_NOT_SUPPORTED);
-        assert_int_equal(
-            run_fused(&of, precomp, CUDNN_ACTIVATION_TANH, CUDNN_NOT_PROPAGATE_NAN, NULL),
-            CUDNN_STATUS_NOT_SUPPORTED);
-        free_buffer(&z);
-        free_convolution(&of);
-    }
-}
-
 static void test_bias_gradient(void **state) {
     (void)state;
     for (int nhwc = 0; nhwc < 2; nhwc++) {
@@ -533,7 +490,6 @@ int main(void) {
         TEST(test_math_types),
         TEST(test_determinism),
         TEST(test_find_spoils_the_output),
-        TEST(test_fused_convolution),
         TEST(test_bias_gradient),
         TEST(test_convolution_refuses),
         TEST(test_convolution_misuse),

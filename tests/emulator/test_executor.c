@@ -382,6 +382,43 @@ static void test_logits_keep_the_stats(void **state) {
     cairn_net_destroy(net);
 }
 
+/* A number that is none has to reach the loss from wherever it is: a ReLU that made it 0 would hide
+ * that a training diverged. */
+static void test_nan_reaches_the_loss(void **state) {
+    (void)state;
+    static const cairn_precision precisions[] = {CAIRN_FLOAT32, CAIRN_TF32, CAIRN_BF16};
+    cairn_net *net =
+        build_ops("conv 4 3 1 1, relu, conv 4 3 1 1, relu, pool 2 2, norm, relu, flat, "
+                  "linear 12, relu, linear 12, relu, drop 20, linear 10",
+                  (cairn_shape){3, 8, 8});
+    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    for (int p = 0; p < 3; p++)
+        for (int k = 0; k < net->parameter_count; k++) {
+            const cairn_op *op = owner_of(net, k);
+            if (k != op->weight && k != op->bias)
+                continue;
+            cairn_executor *executor = make(cuda_backend(), net, precisions[p], &split);
+            float *values = get_tensor(executor, CAIRN_PARAMETER, k);
+            cairn_stats stats[2], zero = {0};
+            for (size_t i = 0; i < net->parameter[k].count; i++)
+                values[i] = NAN;
+            must(cairn_executor_set(executor, CAIRN_PARAMETER, k, values));
+            must(cairn_executor_evaluate(executor, CAIRN_SPLIT_TEST, 0, 5));
+            must(cairn_executor_get_stats(executor, &stats[0]));
+            must(cairn_executor_set_stats(executor, &zero));
+            train(executor, 0, 1, NULL);
+            must(cairn_executor_get_stats(executor, &stats[1]));
+            for (int i = 0; i < 2; i++)
+                if (!isnan(stats[i].loss))
+                    fail_msg("%s: %s hides NaN in %s", cairn_precision_name(precisions[p]),
+                             i ? "training" : "evaluation", net->parameter[k].name);
+            free(values);
+            cairn_executor_destroy(executor);
+        }
+    free_split(&split);
+    cairn_net_destroy(net);
+}
+
 static void test_profile_has_every_part(void **state) {
     (void)state;
     cairn_net *net = small_net();
@@ -408,11 +445,12 @@ static void test_profile_has_every_part(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_an_epoch_of_the_model), TEST(test_measured_algorithms),
-        TEST(test_measured_pooling),      TEST(test_contests),
-        TEST(test_resumed_is_unbroken),   TEST(test_a_step_is_one_graph),
-        TEST(test_the_ring_goes_round),   TEST(test_a_split_is_replaced),
-        TEST(test_logits_keep_the_stats), TEST(test_profile_has_every_part),
+        TEST(test_an_epoch_of_the_model),  TEST(test_measured_algorithms),
+        TEST(test_measured_pooling),       TEST(test_contests),
+        TEST(test_resumed_is_unbroken),    TEST(test_a_step_is_one_graph),
+        TEST(test_the_ring_goes_round),    TEST(test_a_split_is_replaced),
+        TEST(test_logits_keep_the_stats),  TEST(test_nan_reaches_the_loss),
+        TEST(test_profile_has_every_part),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
