@@ -21,6 +21,7 @@ typedef struct {
     cairn_net *net;
     cairn_executor *executor;
     cairn_terminal *terminal;
+    cairn_board *board;
     cairn_provenance provenance;
     cairn_lock device;   /* held where the device was left to Cairn to choose */
     cairn_checkpoint at; /* where the run stands */
@@ -244,6 +245,8 @@ static cairn_status prepare(experiment *run) {
         cairn_provenance_find(&run->provenance);
         status = record_live(run);
     }
+    if (!status)
+        status = cairn_board_open(&run->board, &run->folder, &run->at, run->data, run->executor);
     if (!status) {
         run->order = malloc((size_t)run->data->train.count * sizeof *run->order);
         run->terminal = cairn_terminal_open(run->options->quiet, (int)run->config->train.epochs);
@@ -299,6 +302,8 @@ static cairn_status save_checkpoint(experiment *run) {
     if (!status)
         status = check_loss(run, "train", run->at.stats.loss);
     if (!status)
+        status = cairn_board_sync(run->board);
+    if (!status)
         status = cairn_file_keep(run->folder.checkpoint, run->folder.previous);
     if (!status)
         status = cairn_checkpoint_save(run->executor, &run->at, run->folder.checkpoint, finite);
@@ -315,6 +320,13 @@ static bool checkpoint_is_due(const experiment *run, double time) {
            (seconds > 0 && time - run->began >= seconds);
 }
 
+static cairn_status take_step(experiment *run, const cairn_step *step) {
+    cairn_status status = cairn_board_begin_step(run->board, step);
+    if (!status)
+        status = cairn_executor_train_step(run->executor, step);
+    return status ? status : cairn_board_end_step(run->board, step);
+}
+
 /* The rest of the epoch under way, from batch at.batch on; at.batch is 0 again when it is done. */
 static cairn_status train_epoch(experiment *run) {
     int count = run->data->train.count, batch = run->executor->options.batch;
@@ -328,7 +340,7 @@ static cairn_status train_epoch(experiment *run) {
                            .epoch = run->at.epoch,
                            .step = run->at.step,
                            .lr = rate_at(run, run->at.epoch, run->at.step)};
-        cairn_status status = cairn_executor_train_step(run->executor, &step);
+        cairn_status status = take_step(run, &step);
         if (status)
             return status;
         run->at.batch++;
@@ -385,7 +397,10 @@ static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
         return cairn_error_set(CAIRN_FAILED, "out of memory for the metrics");
     run->at.rows = rows;
     run->at.rows[run->at.epoch++] = *row;
-    cairn_status status = improved ? cairn_model_save(run->executor, run->folder.model) : CAIRN_OK;
+    double rate = rate_at(run, run->at.epoch - 1, run->at.step - steps_per_epoch(run));
+    cairn_status status = cairn_board_epoch(run->board, &run->at, rate);
+    if (!status && improved)
+        status = cairn_model_save(run->executor, run->folder.model);
     if (!status)
         status = save_checkpoint(run);
     if (!status)
@@ -453,6 +468,8 @@ static cairn_status finish(experiment *run, cairn_status trained) {
     if (!status)
         status = write_predictions(run);
     if (!status)
+        status = cairn_board_finish(run->board, &run->at);
+    if (!status)
         status = write_summary(run, "finished");
     const cairn_epoch_row *best = best_row(run);
     if (!status && best)
@@ -475,6 +492,7 @@ cairn_status cairn_experiment_run(const cairn_config *config,
     if (run.terminal)
         cairn_terminal_close(run.terminal);
     free(run.order);
+    cairn_board_close(run.board);
     cairn_checkpoint_free(&run.at);
     cairn_executor_destroy(run.executor);
     cairn_net_destroy(run.net);
