@@ -22,6 +22,7 @@ typedef struct {
     cairn_executor *executor;
     cairn_terminal *terminal;
     cairn_board *board;
+    cairn_trace *trace; /* NULL: not wanted */
     cairn_provenance provenance;
     cairn_lock device;   /* held where the device was left to Cairn to choose */
     cairn_checkpoint at; /* where the run stands */
@@ -246,6 +247,8 @@ static cairn_status prepare(experiment *run) {
         status = record_live(run);
     }
     if (!status)
+        status = cairn_profile_open(&run->trace, run->options, run->executor);
+    if (!status)
         status = cairn_board_open(&run->board, &run->folder, &run->at, run->data, run->executor);
     if (!status) {
         run->order = malloc((size_t)run->data->train.count * sizeof *run->order);
@@ -294,7 +297,7 @@ static cairn_status watch_loss(experiment *run, double time) {
 /* Keeps the checkpoint before as well. Never of a diverged state unless it is wanted: the
  * checkpoint before is worth more. */
 static cairn_status save_checkpoint(experiment *run) {
-    double time = now();
+    double time = now(), begin = cairn_trace_now(run->trace);
     run->at.seconds += time - run->began;
     run->began = time;
     bool finite = run->config->train.on_nan == CAIRN_NAN_STOP;
@@ -310,6 +313,7 @@ static cairn_status save_checkpoint(experiment *run) {
     if (!status)
         run->saved = true;
     run->saved_step = run->at.step;
+    cairn_trace_since(run->trace, "checkpoint", begin);
     return status;
 }
 
@@ -321,9 +325,11 @@ static bool checkpoint_is_due(const experiment *run, double time) {
 }
 
 static cairn_status take_step(experiment *run, const cairn_step *step) {
+    bool traced = run->trace && run->at.batch < (uint32_t)run->options->profile_steps;
     cairn_status status = cairn_board_begin_step(run->board, step);
     if (!status)
-        status = cairn_executor_train_step(run->executor, step);
+        status = traced ? cairn_profile_step(run->trace, run->executor, step)
+                        : cairn_executor_train_step(run->executor, step);
     return status ? status : cairn_board_end_step(run->board, step);
 }
 
@@ -379,16 +385,19 @@ static cairn_status measure_epoch(experiment *run, cairn_epoch_row *row) {
     run->at.train_seconds += now() - begin; /* a device that runs behind ends its steps here */
     if (!status)
         status = check_loss(run, "train", row->train_loss);
+    double trained = cairn_trace_now(run->trace);
     if (!status)
         status = cairn_executor_evaluate(run->executor, CAIRN_SPLIT_TEST, 0, run->data->test.count);
     if (!status)
         status = take_means(run, &row->test_loss, &row->test_acc);
+    cairn_trace_since(run->trace, "evaluate", trained);
     /* The train loss is measured before each update: the last one may have broken the weights. */
     return status ? status : check_loss(run, "test", row->test_loss);
 }
 
 /* Adds the row; writes the model when it is the best yet, then the checkpoint, then the metrics. */
 static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
+    double begin = cairn_trace_now(run->trace);
     const cairn_epoch_row *best = best_row(run);
     bool improved = !best || row->test_acc > best->test_acc;
     cairn_epoch_row *rows =
@@ -409,6 +418,7 @@ static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
         status = record_live(run);
     if (!status)
         cairn_terminal_epoch(run->terminal, row);
+    cairn_trace_since(run->trace, "record", begin);
     return status;
 }
 
@@ -417,11 +427,14 @@ static cairn_status train(experiment *run) {
     run->began = now();
     while (!status && run->at.epoch < run->config->train.epochs) {
         cairn_epoch_row row;
+        double begin = cairn_trace_now(run->trace);
         status = train_epoch(run);
+        cairn_trace_since(run->trace, "train", begin);
         if (!status)
             status = measure_epoch(run, &row);
         if (!status)
             status = record_epoch(run, &row);
+        cairn_trace_since(run->trace, "epoch", begin);
     }
     if (status != CAIRN_INTERRUPTED)
         return status;
@@ -493,6 +506,8 @@ cairn_status cairn_experiment_run(const cairn_config *config,
         cairn_terminal_close(run.terminal);
     free(run.order);
     cairn_board_close(run.board);
+    cairn_status traced = cairn_trace_close(run.trace);
+    status = status ? status : traced;
     cairn_checkpoint_free(&run.at);
     cairn_executor_destroy(run.executor);
     cairn_net_destroy(run.net);
