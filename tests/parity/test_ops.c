@@ -233,6 +233,8 @@ static const net_case normalised[] = {
     /* Branches: both sides of a sum, three readers, the net's input as one, dead ends. */
     {"add -1", 3, false},
     {"conv 3 3 1 1, add -1", 3, false},
+    {"convn 16 3 1 1, norm, gelu, convn 16 3 1 1, norm, add 2, gelu, flat, linear 10", 3, false},
+    {"norm, convn 3 3 1 1, add -1, gelu, convn 3 1 1 0, add 3", 3, false},
     {"convn 5 3 1 1, gelu, convn 5 3 1 1, add 1", 3, false},
     {"convn 5 3 1 1, norm, at -1, convn 5 1 1 0, norm, add 1, gelu", 3, false},
     {"conv 5 3 1 1, relu, convn 5 1 1 0, add 1, add 1, gelu, add 1", 3, false},
