@@ -19,8 +19,8 @@ enum {
     TEST_COUNT = 10000,
 };
 
-/* CIFAR-10 comes in files of 10,000 images: five to train, one to test. */
-enum { BATCH_COUNT = 10000, TRAIN_BATCHES = TRAIN_COUNT / BATCH_COUNT };
+/* CIFAR-10 comes in files of 10,000 images: five to train, one to test, counted from 0. */
+enum { BATCH_COUNT = 10000, TEST_BATCH = TRAIN_COUNT / BATCH_COUNT };
 
 /* Set class names and channel statistics. */
 void cairn_cifar10_describe(cairn_dataset *dataset);

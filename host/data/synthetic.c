@@ -129,5 +129,5 @@ void cairn_synthetic_make(cairn_dataset *dataset, uint64_t seed, int threads) {
     if (threads == 0)
         threads = omp_get_max_threads();
     draw_split(&dataset->train, textures, seed, 0, threads);
-    draw_split(&dataset->test, textures, seed, TRAIN_COUNT, threads);
+    draw_split(&dataset->test, textures, seed, (uint32_t)dataset->test_from, threads);
 }
