@@ -89,7 +89,7 @@ PY
 }
 
 @test "a rate that diverges is named with its epoch and step, and the folder can be resumed" {
-    cairn train --quiet -S train.lr=1000 -S train.epochs=50
+    cairn train --quiet -S train.lr=1000 -S train.epochs=300
     fails_with 1 'diverged in epoch [0-9]*, seen after step [0-9]*'
     cairn train --quiet -S train.lr=1000 -S train.epochs=3 -S train.on_nan=continue --overwrite
     [ "$code" -eq 0 ]
