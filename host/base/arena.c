@@ -42,9 +42,9 @@ void *cairn_arena_alloc(cairn_arena *arena, size_t bytes) {
         free(memory);
         cairn_error_set(
             CAIRN_FAILED,
-            "out of memory: a buffer of %zu MiB is asked for, %zu MiB are held already; "
+            "out of memory: a buffer of %.1f MiB is asked for, %.1f MiB are held already; "
             "a smaller train.batch_size needs less",
-            bytes >> 20, arena->bytes >> 20);
+            (double)bytes * 0x1p-20, (double)arena->bytes * 0x1p-20);
         return NULL;
     }
     if (alignment == huge_page)

@@ -185,6 +185,7 @@ static void assert_told(cairn_status status, const fault_kind *kind, int nth) {
 /* On the backend that people use. Where oneDNN is not built in, `reference` takes its place. */
 static const char params[] = "seed: 7\n"
                              "data: {name: synthetic, dir: none, train_limit: 3, test_limit: 1}\n"
+                             "model: {widths: 8 8 8, hidden: 16}\n"
                              "train: {epochs: 2, batch_size: 2, lr: 0.001, threads: 1}\n"
                              "checkpoint: {every_steps: 1}\n"
                              "run: {name: r, out_dir: none}\n";
