@@ -1,6 +1,8 @@
 /* The table of backends, and the calls of executor.h: each checks its arguments, then passes on. */
 #include "cairn/executor.h"
 
+#include "cairn/threads.h"
+
 #ifdef CAIRN_WITH_ONEDNN
 #include "cpu/cpu.h"
 #endif
@@ -105,6 +107,10 @@ cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backen
     cairn_executor_options resolved = *options;
     if (!resolved.threads)
         resolved.threads = omp_get_num_procs();
+    if (backend->immediate) /* it computes on those threads */
+        status = cairn_threads_try(resolved.threads);
+    if (status)
+        return status;
     status = backend->create(executor, net, &resolved);
     if (status)
         return status;

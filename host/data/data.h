@@ -28,7 +28,7 @@ void cairn_synthetic_describe(cairn_dataset *dataset);
 
 /* Fill a described data set whose splits are allocated, cut to the configuration's limits. */
 cairn_status cairn_cifar10_load(cairn_dataset *dataset, const char *dir);
-void cairn_synthetic_make(cairn_dataset *dataset, uint64_t seed, int threads);
+cairn_status cairn_synthetic_make(cairn_dataset *dataset, uint64_t seed, int threads);
 
 /* Whether `dir` holds all six files, in either layout, in sizes that can be right. */
 bool cairn_cifar10_complete(const char *dir);

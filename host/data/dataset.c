@@ -10,9 +10,10 @@
 /* Not an arena: its zeroing would touch every page once more. */
 static void *allocate(size_t bytes) {
     const size_t huge_page = (size_t)2 << 20;
-    size_t rounded = (bytes + huge_page - 1) / huge_page * huge_page;
-    void *memory = aligned_alloc(huge_page, rounded);
-    if (memory)
+    size_t alignment = bytes >= huge_page ? huge_page : 64;
+    size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+    void *memory = aligned_alloc(alignment, rounded);
+    if (memory && alignment == huge_page)
         (void)madvise(memory, rounded, MADV_HUGEPAGE); /* advice: refusal costs only speed */
     return memory;
 }
@@ -88,7 +89,7 @@ cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *con
     if (!status && strcmp(made->name, "cifar10") == 0)
         status = cairn_cifar10_load(made, config->data.dir);
     else if (!status)
-        cairn_synthetic_make(made, config->seed, (int)config->train.threads);
+        status = cairn_synthetic_make(made, config->seed, (int)config->train.threads);
     if (!status)
         status = digest_dataset(made);
     if (status) {
