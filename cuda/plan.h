@@ -102,7 +102,7 @@ struct cuda_plan {
     const cuda_block *block; /* where base lies */
     size_t slot_bytes[SLOTS], kept_bytes;
     size_t workspace_bytes; /* the largest that a task wants */
-    uint8_t *labels;
+    cuda_targets targets;
     float *logits; /* [count, logits_pitch] */
     int logits_pitch;
     cairn_split_id source;    /* where the gather task takes samples from */
@@ -141,6 +141,7 @@ struct cuda_executor {
     void *shadow;        /* bf16 [total]: the parameters, for bf16 */
     cuda_state *state;
     float *table; /* [4][256], of cuda_gather */
+    cairn_augmenter *augmenter;
     device_split splits[2];
     cuda_block *blocks; /* the newest first */
     cuda_plan *plans;
