@@ -11,7 +11,7 @@
 #include "cairn/safetensors.h"
 
 static const char *const fixtures[] = {"conv",   "conv_bare", "relu_pool", "pool_overlap",
-                                       "linear", "dropout",   "simple_cnn"};
+                                       "linear", "dropout",   "smoothing", "simple_cnn"};
 
 enum { STEPS = 3 };
 
@@ -23,6 +23,7 @@ typedef struct {
     cairn_split split;
     int batch, padding;
     bool exact;
+    double smoothing;
     size_t stride;
     uint64_t seed;
 } fixture;
@@ -44,6 +45,8 @@ static fixture open_fixture(const char *name) {
     f.batch = atoi(text_of(&f, "batch"));
     f.padding = atoi(text_of(&f, "padding"));
     f.exact = atoi(text_of(&f, "exact"));
+    const char *smoothing = cairn_safetensors_metadata(&f.file, "smoothing");
+    f.smoothing = smoothing ? atof(smoothing) : 0;
     f.stride = strtoull(text_of(&f, "stride"), NULL, 10);
     f.seed = strtoull(text_of(&f, "seed"), NULL, 10);
     if (cairn_safetensors_metadata(&f.file, "model")) {
@@ -167,6 +170,7 @@ static int compare(const fixture *f, const subject *s) {
     options.threads = 2;
     options.seed = f->seed;
     options.crop_padding = f->padding;
+    options.label_smoothing = f->smoothing;
     options.epsilon = f->exact ? 1e-3 : 1e-8;
     for (int c = 0; c < CAIRN_CHANNELS_MAX; c++)
         options.mean[c] = options.std[c] = 0.5f;
