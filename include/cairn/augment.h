@@ -460,6 +460,14 @@ CAIRN_RNG_FN int cairn_plane_level(const cairn_augmenter *a, const uint8_t *plan
     return plane[row * a->width + column];
 }
 
+/* Between four levels: `low` down and `right` right of the first, in 1/256. */
+CAIRN_RNG_FN int cairn_level_between(int upper_left, int upper_right, int lower_left,
+                                     int lower_right, int low, int right) {
+    int upper = upper_left * (256 - right) + upper_right * right;
+    int lower = lower_left * (256 - right) + lower_right * right;
+    return (upper * (256 - low) + lower * low + CAIRN_ONE / 2) >> 16;
+}
+
 /* Geometry alone. */
 CAIRN_RNG_FN int cairn_view_source(const cairn_augmenter *a, const cairn_view *v,
                                    const uint8_t *plane, int i, int j) {
@@ -467,12 +475,10 @@ CAIRN_RNG_FN int cairn_view_source(const cairn_augmenter *a, const cairn_view *v
     int x = v->map[1][0] * i + v->map[1][1] * j + v->map[1][2], column = x >> 16;
     if (!v->between)
         return cairn_plane_level(a, plane, row, column);
-    int low = y >> 8 & 255, right = x >> 8 & 255;
-    int top = cairn_plane_level(a, plane, row, column) * (256 - right) +
-              cairn_plane_level(a, plane, row, column + 1) * right;
-    int bottom = cairn_plane_level(a, plane, row + 1, column) * (256 - right) +
-                 cairn_plane_level(a, plane, row + 1, column + 1) * right;
-    return (top * (256 - low) + bottom * low + CAIRN_ONE / 2) >> 16;
+    return cairn_level_between(
+        cairn_plane_level(a, plane, row, column), cairn_plane_level(a, plane, row, column + 1),
+        cairn_plane_level(a, plane, row + 1, column),
+        cairn_plane_level(a, plane, row + 1, column + 1), y >> 8 & 255, x >> 8 & 255);
 }
 
 /* Channel c of a colour. */
