@@ -170,7 +170,7 @@ static cairn_status make_executor(experiment *run) {
 /* The parameters and the position: from the checkpoint, or from the seed. */
 static cairn_status make_start(experiment *run, const cairn_checkpoint *held, const char *from) {
     if (!from) {
-        run->at = (cairn_checkpoint){.config = *run->config};
+        run->at = (cairn_checkpoint){.config = *run->config, .data = run->data};
         memcpy(run->at.data_digest, run->data->digest, sizeof run->at.data_digest);
         return cairn_executor_initialise(run->executor, run->config->seed);
     }
@@ -181,6 +181,7 @@ static cairn_status make_start(experiment *run, const cairn_checkpoint *held, co
                                from, held->data_digest, run->data->digest);
     cairn_status status = cairn_checkpoint_load(run->executor, &run->at, from);
     run->at.config = *run->config;
+    run->at.data = run->data;
     run->saved = true;
     run->saved_step = run->at.step;
     if (!status && (int64_t)run->at.batch * run->executor->options.batch > run->data->train.count)
@@ -385,7 +386,7 @@ static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
         return cairn_error_set(CAIRN_FAILED, "out of memory for the metrics");
     run->at.rows = rows;
     run->at.rows[run->at.epoch++] = *row;
-    cairn_status status = improved ? cairn_model_save(run->executor, run->folder.model) : CAIRN_OK;
+    cairn_status status = improved ? cairn_model_save(run->executor, run->data, run->folder.model) : CAIRN_OK;
     if (!status)
         status = save_checkpoint(run);
     if (!status)

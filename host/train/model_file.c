@@ -60,9 +60,12 @@ static bool is_parameter(const cairn_net *net, const char *name) {
     return false;
 }
 
-cairn_status cairn_model_save(cairn_executor *executor, const char *path) {
+cairn_status cairn_model_save(cairn_executor *executor, const cairn_dataset *data,
+                              const char *path) {
     cairn_safetensors file = {0};
-    cairn_status status = cairn_tensors_add(&file, executor, CAIRN_PARAMETER, "");
+    cairn_status status = data ? cairn_description_add(&file, data) : CAIRN_OK;
+    if (!status)
+        status = cairn_tensors_add(&file, executor, CAIRN_PARAMETER, "");
     if (!status)
         status = cairn_safetensors_write(&file, path);
     cairn_safetensors_free(&file);

@@ -495,10 +495,10 @@ static void synthetic_is_balanced_and_normalised(void **state) {
 
 static void unknown_data_set_is_refused(void **state) {
     (void)state;
-    cairn_config config = configure("cifar100", 0, 0);
+    cairn_config config = configure("imagenet", 0, 0);
     cairn_dataset *dataset = NULL;
     assert_int_equal(cairn_dataset_open(&dataset, &config), CAIRN_BAD_INPUT);
-    assert_non_null(strstr(cairn_error_message(), "cifar100"));
+    assert_non_null(strstr(cairn_error_message(), "imagenet"));
 }
 
 /* Sampler ------------------------------------------------------------------------------------- */
