@@ -137,8 +137,18 @@ static cairn_status open_device(cuda_executor *executor) {
 
 static const cairn_executor_ops ops;
 
+static cairn_status check_ops(const cairn_net *net) {
+    for (int i = 0; i < net->op_count; i++)
+        if (net->op[i].kind > CAIRN_OP_DROPOUT || (net->op[i].weight >= 0 && net->op[i].bias < 0))
+            return cairn_error_set(CAIRN_FAILED, "%s: the cuda backend has no such %s",
+                                   net->op[i].name, cairn_op_kind_name(net->op[i].kind));
+    return CAIRN_OK;
+}
+
 static cairn_status create(cairn_executor **made, const cairn_net *net,
                            const cairn_executor_options *options) {
+    if (check_ops(net))
+        return CAIRN_FAILED;
     cuda_executor *executor = calloc(1, sizeof *executor);
     if (!executor)
         return cairn_error_set(CAIRN_FAILED, "out of memory for an executor");

@@ -180,6 +180,9 @@ static cairn_status compile(cpu_plan *plan, const cairn_net *net, cpu_stage *sta
         if (net->op[i].input != i - 1)
             return cairn_error_set(CAIRN_FAILED, "%s: the cpu backend runs chains of ops only",
                                    net->op[i].name);
+        if (net->op[i].kind > CAIRN_OP_DROPOUT || (net->op[i].weight >= 0 && net->op[i].bias < 0))
+            return cairn_error_set(CAIRN_FAILED, "%s: the cpu backend has no such %s",
+                                   net->op[i].name, cairn_op_kind_name(net->op[i].kind));
         cpu_stage *stage = &stages[stage_count++];
         stage->layer = &net->op[i];
         stage->ordinal = i;
