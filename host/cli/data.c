@@ -15,9 +15,12 @@ static const char help[] =
     "       cairn data check [params.yaml] [-S key=value]...\n"
     "       cairn data show N [--split train|test] [params.yaml] [-S key=value]...\n"
     "\n"
-    "get    brings CIFAR-10 or CIFAR-100 into the configuration's data.dir, as its data.name says, or\n"
-    "       into DIR, there CIFAR-10 unless --name says otherwise; complete data stays as it is. The\n"
-    "       archive comes from its official address, or from a path or http, https or file address\n"
+    "get    brings CIFAR-10 or CIFAR-100 into the configuration's data.dir, as its data.name says, "
+    "or\n"
+    "       into DIR, there CIFAR-10 unless --name says otherwise; complete data stays as it is. "
+    "The\n"
+    "       archive comes from its official address, or from a path or http, https or file "
+    "address\n"
     "       given by --from. It is verified before use: by the official checksum, or by --md5 or\n"
     "       --sha256, which a given address needs. A partial download is resumed.\n"
     "       CURL_CA_BUNDLE names a file of the authorities to trust instead of the system's.\n"
@@ -90,8 +93,8 @@ static cairn_status check(const data_arguments *arguments) {
     printf("images    %d train, %d test, %d channels of %d x %d\n", dataset->train.count,
            dataset->test.count, dataset->train.channels, dataset->train.height,
            dataset->train.width);
-    printf("memory    %.1f MB\n", 1e-6 * (double)(cairn_split_bytes(&dataset->train) +
-                                                cairn_split_bytes(&dataset->test)));
+    printf("memory    %.1f MB\n",
+           1e-6 * (double)(cairn_split_bytes(&dataset->train) + cairn_split_bytes(&dataset->test)));
     printf("sha256    %s\n\n", dataset->digest);
     printf("class             train   test\n");
     for (int class = 0; class < dataset->classes; class ++)
@@ -159,9 +162,9 @@ static cairn_status show(const data_arguments *arguments, const char *number) {
 static cairn_status run(int argc, char **argv) {
     data_arguments arguments = {0};
     const cairn_option options[] = {
-        {"name", NULL, &arguments.name},    {"from", NULL, &arguments.from},
-        {"md5", NULL, &arguments.md5},      {"sha256", NULL, &arguments.sha256},
-        {"dir", NULL, &arguments.dir},      {"split", NULL, &arguments.split},
+        {"name", NULL, &arguments.name},   {"from", NULL, &arguments.from},
+        {"md5", NULL, &arguments.md5},     {"sha256", NULL, &arguments.sha256},
+        {"dir", NULL, &arguments.dir},     {"split", NULL, &arguments.split},
         {"quiet", &arguments.quiet, NULL},
     };
     const char **words = calloc((size_t)argc, sizeof *words);

@@ -26,8 +26,7 @@ static cairn_status evaluate(const cairn_config *config, const char *path, cairn
     cairn_shape input = {test->channels, test->height, test->width};
     options = cairn_executor_configure(config, data);
     if (!status)
-        status =
-            cairn_backend_find(&backend, &options.device, config->device, options.precision);
+        status = cairn_backend_find(&backend, &options.device, config->device, options.precision);
     if (!status)
         status = cairn_model_build(&net, config, input, data->classes);
     if (!status)

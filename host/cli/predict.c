@@ -123,8 +123,8 @@ static void answer(predictor *p, const char *name, const float *logits) {
     cairn_softmax(logits, classes, probabilities);
     rank_classes(probabilities, classes, top, order);
     if (p->request->json)
-        cJSON_AddItemToArray(
-            p->answers, describe_image(name, p->data, order, top, probabilities, logits));
+        cJSON_AddItemToArray(p->answers,
+                             describe_image(name, p->data, order, top, probabilities, logits));
     for (int k = 0; k < top && !p->request->json; k++) {
         put_name(name);
         printf(": %s %.4f\n", p->data->class_names[order[k]], probabilities[order[k]]);
@@ -193,8 +193,8 @@ static cairn_status predict(const cairn_config *config, const request *wanted,
     if (!status && wanted->json)
         status = print_answers(&p);
     if (!status && p.failed)
-        status = cairn_error_set(CAIRN_BAD_INPUT, "%zu of %d images could not be read", p.failed,
-                                 count);
+        status =
+            cairn_error_set(CAIRN_BAD_INPUT, "%zu of %d images could not be read", p.failed, count);
     close_predictor(&p);
     return status;
 }
@@ -232,8 +232,7 @@ static cairn_status run(int argc, char **argv) {
                                     {"run-dir", NULL, &run_dir},
                                     {"top", NULL, &top_text},
                                     {"json", &wanted.json, NULL}};
-    cairn_status status =
-        cairn_arguments_parse(argc, argv, options, 4, &common, arguments, &count);
+    cairn_status status = cairn_arguments_parse(argc, argv, options, 4, &common, arguments, &count);
     if (!status && count == 0)
         status = cairn_error_set(CAIRN_BAD_INPUT, "predict wants an image file or more, a folder, "
                                                   "or -; see `cairn predict --help`");

@@ -115,9 +115,8 @@ static cairn_status read_split(const char *dir, const layout *where, int number,
 }
 
 void cairn_cifar10_describe(cairn_dataset *dataset) {
-    static const char *const names[CIFAR10_CLASSES] = {"airplane", "automobile", "bird",  "cat",
-                                                       "deer",     "dog",        "frog",  "horse",
-                                                       "ship",     "truck"};
+    static const char *const names[CIFAR10_CLASSES] = {
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
     static const float mean[] = {0.4914f, 0.4822f, 0.4465f}, std[] = {0.2470f, 0.2435f, 0.2616f};
     dataset->classes = CIFAR10_CLASSES;
     for (int class = 0; class < CIFAR10_CLASSES; class ++)

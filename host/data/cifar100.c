@@ -1,9 +1,8 @@
 /* CIFAR-100 from its binary files (Krizhevsky 2009; www.cs.toronto.edu/~kriz/cifar.html):
  *
- *   cifar-100-binary/  train.bin, test.bin: 50,000 and 10,000 records of a coarse label byte (one of
- *                      20 superclasses, not used here), a fine label byte (one of 100 classes) and
- *                      the red, green and blue planes of 32x32 bytes;
- *                      fine_label_names.txt: the classes' names, a line each */
+ *   cifar-100-binary/  train.bin, test.bin: 50,000 and 10,000 records of a coarse label byte (one
+ * of 20 superclasses, not used here), a fine label byte (one of 100 classes) and the red, green and
+ * blue planes of 32x32 bytes; fine_label_names.txt: the classes' names, a line each */
 #include "cairn/file.h"
 #include "data.h"
 
@@ -73,8 +72,8 @@ cairn_status cairn_cifar100_load(cairn_dataset *dataset, const cairn_config *con
     char path[PATH_MAX];
     cairn_split *const splits[FILES] = {&dataset->train, &dataset->test};
     if (!folder)
-        return cairn_error_set(CAIRN_BAD_INPUT,
-                               "%s: holds no cifar-100-binary; " HOW_TO_GET_DATA, dir);
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds no cifar-100-binary; " HOW_TO_GET_DATA,
+                               dir);
     cairn_status status =
         cairn_path_format(path, sizeof path, "%s%s/fine_label_names.txt", dir, folder);
     if (!status)
@@ -83,8 +82,8 @@ cairn_status cairn_cifar100_load(cairn_dataset *dataset, const cairn_config *con
         const record_file file = {path, files[f].records, LABEL_BYTES};
         status = cairn_path_format(path, sizeof path, "%s%s/%s", dir, folder, files[f].name);
         if (!status)
-            status = cairn_records_read(&file, splits[f]->count, splits[f]->images,
-                                        splits[f]->labels);
+            status =
+                cairn_records_read(&file, splits[f]->count, splits[f]->images, splits[f]->labels);
         if (!status)
             status =
                 cairn_labels_check(path, splits[f]->labels, splits[f]->count, CIFAR100_CLASSES);

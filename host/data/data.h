@@ -76,10 +76,10 @@ cairn_status cairn_pickle_batch(const uint8_t *bytes, size_t size, const char *n
 
 /* A data set that comes as an archive. */
 typedef struct {
-    const char *name, *title;  /* as data.name has it, and for people */
-    const char *source, *md5;  /* of the official archive */
-    const char *folders[2];    /* the archive holds one of these; the second may be NULL */
-    const char *files;         /* what has to be in it, for messages */
+    const char *name, *title;   /* as data.name has it, and for people */
+    const char *source, *md5;   /* of the official archive */
+    const char *folders[2];     /* the archive holds one of these; the second may be NULL */
+    const char *files;          /* what has to be in it, for messages */
     size_t file_max, total_max; /* bytes of one file in it, of all together */
     bool (*complete)(const char *dir);
 } archive_kind;

@@ -1,5 +1,6 @@
-/* Getting CIFAR-10 and CIFAR-100: the download by libcurl, resumable, and its verification. Unpacking is
- * unpack.c. The archive is downloaded to `<folder>/<name>.part`, and goes once it is unpacked. */
+/* Getting CIFAR-10 and CIFAR-100: the download by libcurl, resumable, and its verification.
+ * Unpacking is unpack.c. The archive is downloaded to `<folder>/<name>.part`, and goes once it is
+ * unpacked. */
 #include "data.h"
 
 #ifndef CAIRN_WITH_FETCH
@@ -372,8 +373,8 @@ cairn_status cairn_dataset_fetch(const cairn_fetch *request) {
                                fetch.source);
     status = cairn_folder_make(fetch.folder);
     if (!status)
-        status = url ? fetch_url(kind, &fetch, fetch.source)
-                     : fetch_file(kind, &fetch, fetch.source);
+        status =
+            url ? fetch_url(kind, &fetch, fetch.source) : fetch_file(kind, &fetch, fetch.source);
     if (!status && !kind->complete(fetch.folder))
         return cairn_error_set(
             CAIRN_BAD_INPUT,

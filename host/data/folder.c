@@ -72,8 +72,8 @@ static cairn_status take_file(listing *list, const FTSENT *file) {
                                "holds images, and hidden files",
                                file->fts_path);
     if (list->files.count == IMAGES_MAX)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: there are more than %d images",
-                               file->fts_path, IMAGES_MAX);
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: there are more than %d images", file->fts_path,
+                               IMAGES_MAX);
     list->count[list->label]++;
     return cairn_image_paths_add(&list->files, file->fts_path);
 }
@@ -157,7 +157,7 @@ static void take_turns(const listing *list, const char **paths, cairn_split *spl
         for (int class = 0; class < list->dataset->classes && taken < split->count; class ++)
             if (turn < list->count[class]) {
                 paths[taken] = list->files.path[list->first[class] + turn];
-                split->labels[taken++] = (uint8_t)class;
+                split->labels[taken++] = (uint8_t) class;
             }
 }
 

@@ -1,5 +1,5 @@
-/* One image file: PNG and JPEG by their own libraries (png.c, jpeg.c), BMP by stb_image, resizing by
- * stb_image_resize. stb_image has its faults with hostile PNG and JPEG files; its BMP reader is
+/* One image file: PNG and JPEG by their own libraries (png.c, jpeg.c), BMP by stb_image, resizing
+ * by stb_image_resize. stb_image has its faults with hostile PNG and JPEG files; its BMP reader is
  * small enough to be asked only what it can answer. Many files at once are images.c. */
 #include "cairn/image.h"
 
@@ -134,10 +134,11 @@ cairn_status cairn_image_decode(const uint8_t *bytes, size_t size, const char *n
     if (!status && decoded.width == shape.w && decoded.height == shape.h)
         memcpy(sized, decoded.pixels, plane * (size_t)shape.c);
     else if (!status && fit == CAIRN_IMAGE_EXACT)
-        status = cairn_error_set(CAIRN_BAD_INPUT,
-                                 "%s: is %d by %d pixels, the first image %d by %d; data.image_size "
-                                 "resizes them all",
-                                 name, decoded.width, decoded.height, shape.w, shape.h);
+        status =
+            cairn_error_set(CAIRN_BAD_INPUT,
+                            "%s: is %d by %d pixels, the first image %d by %d; data.image_size "
+                            "resizes them all",
+                            name, decoded.width, decoded.height, shape.w, shape.h);
     else if (!status && !resize(decoded.pixels, decoded.width, decoded.height, sized, shape))
         status = cairn_error_set(CAIRN_FAILED, "%s: out of memory for resizing", name);
     /* [h,w,c] -> [c,h,w] */
@@ -204,8 +205,8 @@ cairn_status cairn_image_read_stream(int fd, const char *name, cairn_shape shape
             status = cairn_error_set(CAIRN_FAILED, "%s: cannot read: %s", name, strerror(errno));
         size += got > 0 ? (size_t)got : 0;
         if (size > FILE_MAX)
-            status = cairn_error_set(CAIRN_BAD_INPUT, "%s: is longer than the %d bytes that are read",
-                                     name, FILE_MAX);
+            status = cairn_error_set(
+                CAIRN_BAD_INPUT, "%s: is longer than the %d bytes that are read", name, FILE_MAX);
     }
     if (!status)
         status = cairn_image_decode(bytes, size, name, shape, CAIRN_IMAGE_RESIZED, pixels);

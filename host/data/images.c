@@ -14,7 +14,7 @@ void cairn_images_read(const char *const *paths, int count, cairn_shape shape, c
     size_t size = cairn_shape_count(shape);
     if (threads == 0)
         threads = omp_get_max_threads();
-    /* Files differ in length, so threads take the next one as they become free. */
+        /* Files differ in length, so threads take the next one as they become free. */
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (int i = 0; i < count; i++) {
         outcomes[i].status = cairn_image_read(paths[i], shape, fit, pixels + (size_t)i * size);
@@ -82,8 +82,7 @@ cairn_status cairn_image_paths_find(cairn_image_paths *paths, const char *folder
     char *root = strdup(folder), *const roots[] = {root, NULL};
     size_t before = paths->count;
     cairn_status status = CAIRN_OK;
-    FTS *walk =
-        root ? fts_open(roots, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR, by_name) : NULL;
+    FTS *walk = root ? fts_open(roots, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR, by_name) : NULL;
     if (!walk)
         status = cairn_error_set(CAIRN_FAILED, "%s: cannot read the folder: %s", folder,
                                  strerror(errno));

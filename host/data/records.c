@@ -73,10 +73,10 @@ cairn_status cairn_records_read(const record_file *file, int count, uint8_t *ima
     if (status)
         return status;
     if (size != wanted)
-        status = cairn_error_set(
-            CAIRN_BAD_INPUT, "%s: the file is %s: %zu bytes; %d records of %zu make %zu",
-            file->path, size < wanted ? "truncated" : "too large", size, file->records, record,
-            wanted);
+        status = cairn_error_set(CAIRN_BAD_INPUT,
+                                 "%s: the file is %s: %zu bytes; %d records of %zu make %zu",
+                                 file->path, size < wanted ? "truncated" : "too large", size,
+                                 file->records, record, wanted);
     else
         status = scatter(fd, file, count, images, labels);
     close(fd);

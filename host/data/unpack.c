@@ -25,7 +25,7 @@ typedef struct {
     struct archive *reader;
     const char *archive, *folder;
     const volatile sig_atomic_t *stop;
-    const char *top; /* which of the kind's folders it holds; NULL: not yet known */
+    const char *top;          /* which of the kind's folders it holds; NULL: not yet known */
     char temporary[PATH_MAX]; /* the new folder; "": not yet made */
     int entries;              /* files, and mentions of the folder itself */
     size_t total;             /* bytes unpacked */
@@ -152,15 +152,15 @@ static cairn_status take_entries(unpacking *u) {
         if (name && type == AE_IFDIR && !name[0])
             continue;
         if (!name || type != AE_IFREG || !name[0] || linked || sparse)
-            return cairn_error_set(CAIRN_BAD_INPUT,
-                                   "%s: holds '%.200s'; a %s archive holds only whole files "
-                                   "directly in %s/%s%s%s",
-                                   u->archive, path ? path : "(a name that cannot be read)",
-                                   u->kind->title, u->kind->folders[0],
-                                   u->kind->folders[1] ? " or " : "",
-                                   u->kind->folders[1] ? u->kind->folders[1] : "",
-                                   u->kind->folders[1] ? "/" : "");
-        if (archive_entry_size(entry) > (la_int64_t)u->kind->file_max) /* before a byte of it is written */
+            return cairn_error_set(
+                CAIRN_BAD_INPUT,
+                "%s: holds '%.200s'; a %s archive holds only whole files "
+                "directly in %s/%s%s%s",
+                u->archive, path ? path : "(a name that cannot be read)", u->kind->title,
+                u->kind->folders[0], u->kind->folders[1] ? " or " : "",
+                u->kind->folders[1] ? u->kind->folders[1] : "", u->kind->folders[1] ? "/" : "");
+        if (archive_entry_size(entry) >
+            (la_int64_t)u->kind->file_max) /* before a byte of it is written */
             return too_large(u);
         cairn_status status = take_file(u, name);
         if (status)

@@ -112,15 +112,14 @@ static bool read_classes(const cJSON *list, cairn_dataset *data) {
 static bool parse(const char *text, cairn_dataset *data) {
     cJSON *object = cJSON_ParseWithOpts(text, NULL, 1);
     cairn_split *like = &data->test;
-    bool sound =
-        read_text(cJSON_GetObjectItemCaseSensitive(object, "name"), data->name,
-                  sizeof data->name) &&
-        read_shape(cJSON_GetObjectItemCaseSensitive(object, "shape"), like) &&
-        read_floats(cJSON_GetObjectItemCaseSensitive(object, "mean"), data->mean, like->channels,
-                    -1e6) &&
-        read_floats(cJSON_GetObjectItemCaseSensitive(object, "std"), data->std, like->channels,
-                    1e-6) &&
-        read_classes(cJSON_GetObjectItemCaseSensitive(object, "classes"), data);
+    bool sound = read_text(cJSON_GetObjectItemCaseSensitive(object, "name"), data->name,
+                           sizeof data->name) &&
+                 read_shape(cJSON_GetObjectItemCaseSensitive(object, "shape"), like) &&
+                 read_floats(cJSON_GetObjectItemCaseSensitive(object, "mean"), data->mean,
+                             like->channels, -1e6) &&
+                 read_floats(cJSON_GetObjectItemCaseSensitive(object, "std"), data->std,
+                             like->channels, 1e-6) &&
+                 read_classes(cJSON_GetObjectItemCaseSensitive(object, "classes"), data);
     data->train = data->test;
     cJSON_Delete(object);
     return sound;

@@ -386,7 +386,8 @@ static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
         return cairn_error_set(CAIRN_FAILED, "out of memory for the metrics");
     run->at.rows = rows;
     run->at.rows[run->at.epoch++] = *row;
-    cairn_status status = improved ? cairn_model_save(run->executor, run->data, run->folder.model) : CAIRN_OK;
+    cairn_status status =
+        improved ? cairn_model_save(run->executor, run->data, run->folder.model) : CAIRN_OK;
     if (!status)
         status = save_checkpoint(run);
     if (!status)

@@ -2,7 +2,8 @@
  * bytes of the files of records, which are zero up to their size:
  *
  *     limit of training images - 1, of test images - 1, files' distance from the right size,
- *     length of the list of names (little-endian, 15 bits), and in the highest bit 1 for CIFAR-100 */
+ *     length of the list of names (little-endian, 15 bits), and in the highest bit 1 for CIFAR-100
+ */
 #include "cairn/dataset.h"
 #include "fuzz.h"
 
