@@ -101,8 +101,8 @@ static void onnxruntime_gives_the_same_logits(void **state) {
         skip();
     }
     char command[256];
-    snprintf(command, sizeof command, CAIRN_PYTHON " %s/parity/check_onnx.py %s",
-             CAIRN_TESTS_DIR, folder);
+    snprintf(command, sizeof command, CAIRN_PYTHON " %s/parity/check_onnx.py %s", CAIRN_TESTS_DIR,
+             folder);
     assert_int_equal(system(command), 0);
 }
 
