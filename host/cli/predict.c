@@ -134,7 +134,7 @@ static void answer(predictor *p, const char *name, const float *logits) {
 /* The images into the split; "-" is the standard input. */
 static void read_block(predictor *p, const char *const *names, int count, int threads) {
     cairn_shape shape = p->net->input;
-    cairn_images_read(names, count, shape, CAIRN_IMAGE_RESIZED, threads, p->split.images,
+    cairn_images_read(names, count, shape, CAIRN_IMAGE_RESIZED, threads, NULL, p->split.images,
                       p->outcomes);
     for (int i = 0; i < count; i++)
         if (strcmp(names[i], "-") == 0) {
@@ -156,9 +156,6 @@ static cairn_status predict_block(predictor *p, const char *const *names, int co
         status = cairn_executor_logits(p->executor, CAIRN_SPLIT_TEST, 0, count, p->logits);
     for (int i = 0; i < count; i++) {
         cairn_image_outcome *outcome = &p->outcomes[i];
-        if (!status && outcome->status == CAIRN_FAILED)
-            status = cairn_error_set(CAIRN_FAILED, "%s",
-                                     outcome->message ? outcome->message : "out of memory");
         if (!status && outcome->status) {
             fflush(stdout);
             fprintf(stderr, "cairn: %s\n", outcome->message ? outcome->message : names[i]);

@@ -34,8 +34,9 @@ cairn_status cairn_cifar10_load(cairn_dataset *dataset, const cairn_config *conf
 cairn_status cairn_cifar100_load(cairn_dataset *dataset, const cairn_config *config);
 cairn_status cairn_synthetic_load(cairn_dataset *dataset, const cairn_config *config);
 
-/* Everything of a data set in folders of images, its splits' allocation included. */
-cairn_status cairn_folder_load(cairn_dataset *dataset, const cairn_config *config);
+/* Everything of a data set in folders of images, its splits' allocation included, until *stop. */
+cairn_status cairn_folder_load(cairn_dataset *dataset, const cairn_config *config,
+                               const volatile sig_atomic_t *stop);
 
 /* The number of its training images, without reading them. */
 cairn_status cairn_folder_count(const cairn_config *config, int *count);

@@ -68,14 +68,14 @@ static cairn_status digest_dataset(cairn_dataset *dataset) {
 /* The data sets by name. */
 typedef struct {
     const char *name;
-    void (*describe)(cairn_dataset *); /* NULL: only its files can tell, and load does it all */
+    void (*describe)(cairn_dataset *); /* NULL: only its files can tell, it is `folder` */
     cairn_status (*load)(cairn_dataset *, const cairn_config *);
 } source;
 
 static const source sources[] = {
     {"cifar10", cairn_cifar10_describe, cairn_cifar10_load},
     {"cifar100", cairn_cifar100_describe, cairn_cifar100_load},
-    {"folder", NULL, cairn_folder_load},
+    {"folder", NULL, NULL},
     {"synthetic", cairn_synthetic_describe, cairn_synthetic_load},
 };
 
@@ -104,9 +104,10 @@ static cairn_status create(cairn_dataset **dataset, const source *from) {
     return CAIRN_OK;
 }
 
-static cairn_status load(cairn_dataset *made, const source *from, const cairn_config *config) {
+static cairn_status load(cairn_dataset *made, const source *from, const cairn_config *config,
+                         const volatile sig_atomic_t *stop) {
     if (!from->describe)
-        return from->load(made, config);
+        return cairn_folder_load(made, config, stop);
     made->train.count = cairn_split_limit(config->data.train_limit, TRAIN_COUNT);
     made->test.count = cairn_split_limit(config->data.test_limit, TEST_COUNT);
     cairn_status status = cairn_split_allocate(&made->train);
@@ -116,13 +117,18 @@ static cairn_status load(cairn_dataset *made, const source *from, const cairn_co
 }
 
 cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *config) {
+    return cairn_dataset_open_until(dataset, config, NULL);
+}
+
+cairn_status cairn_dataset_open_until(cairn_dataset **dataset, const cairn_config *config,
+                                      const volatile sig_atomic_t *stop) {
     const source *from = NULL;
     cairn_dataset *made = NULL;
     cairn_status status = find_source(&from, config->data.name);
     if (!status)
         status = create(&made, from);
     if (!status)
-        status = load(made, from, config);
+        status = load(made, from, config, stop);
     if (!status)
         status = digest_dataset(made);
     if (status) {

@@ -161,26 +161,32 @@ static void take_turns(const listing *list, const char **paths, cairn_split *spl
             }
 }
 
-/* The first failure, with the number of all. */
+/* The first failure, with the number of all; that it was interrupted counts for more. */
 static cairn_status judge(cairn_image_outcome *outcomes, int count) {
     cairn_status status = CAIRN_OK;
-    int failed = 0;
-    for (int i = 0; i < count; i++)
-        failed += outcomes[i].status != CAIRN_OK;
+    int chosen = -1, failed = 0;
     for (int i = 0; i < count; i++) {
-        const char *message = outcomes[i].message ? outcomes[i].message : "out of memory";
-        if (outcomes[i].status && !status)
-            status = failed == 1 ? cairn_error_set(outcomes[i].status, "%s", message)
-                                 : cairn_error_set(outcomes[i].status,
-                                                   "%s; this is the first of %d such files",
-                                                   message, failed);
-        free(outcomes[i].message);
+        bool interrupted = outcomes[i].status == CAIRN_INTERRUPTED && status != CAIRN_INTERRUPTED;
+        failed += outcomes[i].status != CAIRN_OK;
+        if (interrupted || (outcomes[i].status && !status)) {
+            status = outcomes[i].status;
+            chosen = i;
+        }
     }
+    if (status) {
+        const char *message = outcomes[chosen].message;
+        char others[64] = "";
+        if (failed > 1 && status != CAIRN_INTERRUPTED)
+            snprintf(others, sizeof others, "; this is the first of %d such files", failed);
+        cairn_error_set(status, "%s%s", message ? message : "out of memory", others);
+    }
+    for (int i = 0; i < count; i++)
+        free(outcomes[i].message);
     return status;
 }
 
 static cairn_status read_split(cairn_split *split, const listing *list, int64_t limit,
-                               const cairn_config *config) {
+                               const cairn_config *config, const volatile sig_atomic_t *stop) {
     split->count = cairn_split_limit(limit, (int64_t)list->files.count);
     cairn_status status = cairn_split_allocate(split);
     if (status)
@@ -192,7 +198,7 @@ static cairn_status read_split(cairn_split *split, const listing *list, int64_t 
         take_turns(list, paths, split);
         cairn_images_read(paths, split->count, shape,
                           config->data.image_size ? CAIRN_IMAGE_RESIZED : CAIRN_IMAGE_EXACT,
-                          (int)config->train.threads, split->images, outcomes);
+                          (int)config->train.threads, stop, split->images, outcomes);
         status = judge(outcomes, split->count);
     } else {
         status = cairn_error_set(CAIRN_FAILED, "out of memory for %d images", split->count);
@@ -242,7 +248,8 @@ static void measure_channels(cairn_dataset *dataset) {
     }
 }
 
-cairn_status cairn_folder_load(cairn_dataset *dataset, const cairn_config *config) {
+cairn_status cairn_folder_load(cairn_dataset *dataset, const cairn_config *config,
+                               const volatile sig_atomic_t *stop) {
     listing train = {.dataset = dataset}, test = {.dataset = dataset};
     cairn_status status = list_split(&train, config->data.dir, "train");
     if (!status)
@@ -250,9 +257,9 @@ cairn_status cairn_folder_load(cairn_dataset *dataset, const cairn_config *confi
     if (!status)
         status = choose_shape(dataset, &train, config);
     if (!status)
-        status = read_split(&dataset->train, &train, config->data.train_limit, config);
+        status = read_split(&dataset->train, &train, config->data.train_limit, config, stop);
     if (!status)
-        status = read_split(&dataset->test, &test, config->data.test_limit, config);
+        status = read_split(&dataset->test, &test, config->data.test_limit, config, stop);
     if (!status)
         measure_channels(dataset);
     cairn_image_paths_free(&train.files);

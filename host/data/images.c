@@ -10,14 +10,18 @@
 #include <sys/stat.h>
 
 void cairn_images_read(const char *const *paths, int count, cairn_shape shape, cairn_image_fit fit,
-                       int threads, uint8_t *pixels, cairn_image_outcome *outcomes) {
+                       int threads, const volatile sig_atomic_t *stop, uint8_t *pixels,
+                       cairn_image_outcome *outcomes) {
     size_t size = cairn_shape_count(shape);
     if (threads == 0)
         threads = omp_get_max_threads();
         /* Files differ in length, so threads take the next one as they become free. */
 #pragma omp parallel for schedule(dynamic) num_threads(threads)
     for (int i = 0; i < count; i++) {
-        outcomes[i].status = cairn_image_read(paths[i], shape, fit, pixels + (size_t)i * size);
+        outcomes[i].status =
+            stop && *stop
+                ? cairn_error_set(CAIRN_INTERRUPTED, "%s: reading was interrupted", paths[i])
+                : cairn_image_read(paths[i], shape, fit, pixels + (size_t)i * size);
         outcomes[i].message = outcomes[i].status ? strdup(cairn_error_message()) : NULL;
     }
 }

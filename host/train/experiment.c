@@ -234,7 +234,7 @@ static cairn_status prepare(experiment *run) {
         status = cairn_run_folder_check(&run->folder, run->config, run->options, &held, &from,
                                         run->notice, sizeof run->notice);
     if (!status)
-        status = cairn_dataset_open(&run->data, run->config);
+        status = cairn_dataset_open_until(&run->data, run->config, run->options->stop);
     if (!status)
         status = make_executor(run);
     if (!status)

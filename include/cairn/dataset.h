@@ -41,6 +41,10 @@ typedef struct {
  * CAIRN_BAD_INPUT names the file and what is wrong with it, and says how to get the data. */
 cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *config);
 
+/* The same, until *stop is not zero: then CAIRN_INTERRUPTED, where there are many files to read. */
+cairn_status cairn_dataset_open_until(cairn_dataset **dataset, const cairn_config *config,
+                                      const volatile sig_atomic_t *stop);
+
 /* The same without images, the splits empty: shape, class names, statistics. Needs no files, and
  * has the official names of CIFAR's classes; but `folder` is read once, since only its files can
  * tell. */

@@ -5,6 +5,7 @@
 #include "cairn/net.h"
 #include "cairn/status.h"
 
+#include <signal.h>
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
@@ -38,9 +39,11 @@ typedef struct {
 } cairn_image_outcome;
 
 /* Reads many files at a time, on `threads` threads (0: all): file i into pixels + i * the shape's
- * count, with outcomes[i]. */
+ * count, with outcomes[i]. Once *stop is not zero (NULL: never), the outcome of all that is left is
+ * CAIRN_INTERRUPTED. */
 void cairn_images_read(const char *const *paths, int count, cairn_shape shape, cairn_image_fit fit,
-                       int threads, uint8_t *pixels, cairn_image_outcome *outcomes);
+                       int threads, const volatile sig_atomic_t *stop, uint8_t *pixels,
+                       cairn_image_outcome *outcomes);
 
 /* Paths, in memory of their own. */
 typedef struct {

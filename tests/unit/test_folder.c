@@ -212,6 +212,11 @@ static void broken_files_are_named_and_counted(void **state) {
     assert_null(strstr(cairn_error_message(), "first of"));
     assert_int_equal(truncate(path_of("train/b/10.png"), 50), 0);
     expect_refusal("train/c d/2.png", "the first of 2 such files");
+    const volatile sig_atomic_t stop = 1;
+    cairn_config config = configure(0, 6);
+    cairn_dataset *dataset = NULL;
+    assert_int_equal(cairn_dataset_open_until(&dataset, &config, &stop), CAIRN_INTERRUPTED);
+    assert_null(dataset);
 }
 
 /* Data kept in a store, as DVC does, with links to it. */

@@ -242,13 +242,20 @@ static void many_files_are_read_at_once(void **state) {
     write_file(png, sizeof png);
     for (int i = 0; i < COUNT; i++)
         paths[i] = i % 3 == 1 ? "/nowhere.png" : path;
-    cairn_images_read(paths, COUNT, (cairn_shape){3, 2, 4}, CAIRN_IMAGE_RESIZED, 2, pixels[0][0][0],
-                      outcomes);
+    cairn_images_read(paths, COUNT, (cairn_shape){3, 2, 4}, CAIRN_IMAGE_RESIZED, 2, NULL,
+                      pixels[0][0][0], outcomes);
     for (int i = 0; i < COUNT; i++) {
         bool bad = i % 3 == 1;
         assert_int_equal(outcomes[i].status, bad ? CAIRN_BAD_INPUT : CAIRN_OK);
         assert_true(bad == (outcomes[i].message && strstr(outcomes[i].message, "/nowhere.png")));
         assert_int_equal(pixels[i][0][0][0], bad ? 0 : 255);
+        free(outcomes[i].message);
+    }
+    const volatile sig_atomic_t stop = 1;
+    cairn_images_read(paths, COUNT, (cairn_shape){3, 2, 4}, CAIRN_IMAGE_RESIZED, 2, &stop,
+                      pixels[0][0][0], outcomes);
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(outcomes[i].status, CAIRN_INTERRUPTED);
         free(outcomes[i].message);
     }
 }
