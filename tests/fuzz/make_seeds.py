@@ -126,7 +126,7 @@ seed("cifar", "names", bytes([1, 0, 0]) + struct.pack("<H", len(NAMES)) + NAMES 
 seed("cifar", "short", bytes([0, 0, 255, 0, 0]))
 FINE = "".join(f"n{i}\n" for i in range(100)).encode()
 seed("cifar", "cifar100", bytes([1, 0, 0]) + struct.pack("<H", 0x8000 | len(FINE)) + FINE + b"\x13\x63x")
-seed("cifar", "cifar100-label", bytes([1, 0, 0]) + struct.pack("<H", 0x8000) + b"\x13\x64x")
+seed("cifar", "cifar100-label", bytes([1, 0, 0]) + struct.pack("<H", 0x8000 | len(FINE)) + FINE + b"\x13\x64x")
 seed("cifar", "cifar100-short", bytes([0, 0, 255, 0, 0x80]))
 PIXELS = struct.pack("<I", 10000 * 3072)
 LABELS = b"]" + (b"(" + b"\x89" * 2500 + b"e") * 4
