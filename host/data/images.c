@@ -13,10 +13,8 @@ void cairn_images_read(const char *const *paths, int count, cairn_shape shape, c
                        int threads, const volatile sig_atomic_t *stop, uint8_t *pixels,
                        cairn_image_outcome *outcomes) {
     size_t size = cairn_shape_count(shape);
-    if (threads == 0)
-        threads = omp_get_max_threads();
-        /* Files differ in length, so threads take the next one as they become free. */
-#pragma omp parallel for schedule(dynamic) num_threads(threads)
+    /* Files differ in length, so threads take the next one as they become free. */
+#pragma omp parallel for schedule(dynamic) num_threads(threads ? threads : omp_get_max_threads())
     for (int i = 0; i < count; i++) {
         outcomes[i].status =
             stop && *stop

@@ -32,7 +32,7 @@ static cairn_status scatter(int fd, const record_file *file, int count, uint8_t 
                             uint8_t *labels) {
     enum { PARTS = 1024, PARTS_A_RECORD = 3 }; /* as many as the kernel takes */
     struct iovec parts[PARTS];
-    uint8_t dropped[LABEL_BYTES_MAX];
+    uint8_t dropped[LABEL_BYTES_MAX] = {0};
     const size_t label = (size_t)file->label_bytes - 1, record_bytes = label + 1 + PIXELS;
     const size_t total = (size_t)count * record_bytes;
     for (size_t at = 0; at < total;) {

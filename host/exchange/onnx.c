@@ -63,6 +63,11 @@ static void *take(builder *b, size_t bytes) {
     return memory;
 }
 
+/* Room for so many pointers. */
+static void *take_list(builder *b, size_t count) {
+    return take(b, count * sizeof(void *));
+}
+
 __attribute__((format(printf, 2, 3))) static char *text(builder *b, const char *format, ...) {
     char *out = take(b, TEXT_MAX);
     va_list args;
@@ -81,16 +86,16 @@ static Onnx__NodeProto *add_node(builder *b, const char *operator, const char * 
     onnx__node_proto__init(node);
     node->op_type = text(b, "%s", operator);
     node->name = text(b, "%s", output);
-    node->output = take(b, sizeof *node->output);
+    node->output = take_list(b, 1);
     node->output[0] = node->name;
     node->n_output = 1;
-    node->input = take(b, INPUTS_MAX * sizeof *node->input);
+    node->input = take_list(b, INPUTS_MAX);
     while (inputs[node->n_input]) {
         assert(node->n_input < INPUTS_MAX);
         node->input[node->n_input] = text(b, "%s", inputs[node->n_input]);
         node->n_input++;
     }
-    node->attribute = take(b, ATTRIBUTES_MAX * sizeof *node->attribute);
+    node->attribute = take_list(b, ATTRIBUTES_MAX);
     assert(b->node_count < NODES_MAX);
     b->node[b->node_count++] = node;
     return node;
@@ -297,7 +302,7 @@ static void add_normalisation(builder *b) {
 /* An input or output: float32 [batch, dim...]. */
 static Onnx__ValueInfoProto **describe_value(builder *b, const char *name, int rank,
                                              const int *dim) {
-    Onnx__ValueInfoProto **list = take(b, sizeof *list), *info = take(b, sizeof *info);
+    Onnx__ValueInfoProto **list = take_list(b, 1), *info = take(b, sizeof *info);
     Onnx__TypeProto *type = take(b, sizeof *type);
     Onnx__TypeProto__Tensor *tensor = take(b, sizeof *tensor);
     Onnx__TensorShapeProto *shape = take(b, sizeof *shape);
@@ -312,7 +317,7 @@ static Onnx__ValueInfoProto **describe_value(builder *b, const char *name, int r
     type->tensor_type = tensor;
     tensor->elem_type = ONNX__TENSOR_PROTO__DATA_TYPE__FLOAT;
     tensor->shape = shape;
-    shape->dim = take(b, ((size_t)rank + 1) * sizeof *shape->dim);
+    shape->dim = take_list(b, (size_t)rank + 1);
     for (int i = 0; i <= rank; i++) {
         Onnx__TensorShapeProto__Dimension *size = take(b, sizeof *size);
         onnx__tensor_shape_proto__dimension__init(size);
