@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SAMPLES = 4096, PARTS_MAX = 256, ROUNDS = 15, AHEAD = 32 };
+enum { SAMPLES = 4096, PARTS_MAX = 1024, ROUNDS = 15, AHEAD = 32 };
 
 /* The machine's peak --------------------------------------------------------------------------- */
 

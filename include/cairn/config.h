@@ -52,6 +52,8 @@ typedef struct {
     struct {
         char name[CAIRN_TEXT_MAX];
         double dropout;
+        char widths[CAIRN_TEXT_MAX]; /* whole numbers with blanks between */
+        int64_t depth, hidden;
     } model;
     struct {
         int64_t epochs;

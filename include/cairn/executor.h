@@ -126,6 +126,7 @@ struct cairn_executor {
     const cairn_net *net; /* the caller's; outlives the executor */
     cairn_executor_options options;
     int split_count[2]; /* samples uploaded, by cairn_split_id; 0: none yet */
+    uint32_t trained;   /* steps that the parameters have gone through, as far as is known */
 };
 
 struct cairn_backend {

@@ -60,12 +60,20 @@ static void destroy(cairn_executor *base) {
     free(executor);
 }
 
-/* Each parameter starts on a cache line of its own; the gaps are zero and Adam keeps them so. */
-static cairn_status lay_out_parameters(cpu_executor *executor, const cairn_net *net) {
+static void deal_out(cpu_executor *executor, const cairn_net *net, bool trained) {
     for (int k = 0; k < net->parameter_count; k++) {
+        if (net->parameter[k].trained != trained)
+            continue;
         executor->offset[k] = executor->total;
         executor->total += (net->parameter[k].count + 15) / 16 * 16;
     }
+}
+
+/* Each parameter starts on a cache line of its own; the gaps are zero and Adam keeps them so. */
+static cairn_status lay_out_parameters(cpu_executor *executor, const cairn_net *net) {
+    deal_out(executor, net, true);
+    executor->trained = executor->total;
+    deal_out(executor, net, false);
     for (int kind = 0; kind < 4; kind++) {
         executor->tensors[kind] =
             cairn_arena_alloc(executor->arena, executor->total * sizeof(float));
@@ -92,7 +100,7 @@ static cairn_status create(cairn_executor **made, const cairn_net *net,
     cpu_plan *first = NULL;
     if (!status) {
         int before = enter(executor);
-        status = leave(before, plan_find(&first, executor, options->batch));
+        status = leave(before, plan_find(&first, executor, options->batch, true));
     }
     if (status) {
         destroy(&executor->base);
@@ -115,18 +123,20 @@ static cairn_status forward(cpu_plan *plan, const batch_source *source) {
     assemble_batch(&executor->base.options, executor->base.net->input, source, plan->count,
                    plan->input.data, plan->input_bf16, plan->labels);
     plan_time(executor, "batch assembly", 0, begin);
-    if (plan->weights_version != executor->weights_version) {
+    if (executor->refreshed != plan || plan->weights_version != executor->weights_version) {
+        executor->refreshed = NULL;
         cairn_status status = plan_run(plan, &plan->refresh);
         if (status)
             return status;
         plan->weights_version = executor->weights_version;
+        executor->refreshed = plan;
     }
     return plan_run(plan, &plan->forward);
 }
 
 static cairn_status train_step_inside(cpu_executor *executor, const cairn_step *step) {
     cpu_plan *plan = NULL;
-    cairn_status status = plan_find(&plan, executor, step->count);
+    cairn_status status = plan_find(&plan, executor, step->count, true);
     if (status)
         return status;
     batch_source source = {.images = executor->splits[CAIRN_SPLIT_TRAIN].images,
@@ -149,7 +159,7 @@ static cairn_status train_step_inside(cpu_executor *executor, const cairn_step *
     begin = omp_get_wtime();
     adam(executor->tensors[CAIRN_PARAMETER], executor->tensors[CAIRN_GRADIENT],
          executor->tensors[CAIRN_FIRST_MOMENT], executor->tensors[CAIRN_SECOND_MOMENT],
-         executor->total, &executor->base.options, step->step + 1, step->lr);
+         executor->trained, &executor->base.options, step->step + 1, step->lr);
     plan_time(executor, "Adam", 0, begin);
     executor->weights_version++;
     return CAIRN_OK;
@@ -184,7 +194,7 @@ static cairn_status infer(cpu_executor *executor, cairn_split_id id, int first, 
                                .labels = executor->splits[id].labels,
                                .first = first + done};
         cpu_plan *plan = NULL;
-        cairn_status status = plan_find(&plan, executor, part);
+        cairn_status status = plan_find(&plan, executor, part, false);
         if (!status)
             status = forward(plan, &source);
         if (status)

@@ -19,6 +19,13 @@ static inline bf16 to_bf16(float value) {
     return (bf16)(value != value ? (bits >> 16 | 0x40u) : rounded);
 }
 
+static inline float from_bf16(bf16 value) {
+    uint32_t bits = (uint32_t)value << 16;
+    float result;
+    memcpy(&result, &bits, sizeof result);
+    return result;
+}
+
 /* What a byte becomes, by channel: (x / 255 - mean) / std, rounded once. */
 typedef struct {
     float f32[CAIRN_CHANNELS_MAX][256];
@@ -146,17 +153,69 @@ void relu_forward(const float *x, float *y, size_t count) {
         y[i] = x[i] < 0.0f ? 0.0f : x[i];
 }
 
-void mask_positive_f32(const float *y, float *dy, size_t count) {
+static void mask_f32(const float *y, const float *dy, float *out, size_t count) {
 #pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
     for (size_t i = 0; i < count; i++)
-        dy[i] = y[i] > 0.0f ? dy[i] : 0.0f;
+        out[i] = y[i] > 0.0f ? dy[i] : 0.0f;
 }
 
-void mask_positive_bf16(const bf16 *y, bf16 *dy, size_t count) {
+static void mask_bf16(const bf16 *y, const bf16 *dy, bf16 *out, size_t count) {
     /* A bf16 is positive when its bits, as a signed integer, are. */
 #pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
     for (size_t i = 0; i < count; i++)
-        dy[i] = (int16_t)y[i] > 0 ? dy[i] : 0;
+        out[i] = (int16_t)y[i] > 0 ? dy[i] : 0;
+}
+
+void mask_positive(const void *y, const void *dy, void *out, size_t count, bool half) {
+    if (half)
+        mask_bf16(y, dy, out, count);
+    else
+        mask_f32(y, dy, out, count);
+}
+
+static void add_f32(const float *a, const float *b, float *y, size_t count, float least) {
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t i = 0; i < count; i++) {
+        float sum = a[i] + b[i];
+        y[i] = sum < least ? least : sum;
+    }
+}
+
+static void add_bf16(const bf16 *a, const bf16 *b, bf16 *y, size_t count, float least) {
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t i = 0; i < count; i++) {
+        float sum = from_bf16(a[i]) + from_bf16(b[i]);
+        y[i] = to_bf16(sum < least ? least : sum);
+    }
+}
+
+void add_tensors(const void *a, const void *b, void *y, size_t count, bool relu, bool half) {
+    float least = relu ? 0.0f : -INFINITY;
+    if (half)
+        add_bf16(a, b, y, count, least);
+    else
+        add_f32(a, b, y, count, least);
+}
+
+void move_statistics(const float *mean, const float *variance, float *running_mean,
+                     float *running_variance, int channels, float momentum, double m) {
+    double move = (double)momentum, unbias = m > 1 ? m / (m - 1) : 1;
+    for (int c = 0; c < channels; c++) {
+        running_mean[c] = (float)((1 - move) * (double)running_mean[c] + move * (double)mean[c]);
+        running_variance[c] =
+            (float)((1 - move) * (double)running_variance[c] + move * unbias * (double)variance[c]);
+    }
+}
+
+void fold_norm(const norm_parameters *norm, const float *weights, const float *bias, int channels,
+               size_t size, float *folded_weights, float *folded_bias) {
+    for (int c = 0; c < channels; c++) {
+        float scale = (float)((double)norm->weight[c] /
+                              sqrt((double)norm->variance[c] + (double)norm->epsilon));
+        for (size_t i = (size_t)c * size; i < (size_t)(c + 1) * size; i++)
+            folded_weights[i] = scale * weights[i];
+        folded_bias[c] = norm->shift[c] + scale * ((bias ? bias[c] : 0.0f) - norm->mean[c]);
+    }
 }
 
 void dropout(const float *x, float *y, size_t count, float p, uint64_t seed, uint32_t step,

@@ -34,9 +34,27 @@ void cross_entropy(const float *logits, const uint8_t *labels, int count, int cl
 /* y = max(x, 0), NaN kept. */
 void relu_forward(const float *x, float *y, size_t count);
 
-/* dy = y > 0 ? dy : 0, in place: the gradient of a ReLU whose output was y. */
-void mask_positive_f32(const float *y, float *dy, size_t count);
-void mask_positive_bf16(const bf16 *y, bf16 *dy, size_t count);
+/* out = y > 0 ? dy : 0: the gradient of a ReLU whose output was y. `out` may be dy. Here and below,
+ * tensors are of floats or, where `half`, of bf16. */
+void mask_positive(const void *y, const void *dy, void *out, size_t count, bool half);
+
+/* y = a + b, then max(y, 0) where `relu`. y may be either. */
+void add_tensors(const void *a, const void *b, void *y, size_t count, bool relu, bool half);
+
+/* Running statistics [channels]: moved by `momentum` towards the batch's, of whose variance over m
+ * values the unbiased form counts. */
+void move_statistics(const float *mean, const float *variance, float *running_mean,
+                     float *running_variance, int channels, float momentum, double m);
+
+/* Batch normalisation by running statistics, [channels] all, folded into the weights [channels,
+ * size] and the bias (NULL: none) of what comes before it:
+ * weight * (W x + b - mean) / sqrt(variance + epsilon) + shift = W' x + b'. */
+typedef struct {
+    const float *weight, *shift, *mean, *variance;
+    float epsilon;
+} norm_parameters;
+void fold_norm(const norm_parameters *norm, const float *weights, const float *bias, int channels,
+               size_t size, float *folded_weights, float *folded_bias);
 
 /* y = x / (1 - p) where rng.h's dropout rule keeps the element, else 0. Its own gradient. */
 void dropout(const float *x, float *y, size_t count, float p, uint64_t seed, uint32_t step,
