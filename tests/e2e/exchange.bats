@@ -168,4 +168,12 @@ metadata() { # FILE: the description of the data in a safetensors file
     python3 "$BATS_TEST_DIRNAME/make_images.py" same 12 1 2 8
     cairn predict --run-dir runs/many --json --top 256 same
     "$python" "$BATS_TEST_DIRNAME/compare_onnx.py" many.onnx out
+
+    residual=(-S model.name=resnet20 -S run.name=residual -S train.epochs=1)
+    cairn train "${residual[@]}" -S data.train_limit=64 -S data.test_limit=2 --quiet
+    [ "$code" -eq 0 ]
+    cairn export runs/residual --out residual.onnx
+    [ "$code" -eq 0 ]
+    cairn predict --run-dir runs/residual --json --top 256 same/train
+    "$python" "$BATS_TEST_DIRNAME/compare_onnx.py" residual.onnx out
 }
