@@ -120,6 +120,15 @@ static const cairn_key keys[] = {
      .high = INT32_MAX,
      .shapes_result = true,
      .help = "evaluate on the first so many images; 0: all"},
+    {.name = "data.validation",
+     .type = CAIRN_KEY_INTEGER,
+     .offset = AT(data.validation),
+     .fallback = "0",
+     .high = 49999, /* one image stays to train on */
+     .shapes_result = true,
+     .later = true,
+     .help = "hold the last so many training images out, and evaluate on those instead of the test "
+             "split; 0: none"},
     {.name = "data.crop_padding",
      .type = CAIRN_KEY_INTEGER,
      .offset = AT(data.crop_padding),

@@ -22,7 +22,7 @@
 enum { RECORD = 1 + PIXELS, CIFAR10_CLASSES = 10 };
 
 static cairn_status read_bin(const char *path, int count, uint8_t *images, uint8_t *labels) {
-    const record_file file = {path, BATCH_COUNT, 1};
+    const record_file file = {path, BATCH_COUNT, 1, 0};
     return cairn_records_read(&file, count, images, labels);
 }
 
@@ -67,10 +67,10 @@ enum { LAYOUTS = sizeof layouts / sizeof layouts[0] };
 /* The path of training file 1..5, or with 0 of the test file. */
 static cairn_status batch_path(char out[PATH_MAX], const char *dir, const layout *where,
                                int number) {
-    if (number == 0)
+    if (number == TEST_BATCH)
         return cairn_path_format(out, PATH_MAX, "%s%s/test_batch%s", dir, where->folder,
                                  where->suffix);
-    return cairn_path_format(out, PATH_MAX, "%s%s/data_batch_%d%s", dir, where->folder, number,
+    return cairn_path_format(out, PATH_MAX, "%s%s/data_batch_%d%s", dir, where->folder, number + 1,
                              where->suffix);
 }
 
@@ -78,7 +78,7 @@ static cairn_status batch_path(char out[PATH_MAX], const char *dir, const layout
 static const layout *find_layout(const char *dir) {
     char path[PATH_MAX];
     for (int i = 0; i < LAYOUTS; i++)
-        for (int number = 0; number <= TRAIN_BATCHES; number++)
+        for (int number = 0; number <= TEST_BATCH; number++)
             if (!batch_path(path, dir, &layouts[i], number) && cairn_file_exists(path))
                 return &layouts[i];
     return NULL;
@@ -88,26 +88,48 @@ bool cairn_cifar10_complete(const char *dir) {
     const layout *where = find_layout(dir);
     char path[PATH_MAX];
     struct stat info;
-    for (int number = 0; where && number <= TRAIN_BATCHES; number++)
+    for (int number = 0; where && number <= TEST_BATCH; number++)
         if (batch_path(path, dir, where, number) || stat(path, &info) != 0 ||
             info.st_size < where->smallest || info.st_size > where->largest)
             return false;
     return where != NULL;
 }
 
-/* Files `number`, `number` + 1, ... until the split is full. */
-static cairn_status read_split(const char *dir, const layout *where, int number,
-                               cairn_split *split) {
+/* Records `skip`, `skip` + 1, ... of a file. */
+static cairn_status read_part(const layout *where, const char *path, int skip, int count,
+                              uint8_t *images, uint8_t *labels) {
+    if (skip == 0)
+        return where->read(path, count, images, labels);
+    size_t total = (size_t)skip + (size_t)count;
+    uint8_t *pixels = malloc(total * PIXELS), *classes = malloc(total);
+    cairn_status status =
+        pixels && classes ? where->read(path, (int)total, pixels, classes)
+                          : cairn_error_set(CAIRN_FAILED, "out of memory for %zu images", total);
+    if (!status) {
+        memcpy(images, pixels + (size_t)skip * PIXELS, (size_t)count * PIXELS);
+        memcpy(labels, classes + skip, (size_t)count);
+    }
+    free(pixels);
+    free(classes);
+    return status;
+}
+
+/* Fills the split with the images from `from` on, as they are counted through all files. */
+static cairn_status read_split(const char *dir, const layout *where, int from, cairn_split *split) {
     char path[PATH_MAX];
-    for (int first = 0; first < split->count; first += BATCH_COUNT, number++) {
-        int left = split->count - first, count = left < BATCH_COUNT ? left : BATCH_COUNT;
-        uint8_t *labels = split->labels + first;
+    for (int done = 0, count; done < split->count; done += count) {
+        int number = (from + done) / BATCH_COUNT, skip = (from + done) % BATCH_COUNT;
+        uint8_t *labels = split->labels + done;
+        count = split->count - done;
+        if (count > BATCH_COUNT - skip)
+            count = BATCH_COUNT - skip;
         cairn_status status = batch_path(path, dir, where, number);
         if (!status)
-            status = where->read(path, count, split->images + (size_t)first * PIXELS, labels);
+            status =
+                read_part(where, path, skip, count, split->images + (size_t)done * PIXELS, labels);
         if (status)
             return status;
-        status = cairn_labels_check(path, labels, count, CIFAR10_CLASSES);
+        status = cairn_labels_check(path, labels, skip, count, CIFAR10_CLASSES);
         if (status)
             return status;
     }
@@ -139,8 +161,8 @@ cairn_status cairn_cifar10_load(cairn_dataset *dataset, const cairn_config *conf
     if (!status)
         status = cairn_class_names_read(dataset, names);
     if (!status)
-        status = read_split(dir, where, 1, &dataset->train);
+        status = read_split(dir, where, 0, &dataset->train);
     if (!status)
-        status = read_split(dir, where, 0, &dataset->test);
+        status = read_split(dir, where, dataset->test_from, &dataset->test);
     return status;
 }

@@ -19,7 +19,7 @@ static const struct {
     const char *name;
     int records;
 } files[] = {{"train.bin", TRAIN_COUNT}, {"test.bin", TEST_COUNT}};
-enum { FILES = sizeof files / sizeof files[0] };
+enum { TRAIN, TEST, FILES };
 
 /* The first folder in which any of the files is; NULL when there is none. */
 static const char *find_folder(const char *dir) {
@@ -67,26 +67,35 @@ void cairn_cifar100_describe(cairn_dataset *dataset) {
     memcpy(dataset->std, std, sizeof std);
 }
 
+/* Fills the split from a file's record `first` on. */
+static cairn_status read_split(const char *dir, const char *folder, int number, int first,
+                               cairn_split *split) {
+    char path[PATH_MAX];
+    const record_file file = {path, files[number].records, LABEL_BYTES, first};
+    cairn_status status =
+        cairn_path_format(path, sizeof path, "%s%s/%s", dir, folder, files[number].name);
+    if (!status)
+        status = cairn_records_read(&file, split->count, split->images, split->labels);
+    if (!status)
+        status = cairn_labels_check(path, split->labels, first, split->count, CIFAR100_CLASSES);
+    return status;
+}
+
 cairn_status cairn_cifar100_load(cairn_dataset *dataset, const cairn_config *config) {
     const char *dir = config->data.dir, *folder = find_folder(dir);
-    char path[PATH_MAX];
-    cairn_split *const splits[FILES] = {&dataset->train, &dataset->test};
+    char names[PATH_MAX];
     if (!folder)
         return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds no cifar-100-binary; " HOW_TO_GET_DATA,
                                dir);
     cairn_status status =
-        cairn_path_format(path, sizeof path, "%s%s/fine_label_names.txt", dir, folder);
+        cairn_path_format(names, sizeof names, "%s%s/fine_label_names.txt", dir, folder);
     if (!status)
-        status = cairn_class_names_read(dataset, path);
-    for (int f = 0; f < FILES && !status; f++) {
-        const record_file file = {path, files[f].records, LABEL_BYTES};
-        status = cairn_path_format(path, sizeof path, "%s%s/%s", dir, folder, files[f].name);
-        if (!status)
-            status =
-                cairn_records_read(&file, splits[f]->count, splits[f]->images, splits[f]->labels);
-        if (!status)
-            status =
-                cairn_labels_check(path, splits[f]->labels, splits[f]->count, CIFAR100_CLASSES);
-    }
+        status = cairn_class_names_read(dataset, names);
+    if (!status)
+        status = read_split(dir, folder, TRAIN, 0, &dataset->train);
+    if (!status && dataset->held_out)
+        status = read_split(dir, folder, TRAIN, dataset->test_from, &dataset->test);
+    else if (!status)
+        status = read_split(dir, folder, TEST, 0, &dataset->test);
     return status;
 }

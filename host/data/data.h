@@ -18,8 +18,8 @@ enum {
     TEST_COUNT = 10000,
 };
 
-/* CIFAR-10 comes in files of 10,000 images: five to train, one to test. */
-enum { BATCH_COUNT = 10000, TRAIN_BATCHES = TRAIN_COUNT / BATCH_COUNT };
+/* CIFAR-10 comes in files of 10,000 images: five to train, one to test, counted from 0. */
+enum { BATCH_COUNT = 10000, TEST_BATCH = TRAIN_COUNT / BATCH_COUNT };
 
 #define HOW_TO_GET_DATA                                                                            \
     "`cairn data get` fetches the data; -S data.name=synthetic trains on built-in data instead"
@@ -58,13 +58,16 @@ cairn_status cairn_data_file_open(const char *path, int *fd, size_t *size);
 typedef struct {
     const char *path;
     int records, label_bytes;
+    int first; /* the record to begin with */
 } record_file;
 enum { LABEL_BYTES_MAX = 2 };
 
-/* Its first `count` images and labels; the labels are not checked. */
+/* `count` images and labels of it; the labels are not checked. */
 cairn_status cairn_records_read(const record_file *file, int count, uint8_t *images,
                                 uint8_t *labels);
-cairn_status cairn_labels_check(const char *path, const uint8_t *labels, int count, int classes);
+/* Whether the labels of records `first`, `first` + 1, ... of a file are classes. */
+cairn_status cairn_labels_check(const char *path, const uint8_t *labels, int first, int count,
+                                int classes);
 
 /* The names in a file, a line each, where there is one: as many as the data set has classes. */
 cairn_status cairn_class_names_read(cairn_dataset *dataset, const char *path);

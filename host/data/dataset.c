@@ -92,11 +92,14 @@ static cairn_status find_source(const source **found, const char *name) {
 }
 
 /* A data set with its name and, where that is known without files, its description. */
-static cairn_status create(cairn_dataset **dataset, const source *from) {
+static cairn_status create(cairn_dataset **dataset, const source *from,
+                           const cairn_config *config) {
     cairn_dataset *made = calloc(1, sizeof *made);
     if (!made)
         return cairn_error_set(CAIRN_FAILED, "out of memory for a data set");
     strcpy(made->name, from->name);
+    made->held_out = config->data.validation > 0;
+    made->test_from = TRAIN_COUNT - (int)config->data.validation;
     made->train = made->test = (cairn_split){.channels = CHANNELS, .height = SIDE, .width = SIDE};
     if (from->describe)
         from->describe(made);
@@ -104,12 +107,22 @@ static cairn_status create(cairn_dataset **dataset, const source *from) {
     return CAIRN_OK;
 }
 
+/* How many images of a set of CIFAR's size a split may have. */
+static int train_count(const cairn_config *config) {
+    return cairn_split_limit(config->data.train_limit, TRAIN_COUNT - (int)config->data.validation);
+}
+
+static int test_count(const cairn_config *config) {
+    int64_t validation = config->data.validation;
+    return cairn_split_limit(config->data.test_limit, validation ? validation : TEST_COUNT);
+}
+
 static cairn_status load(cairn_dataset *made, const source *from, const cairn_config *config,
                          const volatile sig_atomic_t *stop) {
     if (!from->describe)
         return cairn_folder_load(made, config, stop);
-    made->train.count = cairn_split_limit(config->data.train_limit, TRAIN_COUNT);
-    made->test.count = cairn_split_limit(config->data.test_limit, TEST_COUNT);
+    made->train.count = train_count(config);
+    made->test.count = test_count(config);
     cairn_status status = cairn_split_allocate(&made->train);
     if (!status)
         status = cairn_split_allocate(&made->test);
@@ -126,7 +139,7 @@ cairn_status cairn_dataset_open_until(cairn_dataset **dataset, const cairn_confi
     cairn_dataset *made = NULL;
     cairn_status status = find_source(&from, config->data.name);
     if (!status)
-        status = create(&made, from);
+        status = create(&made, from, config);
     if (!status)
         status = load(made, from, config, stop);
     if (!status)
@@ -150,7 +163,7 @@ cairn_status cairn_dataset_describe(cairn_dataset **dataset, const cairn_config 
     const source *from = NULL;
     cairn_status status = find_source(&from, config->data.name);
     if (!status && from->describe)
-        return create(dataset, from);
+        return create(dataset, from, config);
     if (!status)
         status = cairn_dataset_open(dataset, config);
     if (!status) {
@@ -163,7 +176,7 @@ cairn_status cairn_dataset_describe(cairn_dataset **dataset, const cairn_config 
 cairn_status cairn_dataset_train_count(const cairn_config *config, int *count) {
     const source *from = NULL;
     cairn_status status = find_source(&from, config->data.name);
-    *count = cairn_split_limit(config->data.train_limit, TRAIN_COUNT);
+    *count = train_count(config);
     return status || from->describe ? status : cairn_folder_count(config, count);
 }
 

@@ -150,12 +150,13 @@ static cairn_status list_split(listing *list, const char *dir, const char *split
 
 /* Reading them --------------------------------------------------------------------------------- */
 
-/* The first split->count files, in turns from the classes: paths [count], and the labels. */
-static void take_turns(const listing *list, const char **paths, cairn_split *split) {
-    int taken = 0;
+/* Files `from`, `from` + 1, ..., as they are counted in turns from the classes, until the split is
+ * full: paths [count], and the labels. */
+static void take_turns(const listing *list, int from, const char **paths, cairn_split *split) {
+    int passed = 0, taken = 0;
     for (size_t turn = 0; taken < split->count; turn++)
         for (int class = 0; class < list->dataset->classes && taken < split->count; class ++)
-            if (turn < list->count[class]) {
+            if (turn < list->count[class] && passed++ >= from) {
                 paths[taken] = list->files.path[list->first[class] + turn];
                 split->labels[taken++] = (uint8_t) class;
             }
@@ -185,9 +186,8 @@ static cairn_status judge(cairn_image_outcome *outcomes, int count) {
     return status;
 }
 
-static cairn_status read_split(cairn_split *split, const listing *list, int64_t limit,
+static cairn_status read_split(cairn_split *split, const listing *list, int from,
                                const cairn_config *config, const volatile sig_atomic_t *stop) {
-    split->count = cairn_split_limit(limit, (int64_t)list->files.count);
     cairn_status status = cairn_split_allocate(split);
     if (status)
         return status;
@@ -195,7 +195,7 @@ static cairn_status read_split(cairn_split *split, const listing *list, int64_t 
     cairn_image_outcome *outcomes = calloc((size_t)split->count, sizeof *outcomes);
     if (paths && outcomes) {
         cairn_shape shape = {split->channels, split->height, split->width};
-        take_turns(list, paths, split);
+        take_turns(list, from, paths, split);
         cairn_images_read(paths, split->count, shape,
                           config->data.image_size ? CAIRN_IMAGE_RESIZED : CAIRN_IMAGE_EXACT,
                           (int)config->train.threads, stop, split->images, outcomes);
@@ -248,18 +248,46 @@ static void measure_channels(cairn_dataset *dataset) {
     }
 }
 
+/* How many images the listed training files leave to train on. */
+static cairn_status count_training(const listing *train, const cairn_config *config, int *count) {
+    int64_t files = (int64_t)train->files.count, held = config->data.validation;
+    if (held >= files)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "data.validation: found %lld; there are %lld training images, of "
+                               "which some must be left",
+                               (long long)held, (long long)files);
+    *count = cairn_split_limit(config->data.train_limit, files - held);
+    return CAIRN_OK;
+}
+
+/* The test split: test's files, or the last of train's, where those are held out. */
+static cairn_status read_test(cairn_dataset *dataset, const listing *train, const listing *test,
+                              const cairn_config *config, const volatile sig_atomic_t *stop) {
+    const listing *list = dataset->held_out ? train : test;
+    int64_t held = config->data.validation, all = (int64_t)train->files.count;
+    dataset->test_from = (int)(all - held);
+    dataset->test.count =
+        cairn_split_limit(config->data.test_limit, held ? held : (int64_t)test->files.count);
+    return read_split(&dataset->test, list, held ? dataset->test_from : 0, config, stop);
+}
+
 cairn_status cairn_folder_load(cairn_dataset *dataset, const cairn_config *config,
                                const volatile sig_atomic_t *stop) {
     listing train = {.dataset = dataset}, test = {.dataset = dataset};
+    int count = 0;
     cairn_status status = list_split(&train, config->data.dir, "train");
-    if (!status)
+    if (!status && !dataset->held_out)
         status = list_split(&test, config->data.dir, "test");
     if (!status)
+        status = count_training(&train, config, &count);
+    if (!status)
         status = choose_shape(dataset, &train, config);
+    if (!status) {
+        dataset->train.count = count;
+        status = read_split(&dataset->train, &train, 0, config, stop);
+    }
     if (!status)
-        status = read_split(&dataset->train, &train, config->data.train_limit, config, stop);
-    if (!status)
-        status = read_split(&dataset->test, &test, config->data.test_limit, config, stop);
+        status = read_test(dataset, &train, &test, config, stop);
     if (!status)
         measure_channels(dataset);
     cairn_image_paths_free(&train.files);
@@ -273,7 +301,8 @@ cairn_status cairn_folder_count(const cairn_config *config, int *count) {
     if (!dataset)
         return cairn_error_set(CAIRN_FAILED, "out of memory for a data set");
     cairn_status status = list_split(&train, config->data.dir, "train");
-    *count = cairn_split_limit(config->data.train_limit, (int64_t)train.files.count);
+    if (!status)
+        status = count_training(&train, config, count);
     cairn_image_paths_free(&train.files);
     free(dataset);
     return status;

@@ -134,6 +134,6 @@ cairn_status cairn_synthetic_load(cairn_dataset *dataset, const cairn_config *co
     if (threads == 0)
         threads = omp_get_max_threads();
     draw_split(&dataset->train, textures, seed, 0, threads);
-    draw_split(&dataset->test, textures, seed, TRAIN_COUNT, threads);
+    draw_split(&dataset->test, textures, seed, (uint32_t)dataset->test_from, threads);
     return CAIRN_OK;
 }

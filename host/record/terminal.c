@@ -126,8 +126,9 @@ void cairn_terminal_epoch(cairn_terminal *terminal, const cairn_epoch_row *row) 
     clear_bar(terminal);
     if (terminal->quiet)
         return;
-    printf("Epoch %02d | train loss %.4f acc %.3f | test loss %.4f acc %.3f\n", row->epoch,
-           row->train_loss, row->train_acc, row->test_loss, row->test_acc);
+    printf("Epoch %02d | train loss %.4f acc %.3f | %s loss %.4f acc %.3f\n", row->epoch,
+           row->train_loss, row->train_acc, cairn_split_name(row->held_out), row->test_loss,
+           row->test_acc);
     fflush(stdout);
 }
 

@@ -50,9 +50,10 @@ typedef struct {
     char revision[CAIRN_DIGEST_HEX];      /* git's, of the repository that the process works in */
     bool dirty;                           /* a tracked file differs from it: not the parameters */
     char binary_digest[CAIRN_DIGEST_HEX]; /* sha256 of this program */
+    char plugin_digest[CAIRN_DIGEST_HEX]; /* and of the plugin, where one computes */
     char processor[256];
     char experiment[256]; /* DVC's name for it */
 } cairn_provenance;
-void cairn_provenance_find(cairn_provenance *found);
+void cairn_provenance_find(cairn_provenance *found, const cairn_executor *executor);
 
 #endif

@@ -46,6 +46,7 @@ typedef struct {
         int64_t num_workers; /* read for the reference's files; Cairn has no loader processes */
         int64_t train_limit; /* 0: all */
         int64_t test_limit;
+        int64_t validation; /* so many training images are held out and evaluated; 0: none */
         int64_t
             crop_padding; /* zero pixels added on each side before the random crop; 0: no crop */
     } data;

@@ -105,6 +105,23 @@ static void fine_labels_and_pixels_are_read(void **state) {
     cairn_dataset_destroy(dataset);
 }
 
+/* The last training images stand in for the test split, from the middle of the file on. */
+static void training_images_may_be_held_out(void **state) {
+    (void)state;
+    write_both();
+    cairn_config config = configure();
+    cairn_dataset *dataset = NULL;
+    config.data.validation = 49000;
+    assert_int_equal(cairn_dataset_open(&dataset, &config), CAIRN_OK);
+    assert_int_equal(dataset->train.count, 1000);
+    assert_int_equal(dataset->test.count, 200);
+    for (int i = 0; i < 200; i++) {
+        assert_int_equal(dataset->test.labels[i], (1000 + i) % 100);
+        assert_int_equal(dataset->test.images[(size_t)i * PIXELS], (uint8_t)((1000 + i) * 7));
+    }
+    cairn_dataset_destroy(dataset);
+}
+
 static void names_come_from_the_list_of_fine_labels(void **state) {
     (void)state;
     write_both();
@@ -143,6 +160,7 @@ static void faulty_files_are_refused(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST_IN_FOLDER(fine_labels_and_pixels_are_read),
+        TEST_IN_FOLDER(training_images_may_be_held_out),
         TEST_IN_FOLDER(names_come_from_the_list_of_fine_labels),
         TEST_IN_FOLDER(faulty_files_are_refused),
     };

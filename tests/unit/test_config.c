@@ -312,6 +312,8 @@ static void refuses_whole_files(void **state) {
          "synthetic"},
         {"data: {train_limit: 2147483648}\n", "p.yaml:1:21: data.train_limit: found 2147483648; it "
                                               "must be a whole number from 0 to 2147483647"},
+        {"data: {validation: 50000}\n",
+         "p.yaml:1:20: data.validation: found 50000; it must be a whole number from 0 to 49999"},
         {"data: {dir: ''}\n",
          "p.yaml:1:13: data.dir: found the text \"\"; it must be a folder's path"},
         {"train: {epochs: 0}\n",
@@ -440,6 +442,7 @@ static void writes_the_whole_configuration(void **state) {
                               "  num_workers: 2\n"
                               "  train_limit: 0\n"
                               "  test_limit: 0\n"
+                              "  validation: 0\n"
                               "  crop_padding: 4\n"
                               "model:\n"
                               "  name: simple_cnn\n"
@@ -560,6 +563,7 @@ static void digest_covers_what_shapes_the_result(void **state) {
         {"data.name=synthetic", true},
         {"data.train_limit=10", true},
         {"data.test_limit=10", true},
+        {"data.validation=10", true},
         {"data.crop_padding=3", true},
         {"model.dropout=0.3", true},
         {"train.epochs=4", true},
@@ -615,7 +619,7 @@ static void schema_is_consistent(void **state) {
     (void)state;
     size_t count;
     const cairn_key *keys = cairn_config_keys(&count);
-    assert_int_equal(count, 40);
+    assert_int_equal(count, 41);
     for (size_t i = 0; i < count; i++) {
         char expected[256];
         assert_true(strlen(keys[i].help) > 0);

@@ -160,6 +160,28 @@ static void images_come_in_turns_from_sorted_classes(void **state) {
     assert_int_equal(count, 4);
 }
 
+/* The last of the training images, in turns too, in place of the test split. */
+static void training_images_may_be_held_out(void **state) {
+    (void)state;
+    write_small();
+    cairn_config config = configure(0, 0);
+    config.data.validation = 2;
+    const uint8_t train[] = {20, 10, 30, 11}, train_labels[] = {0, 1, 2, 1};
+    const uint8_t held[] = {31, 12}, held_labels[] = {2, 1};
+    cairn_dataset *dataset = open_dataset(&config);
+    assert_true(dataset->held_out);
+    check_split(&dataset->train, 4, train, train_labels);
+    check_split(&dataset->test, 2, held, held_labels);
+    cairn_dataset_destroy(dataset);
+    int count = 0;
+    assert_int_equal(cairn_dataset_train_count(&config, &count), CAIRN_OK);
+    assert_int_equal(count, 4);
+    config.data.validation = 6;
+    assert_int_equal(cairn_dataset_open(&dataset, &config), CAIRN_BAD_INPUT);
+    assert_non_null(strstr(cairn_error_message(), "data.validation: found 6"));
+    assert_int_equal(cairn_dataset_train_count(&config, &count), CAIRN_BAD_INPUT);
+}
+
 static void near(float value, double expected) {
     if (!(value > expected - 6e-5 && value < expected + 6e-5))
         fail_msg("%.6f is not %.6f", (double)value, expected);
@@ -327,6 +349,7 @@ static void there_may_be_256_classes(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         TEST_IN_FOLDER(images_come_in_turns_from_sorted_classes),
+        TEST_IN_FOLDER(training_images_may_be_held_out),
         TEST_IN_FOLDER(statistics_are_those_of_the_training_images),
         TEST_IN_FOLDER(other_sizes_are_resized_or_refused),
         TEST_IN_FOLDER(broken_files_are_named_and_counted),

@@ -360,6 +360,27 @@ static void a_normalised_net_resumes_exactly(void **state) {
     cairn_safetensors_free(&model);
 }
 
+/* Held-out images in the test split's place, by name in every file, and exact over a stop. */
+static void validation_is_never_called_test(void **state) {
+    (void)state;
+    const char *const held[] = {"data.validation=4", "schedule.name=plateau"};
+    assert_int_equal(run(fast, held, 2, OVERWRITE), CAIRN_OK);
+    steps_to_stop = 4;
+    assert_int_equal(run(other, held, 2, FRESH), CAIRN_INTERRUPTED);
+    assert_refused(run(other, held + 1, 1, RESUME), "data.validation: 4", "now it is 0");
+    assert_int_equal(run(other, held, 2, RESUME), CAIRN_OK);
+    assert_same_run(fast, other);
+    static const char *const files[] = {"metrics.json", "summary.json"};
+    for (int i = 0; i < 2; i++) {
+        uint8_t *text;
+        size_t size;
+        assert_int_equal(cairn_file_read(path_of(fast, files[i]), &text, &size), CAIRN_OK);
+        assert_non_null(strstr((char *)text, "val_acc"));
+        assert_null(strstr((char *)text, "test_"));
+        free(text);
+    }
+}
+
 static void no_run_is_lost_in_silence(void **state) {
     (void)state;
     steps_to_stop = 2;
@@ -601,6 +622,7 @@ int main(void) {
         TEST(more_epochs_may_follow),
         TEST(a_schedule_resumes_exactly),
         TEST(a_normalised_net_resumes_exactly),
+        TEST(validation_is_never_called_test),
         TEST(no_run_is_lost_in_silence),
         TEST(bad_checkpoints_are_refused),
         TEST(the_checkpoint_before_stands_in),
