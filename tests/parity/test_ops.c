@@ -12,20 +12,17 @@
  * op's weight and bias sum the same terms, so each is measured against the larger root mean square
  * of the two; and nets end in enough classes for no unit to feed all of them alike.
  *
- * A bias's gradient is one plain sum over samples and places. Libraries add its terms one by one in
- * float32, whose rounding grows as the square root of their number: from 1,000 terms on, so does
- * what is allowed.
- *
- * Where softmax is nearly sure, its gradient is off by the share by which the logits are off: by
- * some roundings of the largest of them. In bf16, of 8 bits, that is no small share. */
+ * Where softmax is nearly sure, its gradient is off by the share of itself by which the logits are
+ * off absolutely. So the last layer's weights are smaller, by a power of two, which keeps sums
+ * exact, and logits are of the size of 1.
+ */
 #include "parity.h"
 
-enum { STEPS = 3, HIGH = 9, WIDE = 7 };
+enum { STEPS = 3, HIGH = 6, WIDE = 5 };
 
 typedef struct {
     const char *ops; /* "conv 5 3 1 1, relu, pool 2 2": see build_ops */
     int channels;    /* of the input */
-    bool no_bf16;    /* one hidden value carries all: softmax magnifies its rounding */
     bool large;      /* in small batches there is little spread to normalise by */
 } net_case;
 
@@ -37,6 +34,31 @@ typedef struct {
     cairn_stats evaluated, trained;
     float *tensor[4][CAIRN_NET_PARAMETERS_MAX];
 } outcome;
+
+/* Quarters have a variance of 1/8, so every layer makes values sqrt(fan_in / 8) times as large; the
+ * last one takes that back. */
+static void set_layers(cairn_executor *executor, uint64_t seed) {
+    const cairn_net *net = executor->net;
+    double size = 1;
+    int last = -1;
+    set_weights(executor, seed);
+    for (int i = 0; i < net->op_count; i++)
+        if (net->op[i].weight >= 0) {
+            const cairn_parameter *weight = &net->parameter[net->op[i].weight];
+            size *= sqrt((double)weight->count / weight->dim[0] / 8);
+            last = i;
+        }
+    if (last < 0 || size <= 1)
+        return;
+    const int layer[] = {net->op[last].weight, net->op[last].bias};
+    for (int k = 0; k < 2; k++) {
+        float *values = get_tensor(executor, CAIRN_PARAMETER, layer[k]);
+        for (size_t i = 0; i < net->parameter[layer[k]].count; i++)
+            values[i] = ldexpf(values[i], -(int)lround(log2(size)));
+        must(cairn_executor_set(executor, CAIRN_PARAMETER, layer[k], values));
+        free(values);
+    }
+}
 
 static outcome compute(const cairn_net *net, const cairn_backend *backend,
                        cairn_precision precision, int batch, uint64_t seed) {
@@ -57,7 +79,7 @@ static outcome compute(const cairn_net *net, const cairn_backend *backend,
     must(cairn_executor_create(&executor, backend, net, &options));
     must(cairn_executor_upload(executor, CAIRN_SPLIT_TRAIN, &split));
     must(cairn_executor_upload(executor, CAIRN_SPLIT_TEST, &split));
-    set_weights(executor, seed);
+    set_layers(executor, seed);
 
     out.logit_count = (size_t)count * (size_t)classes;
     out.logits = malloc(out.logit_count * sizeof *out.logits);
@@ -96,11 +118,15 @@ static void free_outcome(outcome *out) {
             free(out->tensor[kind][k]);
 }
 
-/* One comparison; NaN fails it. */
+/* One comparison; NaN fails it. Keeps the largest share of a tolerance that was used. */
+static double largest_share;
+
 static int worse(double error, double tolerance, const char *who, const net_case *given, int batch,
                  const char *what) {
-    if (error <= tolerance)
+    if (error <= tolerance) {
+        largest_share = fmax(largest_share, error / tolerance);
         return 0;
+    }
     print_error("%s: %d channels, %s, batch %d: %s: relative error %.3g, tolerance %.1g\n", who,
                 given->channels, given->ops, batch, what, error, tolerance);
     return 1;
@@ -120,25 +146,6 @@ static int partner_of(const cairn_net *net, int parameter) {
     return partner < 0 ? parameter : partner;
 }
 
-/* Of a parameter's gradient: the tolerance times this. */
-static double rounding_of_sum(const cairn_net *net, int parameter, int batch) {
-    enum { SHORT = 1000 };
-    for (int i = 0; i < net->op_count; i++) {
-        int terms = batch * net->op[i].out.h * net->op[i].out.w;
-        if (net->op[i].bias == parameter && terms > SHORT)
-            return sqrt((double)terms / SHORT);
-    }
-    return 1;
-}
-
-/* Of a bf16 gradient: this besides the tolerance. */
-static double rounding_of_logits(const outcome *want) {
-    double largest = 0;
-    for (size_t i = 0; i < want->logit_count; i++)
-        largest = fmax(largest, fabs((double)want->logits[i]));
-    return ldexp(largest, -7);
-}
-
 static int compare(const cairn_net *net, const outcome *got, const outcome *want, const subject *s,
                    const net_case *given, int batch) {
     static const char *const kinds[] = {"parameter", "gradient", "exp_avg", "exp_avg_sq"};
@@ -155,10 +162,6 @@ static int compare(const cairn_net *net, const outcome *got, const outcome *want
             snprintf(what, sizeof what, "%s of %s", kinds[kind], net->parameter[k].name);
             /* Squares double a relative error. */
             double allowed = kind == CAIRN_SECOND_MOMENT ? 2 * tolerance : tolerance;
-            if (s->precision == CAIRN_FLOAT32 && kind != CAIRN_PARAMETER)
-                allowed *= rounding_of_sum(net, k, batch);
-            if (s->precision == CAIRN_BF16 && kind != CAIRN_PARAMETER)
-                allowed += rounding_of_logits(want);
             double scale = root_mean_square(net, want->tensor[kind], partner_of(net, k));
             bad += worse(relative_error(net->parameter[k].count, got->tensor[kind][k],
                                         want->tensor[kind][k], scale),
@@ -168,76 +171,77 @@ static int compare(const cairn_net *net, const outcome *got, const outcome *want
 }
 
 static const net_case exact[] = {
-    {"conv 5 3 1 1", 3, false, false},
-    {"conv 5 1 1 0", 3, false, false},
-    {"conv 17 1 2 0", 5, false, false},
-    {"conv 3 3 1 0", 17, false, false},
-    {"conv 5 3 2 1", 1, false, false},
-    {"conv 17 3 2 0", 3, false, false},
-    {"conv 3 3 1 2", 5, false, false},
-    {"conv 5 5 1 2", 3, false, false},
-    {"conv 2 5 2 1", 17, false, false},
-    {"conv 1 3 1 1, flat, linear 17", 5, false, false},
-    {"conv 8 3 1 1", 16, false, false},
-    {"conv 5 3 1 1, conv 3 3 1 1", 3, false, false},
-    {"conv 17 1 1 0, conv 5 5 2 2", 1, false, false},
-    {"conv 3 3 2 1, conv 17 3 1 0", 5, false, false},
-    {"relu", 3, false, false},
-    {"pool 2 2", 3, false, false},
-    {"flat", 5, false, false},
-    {"drop 50", 3, false, false},
-    {"conv 5 3 1 1, relu", 3, false, false},
-    {"conv 5 3 1 1, pool 2 2", 3, false, false},
-    {"conv 5 3 1 1, drop 25", 3, false, false},
-    {"conv 17 3 1 1, relu, pool 2 2", 3, false, false},
-    {"conv 17 3 1 1, pool 2 2, relu", 1, false, false},
-    {"conv 5 3 1 1, relu, pool 3 2", 17, false, false},
-    {"conv 3 3 1 1, pool 3 1, relu", 5, false, false},
-    {"conv 5 3 1 1, pool 3 1", 3, false, false},
-    {"conv 5 3 1 1, relu, pool 2 2, flat, linear 10", 3, false, false},
+    {"conv 5 3 1 1", 3, false},
+    {"conv 5 1 1 0", 3, false},
+    {"conv 17 1 2 0", 5, false},
+    {"conv 3 3 1 0", 17, false},
+    {"conv 5 3 2 1", 1, false},
+    {"conv 17 3 2 0", 3, false},
+    {"conv 3 3 1 2", 5, false},
+    {"conv 5 5 1 2", 3, false},
+    {"conv 2 5 2 1", 17, false},
+    {"conv 1 3 1 1, flat, linear 17", 5, false},
+    {"conv 8 3 1 1", 16, false},
+    {"conv 5 3 1 1, conv 3 3 1 1", 3, false},
+    {"conv 17 1 1 0, conv 5 5 2 2", 1, false},
+    {"conv 3 3 2 1, conv 17 3 1 0", 5, false},
+    {"relu", 3, false},
+    {"pool 2 2", 3, false},
+    {"flat", 5, false},
+    {"drop 50", 3, false},
+    {"conv 5 3 1 1, relu", 3, false},
+    {"conv 5 3 1 1, pool 2 2", 3, false},
+    {"conv 5 3 1 1, drop 25", 3, false},
+    {"conv 17 3 1 1, relu, pool 2 2", 3, false},
+    {"conv 17 3 1 1, pool 2 2, relu", 1, false},
+    {"conv 5 3 1 1, relu, pool 3 2", 17, false},
+    {"conv 3 3 1 1, pool 3 1, relu", 5, false},
+    {"conv 5 3 1 1, pool 3 1", 3, false},
+    {"conv 5 3 1 1, relu, pool 2 2, flat, linear 10", 3, false},
     /* A second convolution of 3x3 may be a Winograd one, whose sums are not exact: ties would break
      * by rounding. test_trajectories covers those. */
-    {"conv 3 3 1 1, relu, conv 5 5 1 2, pool 2 2", 1, false, false},
-    {"conv 3 3 1 1, relu, flat, relu, linear 10", 3, false, false},
-    {"pool 2 2, conv 5 1 1 0", 3, false, false},
-    {"flat, linear 10", 3, false, false},
-    {"flat, linear 1, linear 17", 5, true, false},
-    {"flat, linear 17, relu, linear 10", 3, false, false},
-    {"flat, linear 17, drop 50, linear 10", 1, false, false},
-    {"flat, linear 8, relu, drop 20, linear 10", 3, false, false},
-    {"relu, flat, drop 50, linear 10", 3, false, false},
+    {"conv 3 3 1 1, relu, conv 5 5 1 2, pool 2 2", 1, false},
+    {"conv 3 3 1 1, relu, flat, relu, linear 10", 3, false},
+    {"pool 2 2, conv 5 1 1 0", 3, false},
+    {"flat, linear 10", 3, false},
+    {"flat, linear 1", 5, false},
+    {"flat, linear 5, linear 17", 5, false},
+    {"flat, linear 17, relu, linear 10", 3, false},
+    {"flat, linear 17, drop 50, linear 10", 1, false},
+    {"flat, linear 8, relu, drop 20, linear 10", 3, false},
+    {"relu, flat, drop 50, linear 10", 3, false},
+    {"conv 8 3 1 1, relu, at -1, conv 8 1 1 0, add 1, relu, flat, linear 10", 3, false},
 };
 
 /* Normalised values are no exact sums: these take a fixed seed, of which it is known that nothing
  * which is compared comes near a tie. */
 static const net_case normalised[] = {
-    {"norm", 3, false, false},
-    {"norm, relu", 1, false, false},
-    {"convn 5 3 1 1, norm", 3, false, false},
-    {"conv 17 3 1 1, norm, relu", 3, false, false},
-    {"convn 8 1 1 0, norm, gelu, convn 16 3 2 1, norm, avg 3 1", 16, false, false},
-    {"convn 3 3 1 1, norm, relu, pool 2 2, flat, linearn 10", 3, false, false},
-    {"gelu", 3, false, false},
-    {"conv 5 3 1 1, gelu, pool 2 2", 3, false, false},
-    {"avg 2 2", 3, false, false},
-    {"conv 5 3 1 1, relu, avg 7 1, flat, linear 10", 3, false, false},
-    {"convn 5 3 1 1, avg 3 2", 17, false, false},
-    {"flat, linearn 17, norm, gelu, linearn 10", 3, false, true},
+    {"norm", 3, false},
+    {"norm, relu", 1, false},
+    {"convn 5 3 1 1, norm", 3, false},
+    {"conv 17 3 1 1, norm, relu", 3, false},
+    {"convn 8 1 1 0, norm, gelu, convn 16 3 2 1, norm, avg 2 1", 16, false},
+    {"convn 3 3 1 1, norm, relu, pool 2 2, flat, linearn 10", 3, false},
+    {"gelu", 3, false},
+    {"conv 5 3 1 1, gelu, pool 2 2", 3, false},
+    {"avg 2 2", 3, false},
+    {"conv 5 3 1 1, relu, avg 5 1, flat, linear 10", 3, false},
+    {"convn 5 3 1 1, avg 3 2", 17, false},
+    {"flat, linearn 17, norm, gelu, linearn 10", 3, true},
     /* Branches: both sides of a sum, three readers, the net's input as one, dead ends. */
-    {"add -1", 3, false, false},
-    {"conv 3 3 1 1, add -1", 3, false, false},
-    {"convn 5 3 1 1, gelu, convn 5 3 1 1, add 1", 3, false, false},
-    {"convn 5 3 1 1, norm, at -1, convn 5 1 1 0, norm, add 1, gelu", 3, false, false},
-    {"conv 5 3 1 1, relu, convn 5 1 1 0, add 1, add 1, gelu, add 1", 3, false, false},
+    {"add -1", 3, false},
+    {"conv 3 3 1 1, add -1", 3, false},
+    {"convn 5 3 1 1, gelu, convn 5 3 1 1, add 1", 3, false},
+    {"convn 5 3 1 1, norm, at -1, convn 5 1 1 0, norm, add 1, gelu", 3, false},
+    {"conv 5 3 1 1, relu, convn 5 1 1 0, add 1, add 1, gelu, add 1", 3, false},
     {"convn 8 3 1 1, norm, gelu, convn 8 3 2 1, norm, gelu, convn 8 3 1 1, norm, at 2, "
-     "convn 8 1 2 0, norm, add 7, gelu, avg 4 4, flat, linear 10",
-     3, false, false},
-    {"convn 16 3 1 1, norm, relu, at -1, convn 16 1 1 0, add 2, relu, flat, linear 10", 3, false,
-     false},
-    {"conv 5 3 1 1, relu, pool 2 2, at 0, pool 2 2, add 2, flat, linear 10", 3, false, false},
-    {"conv 5 3 1 1, relu, at 0, gelu, flat, linear 10", 3, false, false},
-    {"flat, linear 8, add 1, drop 20, add 1, linear 10", 3, false, false},
-    {"flat, linear 8, gelu, linear 8, add 2, norm, linear 10", 3, false, true},
+     "convn 8 1 2 0, norm, add 7, gelu, avg 3 3, flat, linear 10",
+     3, true},
+    {"convn 16 3 1 1, norm, relu, at -1, convn 16 1 1 0, add 2, gelu, flat, linear 10", 3, false},
+    {"conv 5 3 1 1, relu, pool 2 2, at 0, pool 2 2, add 2, flat, linear 10", 3, false},
+    {"conv 5 3 1 1, relu, at 0, gelu, flat, linear 10", 3, false},
+    {"flat, linear 8, add 1, drop 20, add 1, linear 10", 3, false},
+    {"flat, linear 8, gelu, linear 8, add 2, norm, linear 10", 3, true},
 };
 
 static void check_cases(const net_case *cases, size_t count, uint64_t seed) {
@@ -251,8 +255,6 @@ static void check_cases(const net_case *cases, size_t count, uint64_t seed) {
         for (int b = cases[c].large ? 2 : 0; b < 3; b++, seed++) {
             outcome want = compute(net, reference_backend(), CAIRN_FLOAT64, batches[b], seed);
             for (int i = 0; i < subject_count; i++) {
-                if (cases[c].no_bf16 && subjects[i].precision == CAIRN_BF16)
-                    continue;
                 outcome got =
                     compute(net, subjects[i].backend, subjects[i].precision, batches[b], seed);
                 bad += compare(net, &got, &want, &subjects[i], &cases[c], batches[b]);
@@ -262,6 +264,7 @@ static void check_cases(const net_case *cases, size_t count, uint64_t seed) {
         }
         cairn_net_destroy(net);
     }
+    print_message("errors: up to %.2f of what is allowed\n", largest_share);
     assert_true(subject_count > 0);
     assert_int_equal(bad, 0);
 }
@@ -273,7 +276,7 @@ static void test_every_backend_on_every_op(void **state) {
 
 static void test_every_backend_on_norms_and_branches(void **state) {
     (void)state;
-    check_cases(normalised, sizeof normalised / sizeof normalised[0], 6);
+    check_cases(normalised, sizeof normalised / sizeof normalised[0], 17);
 }
 
 int main(void) {
