@@ -355,7 +355,9 @@ static cairn_status take_times(const cuda_plan *plan, const cudaEvent_t *events,
     for (int i = 0; i < *count; i++) {
         float milliseconds = 0;
         TRY_CUDA(cudaEventElapsedTime(&milliseconds, events[i], events[i + 1]));
-        rows[i] = (cairn_timing){.seconds = milliseconds * 1e-3, .flops = plan->task[i].flops};
+        rows[i] = (cairn_timing){.begin = i ? rows[i - 1].begin + rows[i - 1].seconds : 0,
+                                 .seconds = milliseconds * 1e-3,
+                                 .flops = plan->task[i].flops};
         snprintf(rows[i].name, sizeof rows[i].name, "%s", plan->task[i].name);
     }
     return CAIRN_OK;

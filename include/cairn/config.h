@@ -80,6 +80,10 @@ typedef struct {
         double every_seconds;
     } checkpoint;
     struct {
+        int64_t enabled; /* 0 or 1 */
+        int64_t every_steps, every_epochs;
+    } tensorboard;
+    struct {
         char name[CAIRN_TEXT_MAX];
         char out_dir[CAIRN_TEXT_MAX];
     } run;

@@ -71,6 +71,7 @@ typedef struct {
 /* How long one part of a training step took. */
 typedef struct {
     char name[64]; /* "features.0 forward" */
+    double begin;  /* seconds from where the step began */
     double seconds;
     double flops; /* 0 where bytes, not arithmetic, are what counts */
 } cairn_timing;

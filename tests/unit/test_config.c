@@ -160,7 +160,9 @@ static void overrides_win(void **state) {
 
 #define SEED_RANGE "it must be a whole number from 0 to 18446744073709551615"
 #define NAME_FORM "it must be one folder name: no '/', not '.' or '..', at most 255 bytes"
-#define TOP_LEVEL "the top level has seed, device, data, model, train, schedule, checkpoint, run"
+#define TOP_LEVEL                                                                                  \
+    "the top level has seed, device, data, model, train, schedule, checkpoint, "                   \
+    "tensorboard, run"
 
 static void refuses_what_follows_the_required_keys(void **state) {
     (void)state;
@@ -477,6 +479,10 @@ static void writes_the_whole_configuration(void **state) {
                               "checkpoint:\n"
                               "  every_steps: 0\n"
                               "  every_seconds: 60\n"
+                              "tensorboard:\n"
+                              "  enabled: false\n"
+                              "  every_steps: 100\n"
+                              "  every_epochs: 1\n"
                               "run:\n"
                               "  name: exp2_low_lr_more_epochs\n"
                               "  out_dir: runs\n");
@@ -619,7 +625,7 @@ static void schema_is_consistent(void **state) {
     (void)state;
     size_t count;
     const cairn_key *keys = cairn_config_keys(&count);
-    assert_int_equal(count, 41);
+    assert_int_equal(count, 44);
     for (size_t i = 0; i < count; i++) {
         char expected[256];
         assert_true(strlen(keys[i].help) > 0);

@@ -104,6 +104,7 @@ struct cpu_executor {
     bool training;
     cairn_timing *timing; /* NULL but in profile_step */
     int timing_capacity, timing_count;
+    double timing_began; /* when the profiled step did */
 };
 
 /* The plan for that many samples: an earlier one, or a new one. */
