@@ -171,9 +171,9 @@ static cairn_status add_histograms(const cairn_board *board, int64_t step) {
         if (!status)
             status = cairn_events_histogram(board->events, tag, step, values, parameter->count);
         snprintf(tag, sizeof tag, "gradients/%s", parameter->name);
-        if (!status)
+        if (!status && parameter->trained)
             status = cairn_executor_get(board->executor, CAIRN_GRADIENT, k, values);
-        if (!status)
+        if (!status && parameter->trained)
             status = cairn_events_histogram(board->events, tag, step, values, parameter->count);
         free(values);
     }

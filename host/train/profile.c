@@ -13,7 +13,7 @@ cairn_status cairn_profile_open(cairn_trace **trace, const cairn_experiment_opti
 
 cairn_status cairn_profile_step(cairn_trace *trace, cairn_executor *executor,
                                 const cairn_step *step) {
-    enum { PARTS = 512 };
+    enum { PARTS = 2048 };
     cairn_timing parts[PARTS];
     int count = 0;
     double begin = cairn_trace_now(trace);

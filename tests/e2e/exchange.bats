@@ -51,6 +51,9 @@ metadata() { # FILE: the description of the data in a safetensors file
     jq -e '.data == "folder" and .train_images == 360 and (.synthetic | not)' runs/many/summary.json
     cairn eval --run-dir runs/many --json
     [ "$(jq '.test_acc' out)" = "$(jq '.best_test_acc' runs/many/summary.json)" ]
+    cp out whole
+    cairn eval --run-dir runs/many --json -S data.train_limit=3 # normalised as the model was trained
+    cmp out whole
     for file in model checkpoint; do
         metadata runs/many/$file.safetensors >description
         jq -e '.shape == [3, 8, 8] and (.classes | length == 120 and .[7] == "class 007") and

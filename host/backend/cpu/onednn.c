@@ -374,48 +374,6 @@ cairn_status onednn_linear_backward_weights(onednn_pool *pool, onednn_op *op, on
     return finish(pool, op, status, "linear weight gradient");
 }
 
-static unsigned norm_flags(bool training, bool relu) {
-    unsigned flags = dnnl_use_scale | dnnl_use_shift;
-    if (!training)
-        flags |= dnnl_use_global_stats;
-    if (relu)
-        flags |= dnnl_fuse_norm_relu;
-    return flags;
-}
-
-cairn_status onednn_norm_forward(onednn_pool *pool, onednn_op *op, onednn_layout src, float epsilon,
-                                 bool training, bool relu) {
-    dnnl_prop_kind_t kind = training ? dnnl_forward_training : dnnl_forward_inference;
-    unsigned flags = norm_flags(training, relu);
-#if DNNL_VERSION_MAJOR >= 3
-    dnnl_status_t status = dnnl_batch_normalization_forward_primitive_desc_create(
-        &op->desc, pool->engine, kind, src, src, epsilon, flags, NULL);
-#else
-    dnnl_batch_normalization_desc_t desc;
-    dnnl_status_t status =
-        dnnl_batch_normalization_forward_desc_init(&desc, kind, src, epsilon, flags);
-    if (status == dnnl_success)
-        status = dnnl_primitive_desc_create(&op->desc, &desc, NULL, pool->engine, NULL);
-#endif
-    return finish(pool, op, status, "batch normalisation forward");
-}
-
-cairn_status onednn_norm_backward(onednn_pool *pool, onednn_op *op, onednn_layout src,
-                                  float epsilon, bool relu, const onednn_op *forward) {
-    unsigned flags = norm_flags(true, relu);
-#if DNNL_VERSION_MAJOR >= 3
-    dnnl_status_t status = dnnl_batch_normalization_backward_primitive_desc_create(
-        &op->desc, pool->engine, dnnl_backward, src, src, src, epsilon, flags, forward->desc, NULL);
-#else
-    dnnl_batch_normalization_desc_t desc;
-    dnnl_status_t status =
-        dnnl_batch_normalization_backward_desc_init(&desc, dnnl_backward, src, src, epsilon, flags);
-    if (status == dnnl_success)
-        status = dnnl_primitive_desc_create(&op->desc, &desc, NULL, pool->engine, forward->desc);
-#endif
-    return finish(pool, op, status, "batch normalisation backward");
-}
-
 cairn_status onednn_gelu_forward(onednn_pool *pool, onednn_op *op, onednn_layout src) {
 #if DNNL_VERSION_MAJOR >= 3
     dnnl_status_t status = dnnl_eltwise_forward_primitive_desc_create(

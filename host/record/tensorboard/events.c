@@ -278,7 +278,7 @@ cairn_status cairn_events_parameters(cairn_events *events, const cairn_hparam *p
     cairn_status status;
     Tb__HParam *entries = calloc(count + 1, sizeof *entries);
     Tb__Value *values = calloc(count + 1, sizeof *values);
-    Tb__HParam **list = calloc(count + 1, sizeof list[0]);
+    Tb__HParam **list = calloc(count + 1, sizeof(void *));
     if (!entries || !values || !list) {
         status = out_of_memory(events);
         goto done;
