@@ -71,7 +71,8 @@ value() {
     sed -n "/^$1:/,/^[^ ]/s/^  $2: //p" <<<"$resolved"
 }
 
-if [ "$(value data name)" = cifar10 ]; then
+data=$(value data name)
+if [ "$data" = cifar10 ] || [ "$data" = cifar100 ]; then
     status=0
     scripts/get-data.sh "${config[@]}" || status=$?
     # 1: it cannot be reached. Anything else, such as a wrong checksum, must not go unseen; nor
@@ -81,7 +82,7 @@ if [ "$(value data name)" = cifar10 ]; then
         quote=${name##*[!\'\"]}
         synthetic="${name%"$quote"}_synthetic$quote"
         train+=(-S data.name=synthetic -S "run.name=$synthetic")
-        echo "No CIFAR-10 here and no way to get it: training on the built-in data set" \
+        echo "No CIFAR-${data#cifar} here and no way to get it: training on the built-in data set" \
             "\`synthetic\` instead, as the run $synthetic" >&2
     elif [ "$status" -ne 0 ]; then
         exit "$status"

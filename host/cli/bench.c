@@ -290,8 +290,8 @@ static cairn_status measure_device(bench *b, report *r) {
 }
 
 static cairn_status measure(const cairn_config *config, double seconds, bool parts, report *r) {
-    const cairn_shape shape = {3, 32, 32};
     const cairn_backend *backend = NULL;
+    cairn_dataset *data = NULL; /* shape and classes: it has no images */
     cairn_net *net = NULL;
     cairn_split split = {0};
     static bench b;
@@ -303,16 +303,21 @@ static cairn_status measure(const cairn_config *config, double seconds, bool par
     options.crop_padding = (int)config->data.crop_padding;
     options.augment = cairn_augment_configure(config, options.mean);
     options.label_smoothing = config->train.label_smoothing;
-    cairn_status status =
-        cairn_backend_find(&backend, &options.device, config->device, options.precision);
+    cairn_status status = cairn_dataset_describe(&data, config);
+    if (status)
+        return status;
+    const cairn_shape shape = {data->test.channels, data->test.height, data->test.width};
+    const int classes = data->classes;
+    cairn_dataset_destroy(data);
+    status = cairn_backend_find(&backend, &options.device, config->device, options.precision);
     if (!status)
-        status = cairn_model_build(&net, config, shape, 10);
+        status = cairn_model_build(&net, config, shape, classes);
     if (!status)
         status = cairn_executor_create(&b.executor, backend, net, &options);
     if (!status)
         status = cairn_executor_initialise(b.executor, config->seed);
     if (!status)
-        status = random_split(&split, shape, 10);
+        status = random_split(&split, shape, classes);
     if (!status)
         status = cairn_executor_upload(b.executor, CAIRN_SPLIT_TRAIN, &split);
     cairn_sampler_order(config->seed, 0, SAMPLES, b.order);
@@ -373,11 +378,12 @@ static cairn_status run(int argc, char **argv) {
 const cairn_command cairn_command_bench = {
     "bench", "measure the speed of a training step, whole and by part",
     "usage: cairn bench [params.yaml] [-S key=value]... [--device D] [--seconds N] [--json]\n\n"
-    "Runs training steps of the configured model on random images: batch assembly, forward,\n"
-    "backward and Adam. Prints the median images per second of 15 stretches, its share of the\n"
-    "peak that is measured on the same threads or device, and a table of the step's parts; for a\n"
-    "GPU also the launches of a step, what asking for one costs the host, and the time of pooling\n"
-    "and dropout by our kernels and by cuDNN's, forward and backward.\n\n"
+    "Runs training steps of the configured model on random images of the configured data set's\n"
+    "size: batch assembly, forward, backward and Adam. Prints the median images per second of 15\n"
+    "stretches, its share of the peak that is measured on the same threads or device, and a table\n"
+    "of the step's parts; for a GPU also the launches of a step, what asking for one costs the\n"
+    "host, and the time of pooling and dropout by our kernels and by cuDNN's, forward and\n"
+    "backward.\n\n"
     "  --seconds N   how long the whole measurement takes, about; 10 unless given\n"
     "  --json        one JSON object instead of text\n\n"
     "Exit codes: 0 done; 1 failed; 2 wrong usage or configuration.\n",

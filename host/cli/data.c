@@ -1,4 +1,4 @@
-/* `cairn data`: gets CIFAR-10, says what a data set holds, shows one image. */
+/* `cairn data`: gets CIFAR-10 and CIFAR-100, says what a data set holds, shows one image. */
 #include "cli.h"
 
 #include "cairn/dataset.h"
@@ -11,18 +11,22 @@
 
 static const char help[] =
     "usage: cairn data get   [--from PATH|URL] [--md5 HEX] [--sha256 HEX] [--dir DIR] [--quiet]\n"
-    "                        [params.yaml] [-S key=value]...\n"
+    "                        [--name cifar10|cifar100] [params.yaml] [-S key=value]...\n"
     "       cairn data check [params.yaml] [-S key=value]...\n"
     "       cairn data show N [--split train|test] [params.yaml] [-S key=value]...\n"
     "       cairn data show N --out FILE.png [--count K] [--epochs E] [params.yaml] [-S ...]...\n"
     "\n"
-    "get    brings CIFAR-10 into the configuration's data.dir, or DIR; complete data stays as it\n"
-    "       is. The archive comes from its official address, or from a path or http, https or "
-    "file\n"
-    "       address given by --from. It is verified before use: by the official checksum, or by\n"
-    "       --md5 or --sha256, which a given address needs. A partial download is resumed.\n"
+    "get    brings CIFAR-10 or CIFAR-100 into the configuration's data.dir, as its data.name says, "
+    "or\n"
+    "       into DIR, there CIFAR-10 unless --name says otherwise; complete data stays as it is. "
+    "The\n"
+    "       archive comes from its official address, or from a path or http, https or file "
+    "address\n"
+    "       given by --from. It is verified before use: by the official checksum, or by --md5 or\n"
+    "       --sha256, which a given address needs. A partial download is resumed.\n"
     "       CURL_CA_BUNDLE names a file of the authorities to trust instead of the system's.\n"
-    "check  reads the data set that the configuration names, and prints its counts and digest.\n"
+    "check  reads the data set that the configuration names, and prints its counts, the memory it\n"
+    "       takes and its digest; or what is wrong with which file.\n"
     "show   prints image N (from 0) and its label: in colour on a terminal, else as characters.\n"
     "       With --out it writes a contact sheet instead: a row for each of K training images (8)\n"
     "       from N on, first as it is, then as training sees it in the first E epochs (8).\n"
@@ -32,20 +36,27 @@ static const char help[] =
 
 typedef struct {
     cairn_common_arguments common;
-    const char *from, *md5, *sha256, *dir, *split, *out, *count, *epochs;
+    const char *name, *from, *md5, *sha256, *dir, *split, *out, *count, *epochs;
     bool quiet;
 } data_arguments;
 
 static cairn_status get(const data_arguments *arguments) {
     cairn_config config;
-    cairn_fetch fetch = {arguments->from, arguments->md5,   arguments->sha256,
-                         arguments->dir,  arguments->quiet, cairn_stop_install()};
+    cairn_fetch fetch = {.name = arguments->name,
+                         .source = arguments->from,
+                         .md5 = arguments->md5,
+                         .sha256 = arguments->sha256,
+                         .folder = arguments->dir,
+                         .quiet = arguments->quiet,
+                         .stop = cairn_stop_install()};
     if (!fetch.folder) {
         cairn_status status = cairn_common_config(&config, &arguments->common);
         if (status)
             return status;
-        if (strcmp(config.data.name, "cifar10") != 0) {
-            printf("data.name is %s: there is nothing to get\n", config.data.name);
+        if (!fetch.name)
+            fetch.name = config.data.name;
+        if (strcmp(fetch.name, "synthetic") == 0 || strcmp(fetch.name, "folder") == 0) {
+            printf("data.name is %s: there is nothing to get\n", fetch.name);
             return CAIRN_OK;
         }
         fetch.folder = config.data.dir;
@@ -54,7 +65,9 @@ static cairn_status get(const data_arguments *arguments) {
     if (status == CAIRN_INTERRUPTED)
         fprintf(stderr, "cairn: %s; the same command resumes it\n", cairn_error_message());
     if (!status && !arguments->quiet)
-        printf("CIFAR-10 is in %s\n", fetch.folder);
+        printf("%s is in %s\n",
+               fetch.name && strcmp(fetch.name, "cifar100") == 0 ? "CIFAR-100" : "CIFAR-10",
+               fetch.folder);
     return status;
 }
 
@@ -85,6 +98,8 @@ static cairn_status check(const data_arguments *arguments) {
     printf("images    %d train, %d test, %d channels of %d x %d\n", dataset->train.count,
            dataset->test.count, dataset->train.channels, dataset->train.height,
            dataset->train.width);
+    printf("memory    %.1f MB\n",
+           1e-6 * (double)(cairn_split_bytes(&dataset->train) + cairn_split_bytes(&dataset->test)));
     printf("sha256    %s\n\n", dataset->digest);
     printf("class             train   test\n");
     for (int class = 0; class < dataset->classes; class ++)
@@ -180,11 +195,11 @@ static cairn_status show(const data_arguments *arguments, const char *number) {
 static cairn_status run(int argc, char **argv) {
     data_arguments arguments = {0};
     const cairn_option options[] = {
-        {"from", NULL, &arguments.from},     {"md5", NULL, &arguments.md5},
-        {"sha256", NULL, &arguments.sha256}, {"dir", NULL, &arguments.dir},
-        {"split", NULL, &arguments.split},   {"quiet", &arguments.quiet, NULL},
-        {"out", NULL, &arguments.out},       {"count", NULL, &arguments.count},
-        {"epochs", NULL, &arguments.epochs},
+        {"name", NULL, &arguments.name},   {"from", NULL, &arguments.from},
+        {"md5", NULL, &arguments.md5},     {"sha256", NULL, &arguments.sha256},
+        {"dir", NULL, &arguments.dir},     {"split", NULL, &arguments.split},
+        {"quiet", &arguments.quiet, NULL}, {"out", NULL, &arguments.out},
+        {"count", NULL, &arguments.count}, {"epochs", NULL, &arguments.epochs},
     };
     const char **words = calloc((size_t)argc, sizeof *words);
     size_t count = 0;

@@ -21,10 +21,12 @@ static cairn_status evaluate(const cairn_config *config, const char *path, cairn
     cairn_status status = cairn_dataset_open(&data, config);
     if (status)
         return status;
+    status = cairn_model_match(data, path);
     const cairn_split *test = &data->test;
     cairn_shape input = {test->channels, test->height, test->width};
     options = cairn_executor_configure(config, data);
-    status = cairn_backend_find(&backend, &options.device, config->device, options.precision);
+    if (!status)
+        status = cairn_backend_find(&backend, &options.device, config->device, options.precision);
     if (!status)
         status = cairn_model_build(&net, config, input, data->classes);
     if (!status)

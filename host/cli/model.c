@@ -1,6 +1,7 @@
 /* `cairn model`: what a network is made of: its ops, shapes, parameters, FLOPs and memory. */
 #include "cli.h"
 
+#include "cairn/dataset.h"
 #include "cairn/model.h"
 
 #include <stdio.h>
@@ -87,16 +88,23 @@ static void print_totals(const cairn_config *config, const cairn_net *net, doubl
 }
 
 static cairn_status print_model(const cairn_config *config) {
-    const cairn_shape shape = {3, 32, 32};
+    cairn_dataset *data = NULL; /* shape and classes: it has no images */
     cairn_net *net = NULL;
-    cairn_status status = cairn_model_build(&net, config, shape, 10);
+    cairn_status status = cairn_dataset_describe(&data, config);
+    if (status)
+        return status;
+    const cairn_shape shape = {data->test.channels, data->test.height, data->test.width};
+    const int classes = data->classes;
+    cairn_dataset_destroy(data);
+    status = cairn_model_build(&net, config, shape, classes);
     if (status)
         return status;
     double bytes = config->train.precision == CAIRN_BF16      ? 2
                    : config->train.precision == CAIRN_FLOAT64 ? 8
                                                               : 4;
     int width = name_width(net);
-    printf("%s, for images of 3x32x32 and 10 classes\n\n", config->model.name);
+    printf("%s, for images of %dx%dx%d and %d classes\n\n", config->model.name, shape.c, shape.h,
+           shape.w, classes);
     printf("%-*s  %-9s %-6s %-11s %10s %10s %8s\n", width, "name", "op", "window", "output",
            "parameters", "MFLOP", "KiB");
     for (int i = 0; i < net->op_count; i++)
@@ -150,6 +158,6 @@ const cairn_command cairn_command_model = {
     "window and stride, its output for one image, the parameters that are trained, the FLOPs of\n"
     "its forward pass (a multiply-add is two), the memory of its output, and where it reads not\n"
     "the op before it, what it reads. -S sets keys such as model.widths; other settings are the\n"
-    "defaults, or those of FILE.\n\n"
+    "defaults (and CIFAR-10 the data), or those of FILE.\n\n"
     "Exit codes: 0 done; 2 wrong usage or configuration.\n",
     run};

@@ -28,7 +28,11 @@ cairn_status cairn_plot_rates(const cairn_config *config) {
     if (config->schedule.name == CAIRN_SCHEDULE_PLATEAU)
         return cairn_error_set(CAIRN_BAD_INPUT, "params --plot-lr: the rates of plateau depend on "
                                                 "the test losses to come");
-    int64_t batch = config->train.batch_size, images = cairn_dataset_train_count(config);
+    int images = 0;
+    cairn_status status = cairn_dataset_train_count(config, &images);
+    if (status)
+        return status;
+    int64_t batch = config->train.batch_size;
     uint32_t steps_per_epoch = (uint32_t)((images + batch - 1) / batch);
     double top = sample(config, steps_per_epoch, rates);
     for (int row = ROWS; row >= 0; row--) {

@@ -1,4 +1,5 @@
-/* `cairn predict`: what a saved model sees in image files. */
+/* `cairn predict`: what a saved model sees in image files. Images go through in blocks, so that a
+ * folder of any size takes no more memory than a block. */
 #include "cli.h"
 
 #include "cairn/dataset.h"
@@ -15,76 +16,65 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
-/* The model, ready to run, and what its classes are called. */
+enum { BLOCK = 1024 }; /* images at a time */
+
 typedef struct {
+    const char *model; /* its file */
+    int top;
+    bool json;
+} request;
+
+/* The model, ready to run, and room for a block of images. */
+typedef struct {
+    const request *request;
     cairn_dataset *data; /* described only: it has no images */
     cairn_net *net;
     cairn_executor *executor;
+    cairn_split split; /* [block] */
+    cairn_image_outcome outcomes[BLOCK];
+    float *logits;  /* [block, classes] */
+    cJSON *answers; /* with --json: printed at the end */
+    size_t failed;
 } predictor;
 
-/* The files that could be read, in the order given. */
-typedef struct {
-    const char **names;
-    cairn_split split;
-    float *logits; /* [split.count, classes] */
-} image_list;
-
-static cairn_status open_predictor(predictor *made, const cairn_config *config, const char *path,
-                                   int count) {
+static cairn_status open_predictor(predictor *p, const cairn_config *config, int block) {
     const cairn_backend *backend = NULL;
-    cairn_status status = cairn_dataset_describe(&made->data, config);
+    cairn_status status = cairn_model_describe(&p->data, config, p->request->model);
     if (status)
         return status;
-    const cairn_split *like = &made->data->test;
-    cairn_executor_options options = cairn_executor_configure(config, made->data);
-    if (options.batch > count)
-        options.batch = count;
+    p->split = p->data->test;
+    cairn_shape shape = {p->split.channels, p->split.height, p->split.width};
+    cairn_executor_options options = cairn_executor_configure(config, p->data);
+    if (options.batch > block)
+        options.batch = block;
     status = cairn_backend_find(&backend, &options.device, config->device, options.precision);
     if (!status)
-        status = cairn_model_build(&made->net, config,
-                                   (cairn_shape){like->channels, like->height, like->width},
-                                   made->data->classes);
+        status = cairn_model_build(&p->net, config, shape, p->data->classes);
     if (!status)
-        status = cairn_executor_create(&made->executor, backend, made->net, &options);
-    return status ? status : cairn_model_load(made->executor, path);
-}
-
-static void close_predictor(predictor *made) {
-    cairn_executor_destroy(made->executor);
-    cairn_net_destroy(made->net);
-    cairn_dataset_destroy(made->data);
-}
-
-/* Reads what can be read; complains about the rest, one line a file. */
-static cairn_status read_images(image_list *images, cairn_shape shape, int classes,
-                                const char *const *files, size_t count) {
-    size_t size = cairn_shape_count(shape);
-    images->split = (cairn_split){.channels = shape.c, .height = shape.h, .width = shape.w};
-    images->names = malloc(count * sizeof images->names[0]);
-    images->split.images = malloc(count * size);
-    images->split.labels = calloc(count, 1); /* unknown; only the logits are wanted */
-    images->logits = malloc(count * (size_t)classes * sizeof images->logits[0]);
-    if (!images->names || !images->split.images || !images->split.labels || !images->logits)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for %zu images", count);
-    for (size_t i = 0; i < count; i++) {
-        cairn_status status = cairn_image_read(
-            files[i], shape, images->split.images + (size_t)images->split.count * size);
-        if (status == CAIRN_OK)
-            images->names[images->split.count++] = files[i];
-        else if (status == CAIRN_BAD_INPUT)
-            fprintf(stderr, "cairn: %s\n", cairn_error_message());
-        else
-            return status;
-    }
+        status = cairn_executor_create(&p->executor, backend, p->net, &options);
+    if (!status)
+        status = cairn_model_load(p->executor, p->request->model);
+    if (status)
+        return status;
+    p->split.images = calloc((size_t)block, cairn_shape_count(shape));
+    p->split.labels = calloc((size_t)block, 1); /* unknown; only the logits are wanted */
+    p->logits = calloc((size_t)block * (size_t)p->data->classes, sizeof p->logits[0]);
+    p->answers = cJSON_CreateArray();
+    if (!p->split.images || !p->split.labels || !p->logits || !p->answers)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for %d images", block);
     return CAIRN_OK;
 }
 
-static void free_images(image_list *images) {
-    free(images->names);
-    free(images->split.images);
-    free(images->split.labels);
-    free(images->logits);
+static void close_predictor(predictor *p) {
+    cairn_executor_destroy(p->executor); /* first: it may read the images in place */
+    cairn_net_destroy(p->net);
+    cairn_dataset_destroy(p->data);
+    free(p->split.images);
+    free(p->split.labels);
+    free(p->logits);
+    cJSON_Delete(p->answers);
 }
 
 /* Moves the `top` most probable classes to the front of order[classes]; the first of equals. */
@@ -103,9 +93,9 @@ static void rank_classes(const double *probabilities, int classes, int top, int 
     }
 }
 
-/* One image's answer as {"file", "predictions": [{"class", "label", "confidence"}]}. */
+/* One image's answer as {"file", "predictions": [{"class", "label", "confidence", "logit"}]}. */
 static cJSON *describe_image(const char *name, const cairn_dataset *data, const int *order, int top,
-                             const double *probabilities) {
+                             const double *probabilities, const float *logits) {
     cJSON *image = cJSON_CreateObject();
     cJSON_AddStringToObject(image, "file", name);
     cJSON *list = cJSON_AddArrayToObject(image, "predictions");
@@ -114,104 +104,171 @@ static cJSON *describe_image(const char *name, const cairn_dataset *data, const 
         cJSON_AddStringToObject(row, "class", data->class_names[order[i]]);
         cJSON_AddNumberToObject(row, "label", order[i]);
         cJSON_AddNumberToObject(row, "confidence", probabilities[order[i]]);
+        cJSON_AddNumberToObject(row, "logit", (double)logits[order[i]]);
         cJSON_AddItemToArray(list, row);
     }
     return image;
 }
 
-static cairn_status print_predictions(const image_list *images, const cairn_dataset *data, int top,
-                                      bool json) {
-    cJSON *root = cJSON_CreateArray();
-    for (int i = 0; i < images->split.count; i++) {
-        double probabilities[CAIRN_CLASSES_MAX];
-        int order[CAIRN_CLASSES_MAX];
-        cairn_softmax(images->logits + (size_t)i * (size_t)data->classes, data->classes,
-                      probabilities);
-        rank_classes(probabilities, data->classes, top, order);
-        if (json)
-            cJSON_AddItemToArray(root,
-                                 describe_image(images->names[i], data, order, top, probabilities));
-        for (int k = 0; k < top && !json; k++)
-            printf("%s: %s %.4f\n", images->names[i], data->class_names[order[k]],
-                   probabilities[order[k]]);
+/* A found file's name may hold control characters, which a terminal must not see. */
+static void put_name(const char *name) {
+    for (; *name; name++)
+        putchar((unsigned char)*name < 0x20 || *name == 0x7f ? '?' : *name);
+}
+
+static void answer(predictor *p, const char *name, const float *logits) {
+    double probabilities[CAIRN_CLASSES_MAX];
+    int order[CAIRN_CLASSES_MAX], classes = p->data->classes;
+    int top = p->request->top < classes ? p->request->top : classes;
+    cairn_softmax(logits, classes, probabilities);
+    rank_classes(probabilities, classes, top, order);
+    if (p->request->json)
+        cJSON_AddItemToArray(p->answers,
+                             describe_image(name, p->data, order, top, probabilities, logits));
+    for (int k = 0; k < top && !p->request->json; k++) {
+        put_name(name);
+        printf(": %s %.4f\n", p->data->class_names[order[k]], probabilities[order[k]]);
     }
-    char *text = json ? cJSON_Print(root) : NULL;
-    cJSON_Delete(root);
-    if (json && !text)
+}
+
+/* The images into the split; "-" is the standard input. */
+static void read_block(predictor *p, const char *const *names, int count, int threads) {
+    cairn_shape shape = p->net->input;
+    cairn_images_read(names, count, shape, CAIRN_IMAGE_RESIZED, threads, NULL, p->split.images,
+                      p->outcomes);
+    for (int i = 0; i < count; i++)
+        if (strcmp(names[i], "-") == 0) {
+            cairn_image_outcome *outcome = &p->outcomes[i];
+            free(outcome->message);
+            outcome->status =
+                cairn_image_read_stream(STDIN_FILENO, "standard input", shape,
+                                        p->split.images + (size_t)i * cairn_shape_count(shape));
+            outcome->message = outcome->status ? strdup(cairn_error_message()) : NULL;
+        }
+}
+
+/* Reads what can be read; complains about the rest, one line a file. */
+static cairn_status predict_block(predictor *p, const char *const *names, int count, int threads) {
+    read_block(p, names, count, threads);
+    p->split.count = count;
+    cairn_status status = cairn_executor_upload(p->executor, CAIRN_SPLIT_TEST, &p->split);
+    if (!status)
+        status = cairn_executor_logits(p->executor, CAIRN_SPLIT_TEST, 0, count, p->logits);
+    for (int i = 0; i < count; i++) {
+        cairn_image_outcome *outcome = &p->outcomes[i];
+        if (!status && outcome->status) {
+            fflush(stdout);
+            fprintf(stderr, "cairn: %s\n", outcome->message ? outcome->message : names[i]);
+            p->failed++;
+        } else if (!status) {
+            answer(p, names[i], p->logits + (size_t)i * (size_t)p->data->classes);
+        }
+        free(outcome->message);
+    }
+    return status;
+}
+
+static cairn_status print_answers(const predictor *p) {
+    char *text = cJSON_Print(p->answers);
+    if (!text)
         return cairn_error_set(CAIRN_FAILED, "out of memory for the result");
-    if (json)
-        puts(text);
+    puts(text);
     cJSON_free(text);
     return CAIRN_OK;
 }
 
-static cairn_status predict(const cairn_config *config, const char *path, const char *const *files,
-                            size_t count, int top, bool json) {
-    predictor model = {0};
-    image_list images = {0};
-    cairn_status status = open_predictor(&model, config, path, (int)count);
-    if (!status)
-        status = read_images(&images, model.net->input, model.data->classes, files, count);
-    if (!status && images.split.count) {
-        status = cairn_executor_upload(model.executor, CAIRN_SPLIT_TEST, &images.split);
-        if (!status)
-            status = cairn_executor_logits(model.executor, CAIRN_SPLIT_TEST, 0, images.split.count,
-                                           images.logits);
+static cairn_status predict(const cairn_config *config, const request *wanted,
+                            const cairn_image_paths *files) {
+    static predictor p;
+    const int count = (int)files->count, block = count < BLOCK ? count : BLOCK;
+    p = (predictor){.request = wanted};
+    cairn_status status = open_predictor(&p, config, block);
+    for (int first = 0; first < count && !status; first += block)
+        status = predict_block(&p, (const char *const *)files->path + first,
+                               count - first < block ? count - first : block,
+                               (int)config->train.threads);
+    if (!status && wanted->json)
+        status = print_answers(&p);
+    if (!status && p.failed)
+        status =
+            cairn_error_set(CAIRN_BAD_INPUT, "%zu of %d images could not be read", p.failed, count);
+    close_predictor(&p);
+    return status;
+}
+
+/* The files that the arguments mean: a folder's images, "-" once, and anything else as it is. */
+static cairn_status find_files(cairn_image_paths *files, const char *const *arguments,
+                               size_t count) {
+    cairn_status status = CAIRN_OK;
+    bool piped = false;
+    for (size_t i = 0; i < count && !status; i++) {
+        bool pipe = strcmp(arguments[i], "-") == 0;
+        if (pipe && piped)
+            return cairn_error_set(CAIRN_BAD_INPUT, "'-' twice: the standard input is one image");
+        piped = piped || pipe;
+        if (!pipe && cairn_folder_exists(arguments[i]))
+            status = cairn_image_paths_find(files, arguments[i]);
+        else
+            status = cairn_image_paths_add(files, arguments[i]);
     }
-    if (!status)
-        status = print_predictions(&images, model.data,
-                                   top < model.data->classes ? top : model.data->classes, json);
-    if (!status && images.split.count < (int)count)
-        status = cairn_error_set(CAIRN_BAD_INPUT, "%d of %zu images could not be read",
-                                 (int)count - images.split.count, count);
-    close_predictor(&model); /* first: an executor may read the images in place */
-    free_images(&images);
+    if (!status && files->count > INT_MAX)
+        status = cairn_error_set(CAIRN_BAD_INPUT, "more than %d images", INT_MAX);
     return status;
 }
 
 static cairn_status run(int argc, char **argv) {
-    const char *files[argc], *model = NULL, *run_dir = NULL, *top_text = "1";
+    const char *arguments[argc], *model = NULL, *run_dir = NULL, *top_text = "1";
     size_t count = 0;
-    bool json = false;
     long top = 1;
     char path[PATH_MAX], params[PATH_MAX];
     cairn_common_arguments common;
     cairn_config config;
+    cairn_image_paths files = {0};
+    request wanted = {.model = path};
     const cairn_option options[] = {{"model", NULL, &model},
                                     {"run-dir", NULL, &run_dir},
                                     {"top", NULL, &top_text},
-                                    {"json", &json, NULL}};
-    cairn_status status = cairn_arguments_parse(argc, argv, options, 4, &common, files, &count);
+                                    {"json", &wanted.json, NULL}};
+    cairn_status status = cairn_arguments_parse(argc, argv, options, 4, &common, arguments, &count);
     if (!status && count == 0)
-        status = cairn_error_set(CAIRN_BAD_INPUT,
-                                 "predict wants an image file or more; see `cairn predict --help`");
+        status = cairn_error_set(CAIRN_BAD_INPUT, "predict wants an image file or more, a folder, "
+                                                  "or -; see `cairn predict --help`");
     if (!status)
         status = cairn_argument_integer("--top", top_text, 1, CAIRN_CLASSES_MAX, &top);
+    wanted.top = (int)top;
     if (!status)
         status = cairn_run_params(&common, run_dir, params, sizeof params);
     if (!status)
         status = cairn_common_config(&config, &common);
     if (!status)
         status = cairn_model_path(path, sizeof path, &config, model, run_dir);
-    return status ? status : predict(&config, path, files, count, (int)top, json);
+    if (!status)
+        status = find_files(&files, arguments, count);
+    if (!status)
+        status = predict(&config, &wanted, &files);
+    cairn_image_paths_free(&files);
+    return status;
 }
 
 const cairn_command cairn_command_predict = {
     "predict", "say what a saved model sees in image files",
     "usage: cairn predict [--model FILE | --run-dir DIR] [--top K] [--json]\n"
     "                     [--params FILE] [-S key=value]... [--device D] IMAGE...\n\n"
-    "Prints `file: class confidence` for every PNG, JPEG or BMP image, resized to what the model\n"
-    "reads. The model is model.safetensors of the run folder that params.yaml names, unless "
-    "given.\n"
+    "Prints `file: class confidence` for every PNG, JPEG or BMP image. An IMAGE is a file, a\n"
+    "folder (its images and those below it, in the order of their names), or - for the standard\n"
+    "input. The whole image is resized to what the model reads, whatever its proportions.\n"
+    "The model is model.safetensors of the run folder that params.yaml names, unless given. It\n"
+    "knows its classes' names; for one that does not, such as PyTorch's, data.name tells them.\n"
     "An image that cannot be read is named on stderr; the others are still done.\n\n"
     "  --model FILE    the safetensors file\n"
     "  --run-dir DIR   the run folder; its own params.yaml is read unless --params is given\n"
     "  --top K         the K most probable classes, a line each (default 1)\n"
-    "  --json          one JSON list: file, and predictions of class, label and confidence\n"
+    "  --json          one JSON list: file, and predictions of class, label, confidence, logit\n"
     "  --params FILE   instead of params.yaml\n"
     "  -S key=value    sets one parameter; `cairn params` lists them\n"
     "  --device D      auto, cpu, reference, cuda or cuda:N\n\n"
     "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or data, or a bad image.\n\n"
     "  cairn predict --run-dir runs/exp1_baseline --top 3 cat.png\n"
+    "  cairn predict --run-dir runs/exp1_baseline photos/ - <dog.jpg\n"
     "  cairn predict --model from_pytorch.safetensors --json photos/*.jpg\n",
     run};

@@ -11,88 +11,26 @@
 #include "data.h"
 
 #include <errno.h>
-#include <fcntl.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
 
-enum { RECORD = 1 + PIXELS };
-
-#define HOW_TO_GET                                                                                 \
-    "`cairn data get` fetches the data; -S data.name=synthetic trains on built-in data instead"
-
-/* Opens a regular file and tells its size. */
-static cairn_status open_file(const char *path, int *fd, size_t *size) {
-    struct stat info;
-    *fd = open(path, O_RDONLY | O_CLOEXEC);
-    if (*fd < 0 && errno == ENOENT)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: the file is missing; " HOW_TO_GET, path);
-    if (*fd < 0)
-        return cairn_error_set(CAIRN_FAILED, "%s: cannot open: %s", path, strerror(errno));
-    if (fstat(*fd, &info) != 0 || !S_ISREG(info.st_mode)) {
-        close(*fd);
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: is not a regular file", path);
-    }
-    *size = (size_t)info.st_size;
-    return CAIRN_OK;
-}
-
-/* The first `count` records, scattered straight to their places. A read may stop anywhere; the next
- * goes on from there. */
-static cairn_status read_records(int fd, const char *path, int count, uint8_t *images,
-                                 uint8_t *labels) {
-    enum { PARTS = 1024 }; /* as many as the kernel takes */
-    struct iovec parts[PARTS];
-    size_t total = (size_t)count * RECORD;
-    for (size_t at = 0; at < total;) {
-        size_t record = at / RECORD, within = at % RECORD;
-        int used = 0;
-        if (within) { /* the label has been read, and some pixels */
-            parts[used++] = (struct iovec){images + record * PIXELS + within - 1, RECORD - within};
-            record++;
-        }
-        for (; record < (size_t)count && used + 2 <= PARTS; record++) {
-            parts[used++] = (struct iovec){labels + record, 1};
-            parts[used++] = (struct iovec){images + record * PIXELS, PIXELS};
-        }
-        ssize_t got = preadv(fd, parts, used, (off_t)at);
-        if (got < 0 && errno == EINTR)
-            continue;
-        if (got <= 0)
-            return cairn_error_set(CAIRN_FAILED, "%s: cannot read record %zu: %s", path,
-                                   at / RECORD,
-                                   got < 0 ? strerror(errno) : "the file became shorter");
-        at += (size_t)got;
-    }
-    return CAIRN_OK;
-}
+enum { RECORD = 1 + PIXELS, CIFAR10_CLASSES = 10 };
 
 static cairn_status read_bin(const char *path, int count, uint8_t *images, uint8_t *labels) {
-    int fd;
-    size_t size = 0, wanted = (size_t)BATCH_COUNT * RECORD;
-    cairn_status status = open_file(path, &fd, &size);
-    if (status)
-        return status;
-    if (size != wanted)
-        status = cairn_error_set(
-            CAIRN_BAD_INPUT, "%s: the file is %s: %zu bytes; %d records of %d make %zu", path,
-            size < wanted ? "truncated" : "too large", size, BATCH_COUNT, RECORD, wanted);
-    else
-        status = read_records(fd, path, count, images, labels);
-    close(fd);
-    return status;
+    const record_file file = {path, BATCH_COUNT, 1, 0};
+    return cairn_records_read(&file, count, images, labels);
 }
 
 /* Mapped, so that the pixels are copied once and the file costs no memory of its own. */
 static cairn_status read_py(const char *path, int count, uint8_t *images, uint8_t *labels) {
     int fd;
     size_t size = 0;
-    cairn_status status = open_file(path, &fd, &size);
+    cairn_status status = cairn_data_file_open(path, &fd, &size);
     if (status)
         return status;
     void *bytes = size ? mmap(NULL, size, PROT_READ, MAP_PRIVATE, fd, 0) : NULL;
@@ -195,72 +133,37 @@ static cairn_status read_split(const char *dir, const layout *where, int from, c
                 read_part(where, path, skip, count, split->images + (size_t)done * PIXELS, labels);
         if (status)
             return status;
-        for (int i = 0; i < count; i++)
-            if (labels[i] >= CLASSES)
-                return cairn_error_set(CAIRN_BAD_INPUT,
-                                       "%s: record %d: the label is %d; labels go from 0 to %d",
-                                       path, skip + i, labels[i], CLASSES - 1);
+        status = cairn_labels_check(path, labels, skip, count, CIFAR10_CLASSES);
+        if (status)
+            return status;
     }
     return CAIRN_OK;
 }
 
 void cairn_cifar10_describe(cairn_dataset *dataset) {
-    static const char *const names[CLASSES] = {"airplane", "automobile", "bird",  "cat",  "deer",
-                                               "dog",      "frog",       "horse", "ship", "truck"};
+    static const char *const names[CIFAR10_CLASSES] = {
+        "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
     static const float mean[] = {0.4914f, 0.4822f, 0.4465f}, std[] = {0.2470f, 0.2435f, 0.2616f};
-    for (int class = 0; class < CLASSES; class ++)
+    dataset->classes = CIFAR10_CLASSES;
+    for (int class = 0; class < CIFAR10_CLASSES; class ++)
         strcpy(dataset->class_names[class], names[class]);
     memcpy(dataset->mean, mean, sizeof mean);
     memcpy(dataset->std, std, sizeof std);
 }
 
-static bool is_printable(const char *text, size_t length) {
-    for (size_t i = 0; i < length; i++)
-        if ((unsigned char)text[i] < 0x20 || text[i] == 0x7f)
-            return false;
-    return true;
-}
-
-/* batches.meta.txt, where there is one, may name the classes otherwise. */
-static cairn_status read_class_names(cairn_dataset *dataset, const char *dir, const layout *where) {
-    char path[PATH_MAX];
-    uint8_t *file = NULL;
-    size_t size;
-    cairn_status status =
-        cairn_path_format(path, sizeof path, "%s%s/batches.meta.txt", dir, where->folder);
-    if (status || !cairn_file_exists(path))
-        return status;
-    status = cairn_file_read(path, &file, &size);
-    if (status)
-        return status;
-    const char *text = (const char *)file;
-    int count = 0;
-    bool printable = true;
-    while (*(text += strspn(text, " \t\r\n"))) {
-        size_t length = strcspn(text, "\r\n");
-        printable = printable && is_printable(text, length);
-        if (count < CLASSES)
-            snprintf(dataset->class_names[count], sizeof dataset->class_names[count], "%.*s",
-                     (int)(length < 31 ? length : 31), text);
-        count++;
-        text += length;
-    }
-    free(file);
-    if (!printable)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: a class name has a control character", path);
-    if (count != CLASSES)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: has %d class names; there are %d classes",
-                               path, count, CLASSES);
-    return CAIRN_OK;
-}
-
-cairn_status cairn_cifar10_load(cairn_dataset *dataset, const char *dir) {
+cairn_status cairn_cifar10_load(cairn_dataset *dataset, const cairn_config *config) {
+    const char *dir = config->data.dir;
     const layout *where = find_layout(dir);
+    char names[PATH_MAX];
     if (!where)
-        return cairn_error_set(
-            CAIRN_BAD_INPUT,
-            "%s: holds neither cifar-10-batches-bin nor cifar-10-batches-py; " HOW_TO_GET, dir);
-    cairn_status status = read_class_names(dataset, dir, where);
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: holds neither cifar-10-batches-bin nor cifar-10-batches-py; "
+                               "" HOW_TO_GET_DATA,
+                               dir);
+    cairn_status status =
+        cairn_path_format(names, sizeof names, "%s%s/batches.meta.txt", dir, where->folder);
+    if (!status)
+        status = cairn_class_names_read(dataset, names);
     if (!status)
         status = read_split(dir, where, 0, &dataset->train);
     if (!status)

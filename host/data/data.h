@@ -8,9 +8,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* Both data sets have CIFAR-10's shape. */
+/* The shape of CIFAR's images and of the synthetic ones, and the size of all three sets. */
 enum {
-    CLASSES = 10,
     CHANNELS = 3,
     SIDE = 32,
     PLANE = SIDE * SIDE,
@@ -22,25 +21,76 @@ enum {
 /* CIFAR-10 comes in files of 10,000 images: five to train, one to test, counted from 0. */
 enum { BATCH_COUNT = 10000, TEST_BATCH = TRAIN_COUNT / BATCH_COUNT };
 
+#define HOW_TO_GET_DATA                                                                            \
+    "`cairn data get` fetches the data; -S data.name=synthetic trains on built-in data instead"
+
 /* Set class names and channel statistics. */
 void cairn_cifar10_describe(cairn_dataset *dataset);
+void cairn_cifar100_describe(cairn_dataset *dataset);
 void cairn_synthetic_describe(cairn_dataset *dataset);
 
 /* Fill a described data set whose splits are allocated, cut to the configuration's limits. */
-cairn_status cairn_cifar10_load(cairn_dataset *dataset, const char *dir);
-cairn_status cairn_synthetic_make(cairn_dataset *dataset, uint64_t seed, int threads);
+cairn_status cairn_cifar10_load(cairn_dataset *dataset, const cairn_config *config);
+cairn_status cairn_cifar100_load(cairn_dataset *dataset, const cairn_config *config);
+cairn_status cairn_synthetic_load(cairn_dataset *dataset, const cairn_config *config);
 
-/* Whether `dir` holds all six files, in either layout, in sizes that can be right. */
+/* Everything of a data set in folders of images, its splits' allocation included, until *stop. */
+cairn_status cairn_folder_load(cairn_dataset *dataset, const cairn_config *config,
+                               const volatile sig_atomic_t *stop);
+
+/* The number of its training images, without reading them. */
+cairn_status cairn_folder_count(const cairn_config *config, int *count);
+
+/* The smaller of a count and a configured limit, where there is one. */
+int cairn_split_limit(int64_t limit, int64_t count);
+
+/* Memory for split->count images of the split's shape, and their labels. */
+cairn_status cairn_split_allocate(cairn_split *split);
+
+/* Whether `dir` holds all files, in any layout, in sizes that can be right. */
 bool cairn_cifar10_complete(const char *dir);
+bool cairn_cifar100_complete(const char *dir);
+
+/* Opens a regular file of a data set and tells its size. */
+cairn_status cairn_data_file_open(const char *path, int *fd, size_t *size);
+
+/* A file of `records` records: `label_bytes` bytes, of which the last is the label, and PIXELS. */
+typedef struct {
+    const char *path;
+    int records, label_bytes;
+    int first; /* the record to begin with */
+} record_file;
+enum { LABEL_BYTES_MAX = 2 };
+
+/* `count` images and labels of it; the labels are not checked. */
+cairn_status cairn_records_read(const record_file *file, int count, uint8_t *images,
+                                uint8_t *labels);
+/* Whether the labels of records `first`, `first` + 1, ... of a file are classes. */
+cairn_status cairn_labels_check(const char *path, const uint8_t *labels, int first, int count,
+                                int classes);
+
+/* The names in a file, a line each, where there is one: as many as the data set has classes. */
+cairn_status cairn_class_names_read(cairn_dataset *dataset, const char *path);
+bool cairn_class_name_printable(const char *name, size_t length);
 
 /* The first `count` images and labels of one cifar-10-batches-py file, given in memory; `name`
- * stands for it in messages. Labels are not checked against CLASSES. */
+ * stands for it in messages. Labels are not checked against the classes. */
 cairn_status cairn_pickle_batch(const uint8_t *bytes, size_t size, const char *name, int count,
                                 uint8_t *images, uint8_t *labels);
 
-/* Unpacks an archive of cifar-10-batches-bin/ or cifar-10-batches-py/ into `folder`: beside the
- * final place first, then renamed. On failure the folder is as it was. */
-cairn_status cairn_archive_unpack(const char *archive, const char *folder,
+/* A data set that comes as an archive. */
+typedef struct {
+    const char *name, *title;   /* as data.name has it, and for people */
+    const char *source, *md5;   /* of the official archive */
+    const char *folders[2];     /* the archive holds one of these; the second may be NULL */
+    const char *files;          /* what has to be in it, for messages */
+    size_t file_max, total_max; /* bytes of one file in it, of all together */
+    bool (*complete)(const char *dir);
+} archive_kind;
+
+/* Unpacks an archive of that kind into `folder`: beside the final place first, then renamed. On
+ * failure the folder is as it was. */
+cairn_status cairn_archive_unpack(const archive_kind *kind, const char *archive, const char *folder,
                                   const volatile sig_atomic_t *stop);
 
 #endif

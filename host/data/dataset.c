@@ -1,11 +1,12 @@
 /* Opening a data set: allocates both splits at their limited sizes, lets the source fill them,
- * digests the result. The sources are cifar10.c and synthetic.c. */
+ * digests the result. The sources are cifar10.c, cifar100.c, folder.c and synthetic.c. */
 #include "data.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <unistd.h>
 
 /* Not an arena: its zeroing would touch every page once more. */
 static void *allocate(size_t bytes) {
@@ -18,17 +19,38 @@ static void *allocate(size_t bytes) {
     return memory;
 }
 
-static cairn_status split_allocate(cairn_split *split, int count) {
-    split->count = count;
-    split->images = allocate((size_t)count * PIXELS);
-    split->labels = malloc((size_t)count);
+int cairn_split_limit(int64_t limit, int64_t count) {
+    return (int)(limit > 0 && limit < count ? limit : count);
+}
+
+static size_t image_bytes(const cairn_split *split) {
+    return (size_t)split->channels * (size_t)split->height * (size_t)split->width;
+}
+
+/* More than the machine has would not fail here, but get the process killed later. */
+cairn_status cairn_split_allocate(cairn_split *split) {
+    double wanted = (double)split->count * (double)(image_bytes(split) + 1);
+    double there = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    if (wanted > there)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%d images of %d x %d x %d take %.1f GB, this machine has %.1f GB; "
+                               "data.image_size, data.train_limit and data.test_limit make it less",
+                               split->count, split->channels, split->height, split->width,
+                               1e-9 * wanted, 1e-9 * there);
+    split->images = allocate((size_t)split->count * image_bytes(split));
+    split->labels = malloc((size_t)split->count);
     if (!split->images || !split->labels)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for %d images", count);
+        return cairn_error_set(CAIRN_FAILED, "out of memory for %d images", split->count);
     return CAIRN_OK;
 }
 
+size_t cairn_split_bytes(const cairn_split *split) {
+    return (size_t)split->count * (image_bytes(split) + 1);
+}
+
 static cairn_status digest_split(cairn_digest *digest, const cairn_split *split) {
-    cairn_status status = cairn_digest_add(digest, split->images, (size_t)split->count * PIXELS);
+    cairn_status status =
+        cairn_digest_add(digest, split->images, (size_t)split->count * image_bytes(split));
     return status ? status : cairn_digest_add(digest, split->labels, (size_t)split->count);
 }
 
@@ -44,52 +66,83 @@ static cairn_status digest_dataset(cairn_dataset *dataset) {
     return status ? status : ended;
 }
 
-cairn_status cairn_dataset_describe(cairn_dataset **dataset, const cairn_config *config) {
-    const char *name = config->data.name;
-    bool cifar10 = strcmp(name, "cifar10") == 0;
-    if (!cifar10 && strcmp(name, "synthetic") != 0)
-        return cairn_error_set(CAIRN_BAD_INPUT,
-                               "data.name: there is no data set '%s'; there are cifar10 and "
-                               "synthetic",
-                               name);
+/* The data sets by name. */
+typedef struct {
+    const char *name;
+    void (*describe)(cairn_dataset *); /* NULL: only its files can tell, it is `folder` */
+    cairn_status (*load)(cairn_dataset *, const cairn_config *);
+} source;
+
+static const source sources[] = {
+    {"cifar10", cairn_cifar10_describe, cairn_cifar10_load},
+    {"cifar100", cairn_cifar100_describe, cairn_cifar100_load},
+    {"folder", NULL, NULL},
+    {"synthetic", cairn_synthetic_describe, cairn_synthetic_load},
+};
+
+static cairn_status find_source(const source **found, const char *name) {
+    for (size_t i = 0; i < sizeof sources / sizeof sources[0]; i++)
+        if (strcmp(name, sources[i].name) == 0) {
+            *found = &sources[i];
+            return CAIRN_OK;
+        }
+    return cairn_error_set(CAIRN_BAD_INPUT,
+                           "data.name: there is no data set '%s'; there are cifar10, cifar100, "
+                           "folder and synthetic",
+                           name);
+}
+
+/* A data set with its name and, where that is known without files, its description. */
+static cairn_status create(cairn_dataset **dataset, const source *from,
+                           const cairn_config *config) {
     cairn_dataset *made = calloc(1, sizeof *made);
     if (!made)
         return cairn_error_set(CAIRN_FAILED, "out of memory for a data set");
-    strcpy(made->name, cifar10 ? "cifar10" : "synthetic");
-    made->classes = CLASSES;
+    strcpy(made->name, from->name);
     made->held_out = config->data.validation > 0;
     made->test_from = TRAIN_COUNT - (int)config->data.validation;
     made->train = made->test = (cairn_split){.channels = CHANNELS, .height = SIDE, .width = SIDE};
-    if (cifar10)
-        cairn_cifar10_describe(made);
-    else
-        cairn_synthetic_describe(made);
+    if (from->describe)
+        from->describe(made);
     *dataset = made;
     return CAIRN_OK;
 }
 
-static int limited(int64_t limit, int count) {
-    return limit > 0 && limit < count ? (int)limit : count;
+/* How many images of a set of CIFAR's size a split may have. */
+static int train_count(const cairn_config *config) {
+    return cairn_split_limit(config->data.train_limit, TRAIN_COUNT - (int)config->data.validation);
 }
 
-int cairn_dataset_train_count(const cairn_config *config) {
-    return limited(config->data.train_limit, TRAIN_COUNT - (int)config->data.validation);
+static int test_count(const cairn_config *config) {
+    int64_t validation = config->data.validation;
+    return cairn_split_limit(config->data.test_limit, validation ? validation : TEST_COUNT);
+}
+
+static cairn_status load(cairn_dataset *made, const source *from, const cairn_config *config,
+                         const volatile sig_atomic_t *stop) {
+    if (!from->describe)
+        return cairn_folder_load(made, config, stop);
+    made->train.count = train_count(config);
+    made->test.count = test_count(config);
+    cairn_status status = cairn_split_allocate(&made->train);
+    if (!status)
+        status = cairn_split_allocate(&made->test);
+    return status ? status : from->load(made, config);
 }
 
 cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *config) {
+    return cairn_dataset_open_until(dataset, config, NULL);
+}
+
+cairn_status cairn_dataset_open_until(cairn_dataset **dataset, const cairn_config *config,
+                                      const volatile sig_atomic_t *stop) {
+    const source *from = NULL;
     cairn_dataset *made = NULL;
-    cairn_status status = cairn_dataset_describe(&made, config);
-    if (status)
-        return status;
-    status = split_allocate(&made->train, cairn_dataset_train_count(config));
+    cairn_status status = find_source(&from, config->data.name);
     if (!status)
-        status = split_allocate(
-            &made->test, limited(config->data.test_limit,
-                                 made->held_out ? (int)config->data.validation : TEST_COUNT));
-    if (!status && strcmp(made->name, "cifar10") == 0)
-        status = cairn_cifar10_load(made, config->data.dir);
-    else if (!status)
-        status = cairn_synthetic_make(made, config->seed, (int)config->train.threads);
+        status = create(&made, from, config);
+    if (!status)
+        status = load(made, from, config, stop);
     if (!status)
         status = digest_dataset(made);
     if (status) {
@@ -100,12 +153,38 @@ cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *con
     return CAIRN_OK;
 }
 
+static void drop_images(cairn_split *split) {
+    free(split->images);
+    free(split->labels);
+    split->images = split->labels = NULL;
+    split->count = 0;
+}
+
+cairn_status cairn_dataset_describe(cairn_dataset **dataset, const cairn_config *config) {
+    const source *from = NULL;
+    cairn_status status = find_source(&from, config->data.name);
+    if (!status && from->describe)
+        return create(dataset, from, config);
+    if (!status)
+        status = cairn_dataset_open(dataset, config);
+    if (!status) {
+        drop_images(&(*dataset)->train);
+        drop_images(&(*dataset)->test);
+    }
+    return status;
+}
+
+cairn_status cairn_dataset_train_count(const cairn_config *config, int *count) {
+    const source *from = NULL;
+    cairn_status status = find_source(&from, config->data.name);
+    *count = train_count(config);
+    return status || from->describe ? status : cairn_folder_count(config, count);
+}
+
 void cairn_dataset_destroy(cairn_dataset *dataset) {
     if (!dataset)
         return;
-    free(dataset->train.images);
-    free(dataset->train.labels);
-    free(dataset->test.images);
-    free(dataset->test.labels);
+    drop_images(&dataset->train);
+    drop_images(&dataset->test);
     free(dataset);
 }

@@ -1,5 +1,6 @@
-/* Getting CIFAR-10: the download by libcurl, resumable, and its verification. Unpacking is
- * unpack.c. The archive is downloaded to `<folder>/<name>.part`, and goes once it is unpacked. */
+/* Getting CIFAR-10 and CIFAR-100: the download by libcurl, resumable, and its verification.
+ * Unpacking is unpack.c. The archive is downloaded to `<folder>/<name>.part`, and goes once it is
+ * unpacked. */
 #include "data.h"
 
 #ifndef CAIRN_WITH_FETCH
@@ -8,7 +9,7 @@ cairn_status cairn_dataset_fetch(const cairn_fetch *fetch) {
     (void)fetch;
     return cairn_error_set(CAIRN_FAILED,
                            "this cairn was built without libcurl and libarchive: unpack "
-                           "cifar-10-binary.tar.gz into the data folder by hand");
+                           "the archive into the data folder by hand");
 }
 
 #else
@@ -29,8 +30,28 @@ cairn_status cairn_dataset_fetch(const cairn_fetch *fetch) {
 #include <time.h>
 #include <unistd.h>
 
-static const char official_source[] = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz";
-static const char official_md5[] = "c32a1d4ab5d03f1284b67883e8d87530";
+/* The official archives. Six batches of Python's may be some 46 MB each; train.bin is 154 MB. */
+static const archive_kind kinds[] = {
+    {.name = "cifar10",
+     .title = "CIFAR-10",
+     .source = "https://www.cs.toronto.edu/~kriz/cifar-10-binary.tar.gz",
+     .md5 = "c32a1d4ab5d03f1284b67883e8d87530",
+     .folders = {"cifar-10-batches-bin", "cifar-10-batches-py"},
+     .files = "six batch files",
+     .file_max = (size_t)96 << 20,
+     .total_max = (size_t)6 * 96 << 20,
+     .complete = cairn_cifar10_complete},
+    {.name = "cifar100",
+     .title = "CIFAR-100",
+     .source = "https://www.cs.toronto.edu/~kriz/cifar-100-binary.tar.gz",
+     .md5 = "03b5dce01913d631647c71ecec9e9cb8",
+     .folders = {"cifar-100-binary"},
+     .files = "two files train.bin and test.bin",
+     .file_max = (size_t)160 << 20,
+     .total_max = (size_t)256 << 20,
+     .complete = cairn_cifar100_complete},
+};
+enum { KINDS = sizeof kinds / sizeof kinds[0] };
 
 enum { ARCHIVE_MAX = 512 << 20, CONNECT_SECONDS = 30, STALL_SECONDS = 60, STALL_BYTES = 256 };
 
@@ -276,7 +297,7 @@ static cairn_status part_path(char out[PATH_MAX], const char *folder, const char
                              url + begin);
 }
 
-static cairn_status fetch_url(const cairn_fetch *fetch, const char *url) {
+static cairn_status fetch_url(const archive_kind *kind, const cairn_fetch *fetch, const char *url) {
     char part[PATH_MAX];
     download d = {.fetch = fetch};
     cairn_status status = part_path(part, fetch->folder, url);
@@ -293,7 +314,7 @@ static cairn_status fetch_url(const cairn_fetch *fetch, const char *url) {
         keep = status && !wrong;
     }
     if (!status) {
-        status = cairn_archive_unpack(part, fetch->folder, fetch->stop);
+        status = cairn_archive_unpack(kind, part, fetch->folder, fetch->stop);
         keep = status == CAIRN_FAILED || status == CAIRN_INTERRUPTED;
     }
     if (!keep)
@@ -303,7 +324,8 @@ static cairn_status fetch_url(const cairn_fetch *fetch, const char *url) {
 }
 
 /* A file of the user's, which stays as it is. */
-static cairn_status fetch_file(const cairn_fetch *fetch, const char *path) {
+static cairn_status fetch_file(const archive_kind *kind, const cairn_fetch *fetch,
+                               const char *path) {
     bool wrong;
     if (!cairn_file_exists(path))
         return cairn_error_set(CAIRN_BAD_INPUT,
@@ -311,7 +333,7 @@ static cairn_status fetch_file(const cairn_fetch *fetch, const char *path) {
                                "begins with http://, https:// or file://",
                                path);
     cairn_status status = verify_both(fetch, path, &wrong);
-    return status ? status : cairn_archive_unpack(path, fetch->folder, fetch->stop);
+    return status ? status : cairn_archive_unpack(kind, path, fetch->folder, fetch->stop);
 }
 
 static bool is_url(const char *source) {
@@ -319,17 +341,30 @@ static bool is_url(const char *source) {
            strncasecmp(source, "file://", 7) == 0;
 }
 
+static const archive_kind *find_kind(const char *name) {
+    for (int i = 0; name && i < KINDS; i++)
+        if (strcmp(name, kinds[i].name) == 0)
+            return &kinds[i];
+    return name ? NULL : &kinds[0];
+}
+
 cairn_status cairn_dataset_fetch(const cairn_fetch *request) {
     cairn_fetch fetch = *request;
+    const archive_kind *kind = find_kind(fetch.name);
+    if (!kind)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: there is nothing to get for this data set; there is for "
+                               "cifar10 and cifar100",
+                               fetch.name);
     cairn_status status = check_hex("--md5", fetch.md5, 32);
     if (!status)
         status = check_hex("--sha256", fetch.sha256, 64);
-    if (status || cairn_cifar10_complete(fetch.folder))
+    if (status || kind->complete(fetch.folder))
         return status;
     if (!fetch.source) {
-        fetch.source = official_source;
+        fetch.source = kind->source;
         if (!fetch.md5)
-            fetch.md5 = official_md5;
+            fetch.md5 = kind->md5;
     }
     bool url = is_url(fetch.source);
     if (url && !fetch.md5 && !fetch.sha256)
@@ -338,8 +373,9 @@ cairn_status cairn_dataset_fetch(const cairn_fetch *request) {
                                fetch.source);
     status = cairn_folder_make(fetch.folder);
     if (!status)
-        status = url ? fetch_url(&fetch, fetch.source) : fetch_file(&fetch, fetch.source);
-    if (!status && !cairn_cifar10_complete(fetch.folder))
+        status =
+            url ? fetch_url(kind, &fetch, fetch.source) : fetch_file(kind, &fetch, fetch.source);
+    if (!status && !kind->complete(fetch.folder))
         return cairn_error_set(
             CAIRN_BAD_INPUT,
             "%s: the archive is unpacked, but incomplete files in another layout "

@@ -1,16 +1,18 @@
-/* Image files: PNG and JPEG by their own libraries (png.c, jpeg.c), BMP by stb_image, to the
+/* One image file: PNG and JPEG by their own libraries (png.c, jpeg.c), BMP by stb_image, to the
  * model's size by resize.c. stb_image has its faults with hostile PNG and JPEG files; its BMP
- * reader is small enough to be asked only what it can answer. */
+ * reader is small enough to be asked only what it can answer. Many files at once are images.c. */
 #include "cairn/image.h"
 
 #include "cairn/file.h"
 #include "picture.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <unistd.h>
 
 #define STBI_ONLY_BMP
 #define STBI_NO_STDIO
@@ -61,11 +63,15 @@ static picture_outcome decode_bmp(const uint8_t *file, size_t size, picture *out
     return PICTURE_DECODED;
 }
 
+static cairn_status too_long(const char *name, size_t size) {
+    return cairn_error_set(CAIRN_BAD_INPUT, "%s: is %zu bytes long; images up to %d are read", name,
+                           size, FILE_MAX);
+}
+
 static cairn_status decode(const uint8_t *file, size_t size, const char *name, picture *out) {
     picture_outcome outcome = PICTURE_UNREADABLE;
     if (size > FILE_MAX)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: is %zu bytes long; images up to %d are read",
-                               name, size, FILE_MAX);
+        return too_long(name, size);
     if (size >= 2 && file[0] == 0x89 && file[1] == 'P')
         outcome = cairn_png_decode(file, size, out);
     else if (size >= 2 && file[0] == 0xFF && file[1] == 0xD8)
@@ -92,7 +98,7 @@ static cairn_status decode(const uint8_t *file, size_t size, const char *name, p
 }
 
 cairn_status cairn_image_decode(const uint8_t *bytes, size_t size, const char *name,
-                                cairn_shape shape, uint8_t *pixels) {
+                                cairn_shape shape, cairn_image_fit fit, uint8_t *pixels) {
     picture decoded = {.channels = shape.c};
     size_t plane = (size_t)shape.h * (size_t)shape.w;
     if (shape.c != 1 && shape.c != 3)
@@ -104,6 +110,12 @@ cairn_status cairn_image_decode(const uint8_t *bytes, size_t size, const char *n
     cairn_status status = decode(bytes, size, name, &decoded);
     if (!status && decoded.width == shape.w && decoded.height == shape.h)
         memcpy(sized, decoded.pixels, plane * (size_t)shape.c);
+    else if (!status && fit == CAIRN_IMAGE_EXACT)
+        status =
+            cairn_error_set(CAIRN_BAD_INPUT,
+                            "%s: is %d by %d pixels, the first image %d by %d; data.image_size "
+                            "resizes them all",
+                            name, decoded.width, decoded.height, shape.w, shape.h);
     else if (!status && !cairn_picture_resize(&decoded, sized, shape))
         status = cairn_error_set(CAIRN_FAILED, "%s: out of memory for resizing", name);
     /* [h,w,c] -> [c,h,w] */
@@ -115,17 +127,66 @@ cairn_status cairn_image_decode(const uint8_t *bytes, size_t size, const char *n
     return status;
 }
 
-cairn_status cairn_image_read(const char *path, cairn_shape shape, uint8_t *pixels) {
+/* Before it is read, so that a giant file costs no memory and a pipe is not waited for. */
+static cairn_status read_file(const char *path, uint8_t **file, size_t *size) {
     struct stat info;
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: is not a regular file", path);
+    if (stat(path, &info) == 0 && info.st_size > FILE_MAX)
+        return too_long(path, (size_t)info.st_size);
+    return cairn_file_read(path, file, size);
+}
+
+cairn_status cairn_image_read(const char *path, cairn_shape shape, cairn_image_fit fit,
+                              uint8_t *pixels) {
     uint8_t *file = NULL;
     size_t size = 0;
-    /* Before it is read, so that a giant file costs no memory. */
-    if (stat(path, &info) == 0 && info.st_size > FILE_MAX)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: is %lld bytes long; images up to %d are read",
-                               path, (long long)info.st_size, FILE_MAX);
-    cairn_status status = cairn_file_read(path, &file, &size);
+    cairn_status status = read_file(path, &file, &size);
     if (!status)
-        status = cairn_image_decode(file, size, path, shape, pixels);
+        status = cairn_image_decode(file, size, path, shape, fit, pixels);
     free(file);
+    return status;
+}
+
+cairn_status cairn_image_size(const char *path, int *width, int *height) {
+    uint8_t *file = NULL;
+    size_t size = 0;
+    picture decoded = {.channels = 3};
+    cairn_status status = read_file(path, &file, &size);
+    if (!status)
+        status = decode(file, size, path, &decoded);
+    *width = decoded.width;
+    *height = decoded.height;
+    free(decoded.pixels);
+    free(file);
+    return status;
+}
+
+cairn_status cairn_image_read_stream(int fd, const char *name, cairn_shape shape, uint8_t *pixels) {
+    enum { BLOCK = 64 << 10 };
+    uint8_t *bytes = NULL;
+    size_t size = 0, capacity = 0;
+    cairn_status status = CAIRN_OK;
+    for (ssize_t got = 1; got != 0 && !status;) {
+        if (capacity - size < BLOCK) {
+            capacity = capacity ? 2 * capacity : (size_t)4 * BLOCK;
+            uint8_t *grown = realloc(bytes, capacity);
+            if (!grown) {
+                status = cairn_error_set(CAIRN_FAILED, "out of memory for %s", name);
+                break;
+            }
+            bytes = grown;
+        }
+        got = read(fd, bytes + size, BLOCK);
+        if (got < 0 && errno != EINTR)
+            status = cairn_error_set(CAIRN_FAILED, "%s: cannot read: %s", name, strerror(errno));
+        size += got > 0 ? (size_t)got : 0;
+        if (size > FILE_MAX)
+            status = cairn_error_set(
+                CAIRN_BAD_INPUT, "%s: is longer than the %d bytes that are read", name, FILE_MAX);
+    }
+    if (!status)
+        status = cairn_image_decode(bytes, size, name, shape, CAIRN_IMAGE_RESIZED, pixels);
+    free(bytes);
     return status;
 }

@@ -16,6 +16,8 @@
 #include <stdio.h>
 #include <string.h>
 
+enum { CLASSES = 10 };
+
 enum { WAVES = 4, FREQUENCY = 4 }; /* waves for a channel; highest frequency, in cycles per side */
 
 /* How hard it is. In 256ths: contrast, blend and noise. */
@@ -114,6 +116,7 @@ static void draw_split(cairn_split *split, texture *textures, uint64_t seed, uin
 }
 
 void cairn_synthetic_describe(cairn_dataset *dataset) {
+    dataset->classes = CLASSES;
     for (int class = 0; class < CLASSES; class ++)
         snprintf(dataset->class_names[class], sizeof dataset->class_names[class], "texture %d",
                  class);
@@ -123,8 +126,10 @@ void cairn_synthetic_describe(cairn_dataset *dataset) {
     }
 }
 
-cairn_status cairn_synthetic_make(cairn_dataset *dataset, uint64_t seed, int threads) {
+cairn_status cairn_synthetic_load(cairn_dataset *dataset, const cairn_config *config) {
     texture textures[CLASSES];
+    const uint64_t seed = config->seed;
+    int threads = (int)config->train.threads;
     for (uint32_t class = 0; class < CLASSES; class ++)
         draw_texture(textures[class], seed, class);
     if (threads == 0)

@@ -1,6 +1,6 @@
-/* Unpacks a CIFAR-10 archive, by libarchive, trusting nothing in it: only regular files directly in
- * cifar-10-batches-bin/ or cifar-10-batches-py/ are taken, in limited number and size, into a new
- * folder that is renamed to its place once all six batches are there and on disk. */
+/* Unpacks a data set's archive, by libarchive, trusting nothing in it: only regular files directly
+ * in the folder that such an archive has are taken, in limited number and size, into a new folder
+ * that is renamed to its place once all of the data is there and on disk. */
 #ifdef CAIRN_WITH_FETCH
 
 #include "cairn/file.h"
@@ -18,14 +18,14 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-/* Of files, of bytes in one, and in all of them: six batches of Python's may be some 46 MB each. */
-enum { FILES_MAX = 32, FILE_MAX = 96 << 20, TOTAL_MAX = 6 * FILE_MAX, BLOCK = 64 << 10 };
+enum { FILES_MAX = 32, BLOCK = 64 << 10 };
 
 typedef struct {
+    const archive_kind *kind;
     struct archive *reader;
     const char *archive, *folder;
     const volatile sig_atomic_t *stop;
-    char top[32]; /* "cifar-10-batches-bin" or "cifar-10-batches-py"; "": not yet known */
+    const char *top;          /* which of the kind's folders it holds; NULL: not yet known */
     char temporary[PATH_MAX]; /* the new folder; "": not yet made */
     int entries;              /* files, and mentions of the folder itself */
     size_t total;             /* bytes unpacked */
@@ -38,8 +38,8 @@ static cairn_status unreadable(const unpacking *u) {
 }
 
 static cairn_status too_large(const unpacking *u) {
-    return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds a file of more than %d MiB", u->archive,
-                           FILE_MAX >> 20);
+    return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds a file of more than %zu MiB", u->archive,
+                           u->kind->file_max >> 20);
 }
 
 static cairn_status unwritable(const char *path) {
@@ -65,18 +65,18 @@ static void remove_folder(const char *path) {
     rmdir(path);
 }
 
-/* The name below one of the two folders, "" for the folder itself, or NULL if it is anything else.
- */
+/* The name below one of the kind's folders, "" for the folder itself, or NULL if it is anything
+ * else. */
 static const char *name_below(unpacking *u, const char *path) {
-    static const char *const tops[] = {"cifar-10-batches-bin", "cifar-10-batches-py"};
     while (path && strncmp(path, "./", 2) == 0)
         path += 2;
-    for (int i = 0; path && i < 2; i++) {
-        size_t length = strlen(tops[i]);
-        if (strncmp(path, tops[i], length) != 0 || (path[length] && path[length] != '/') ||
-            (u->top[0] && strcmp(u->top, tops[i]) != 0))
+    for (int i = 0; path && i < 2 && u->kind->folders[i]; i++) {
+        const char *top = u->kind->folders[i];
+        size_t length = strlen(top);
+        if (strncmp(path, top, length) != 0 || (path[length] && path[length] != '/') ||
+            (u->top && u->top != top))
             continue;
-        strcpy(u->top, tops[i]);
+        u->top = top;
         const char *name = path + length + (path[length] == '/');
         return name[0] == '.' || strchr(name, '/') ? NULL : name;
     }
@@ -95,12 +95,12 @@ static cairn_status copy_data(unpacking *u, int fd, const char *path) {
         if (u->stop && *u->stop)
             return cairn_error_set(CAIRN_INTERRUPTED, "%s: unpacking was interrupted", u->archive);
         total += (size_t)got;
-        if (total > FILE_MAX)
+        if (total > u->kind->file_max)
             return too_large(u);
         u->total += (size_t)got;
-        if (u->total > TOTAL_MAX)
-            return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds more than %d MiB", u->archive,
-                                   TOTAL_MAX >> 20);
+        if (u->total > u->kind->total_max)
+            return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds more than %zu MiB", u->archive,
+                                   u->kind->total_max >> 20);
         for (la_ssize_t done = 0; done < got;) {
             ssize_t put = write(fd, block + done, (size_t)(got - done));
             if (put < 0 && errno != EINTR)
@@ -152,11 +152,15 @@ static cairn_status take_entries(unpacking *u) {
         if (name && type == AE_IFDIR && !name[0])
             continue;
         if (!name || type != AE_IFREG || !name[0] || linked || sparse)
-            return cairn_error_set(CAIRN_BAD_INPUT,
-                                   "%s: holds '%.200s'; a CIFAR-10 archive holds only whole files "
-                                   "directly in cifar-10-batches-bin/ or cifar-10-batches-py/",
-                                   u->archive, path ? path : "(a name that cannot be read)");
-        if (archive_entry_size(entry) > FILE_MAX) /* before a byte of it is written */
+            return cairn_error_set(
+                CAIRN_BAD_INPUT,
+                "%s: holds '%.200s'; a %s archive holds only whole files "
+                "directly in %s/%s%s%s",
+                u->archive, path ? path : "(a name that cannot be read)", u->kind->title,
+                u->kind->folders[0], u->kind->folders[1] ? " or " : "",
+                u->kind->folders[1] ? u->kind->folders[1] : "", u->kind->folders[1] ? "/" : "");
+        if (archive_entry_size(entry) >
+            (la_int64_t)u->kind->file_max) /* before a byte of it is written */
             return too_large(u);
         cairn_status status = take_file(u, name);
         if (status)
@@ -182,9 +186,9 @@ static cairn_status put_in_place(unpacking *u) {
     return status;
 }
 
-cairn_status cairn_archive_unpack(const char *archive, const char *folder,
+cairn_status cairn_archive_unpack(const archive_kind *kind, const char *archive, const char *folder,
                                   const volatile sig_atomic_t *stop) {
-    unpacking u = {.archive = archive, .folder = folder, .stop = stop};
+    unpacking u = {.kind = kind, .archive = archive, .folder = folder, .stop = stop};
     cairn_status status;
     u.reader = archive_read_new();
     if (!u.reader)
@@ -195,11 +199,10 @@ cairn_status cairn_archive_unpack(const char *archive, const char *folder,
         status = unreadable(&u);
     else
         status = take_entries(&u);
-    if (!status && !(u.temporary[0] && cairn_cifar10_complete(u.temporary)))
+    if (!status && !(u.temporary[0] && kind->complete(u.temporary)))
         status = cairn_error_set(CAIRN_BAD_INPUT,
-                                 "%s: lacks some of CIFAR-10's six batch files, or not all have "
-                                 "their full size",
-                                 archive);
+                                 "%s: lacks some of %s's %s, or not all have their full size",
+                                 archive, kind->title, kind->files);
     if (!status)
         status = put_in_place(&u);
     if (status && u.temporary[0])

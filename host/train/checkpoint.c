@@ -72,6 +72,8 @@ cairn_status cairn_checkpoint_save(cairn_executor *executor, const cairn_checkpo
                                    const char *path, bool finite) {
     cairn_safetensors file = {0};
     cairn_status status = add_position(&file, checkpoint);
+    if (!status && checkpoint->data)
+        status = cairn_description_add(&file, checkpoint->data);
     if (!status)
         status = cairn_tensors_add(&file, executor, CAIRN_PARAMETER, "");
     if (!status)

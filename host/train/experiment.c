@@ -173,7 +173,7 @@ static cairn_status make_executor(experiment *run) {
 /* The parameters and the position: from the checkpoint, or from the seed. */
 static cairn_status make_start(experiment *run, const cairn_checkpoint *held, const char *from) {
     if (!from) {
-        run->at = (cairn_checkpoint){.config = *run->config};
+        run->at = (cairn_checkpoint){.config = *run->config, .data = run->data};
         memcpy(run->at.data_digest, run->data->digest, sizeof run->at.data_digest);
         return cairn_executor_initialise(run->executor, run->config->seed);
     }
@@ -184,6 +184,7 @@ static cairn_status make_start(experiment *run, const cairn_checkpoint *held, co
                                from, held->data_digest, run->data->digest);
     cairn_status status = cairn_checkpoint_load(run->executor, &run->at, from);
     run->at.config = *run->config;
+    run->at.data = run->data;
     run->saved = true;
     run->saved_step = run->at.step;
     if (!status && (int64_t)run->at.batch * run->executor->options.batch > run->data->train.count)
@@ -243,7 +244,7 @@ static cairn_status prepare(experiment *run) {
         status = cairn_run_folder_check(&run->folder, run->config, run->options, &held, &from,
                                         run->notice, sizeof run->notice);
     if (!status)
-        status = cairn_dataset_open(&run->data, run->config);
+        status = cairn_dataset_open_until(&run->data, run->config, run->options->stop);
     if (!status)
         status = make_executor(run);
     if (!status)
@@ -418,7 +419,7 @@ static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
     double rate = rate_at(run, run->at.epoch - 1, run->at.step - steps_per_epoch(run));
     cairn_status status = cairn_board_epoch(run->board, &run->at, rate);
     if (!status && improved)
-        status = cairn_model_save(run->executor, run->folder.model);
+        status = cairn_model_save(run->executor, run->data, run->folder.model);
     if (!status)
         status = save_checkpoint(run);
     if (!status)

@@ -99,9 +99,12 @@ static cairn_status add_counters(cairn_safetensors *file, const cairn_executor *
     return CAIRN_OK;
 }
 
-cairn_status cairn_model_save(cairn_executor *executor, const char *path) {
+cairn_status cairn_model_save(cairn_executor *executor, const cairn_dataset *data,
+                              const char *path) {
     cairn_safetensors file = {0};
-    cairn_status status = cairn_tensors_add(&file, executor, CAIRN_PARAMETER, "");
+    cairn_status status = data ? cairn_description_add(&file, data) : CAIRN_OK;
+    if (!status)
+        status = cairn_tensors_add(&file, executor, CAIRN_PARAMETER, "");
     if (!status)
         status = add_counters(&file, executor);
     if (!status)
@@ -115,7 +118,7 @@ cairn_status cairn_model_load(cairn_executor *executor, const char *path) {
     cairn_status status = cairn_safetensors_read(&file, path);
     for (size_t i = 0; i < file.tensor_count && !status; i++) {
         const char *name = file.tensor[i].name;
-        if (is_counter(executor->net, name))
+        if (is_counter(executor->net, name) && file.tensor[i].count == 1)
             executor->trained = (uint32_t)fminf(fmaxf(file.tensor[i].values[0], 0), 0x1p31f);
         else if (!is_parameter(executor->net, name) && strncmp(name, "adam.", 5) != 0)
             status = cairn_error_set(CAIRN_BAD_INPUT, "%s: tensor '%s' is none of the model's",

@@ -17,6 +17,9 @@ cairn_status cairn_tensors_add(cairn_safetensors *file, cairn_executor *executor
 cairn_status cairn_tensors_set(const cairn_safetensors *file, cairn_executor *executor,
                                cairn_tensor_kind kind, const char *prefix, const char *path);
 
+/* The data set's description into the file's metadata. */
+cairn_status cairn_description_add(cairn_safetensors *file, const cairn_dataset *data);
+
 /* The paths of a run folder's files. */
 typedef struct {
     char folder[PATH_MAX];

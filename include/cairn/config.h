@@ -44,8 +44,9 @@ typedef struct {
     uint64_t seed;
     char device[CAIRN_TEXT_MAX]; /* auto, cpu, reference, cuda, cuda:N */
     struct {
-        char name[CAIRN_TEXT_MAX]; /* cifar10 or synthetic */
+        char name[CAIRN_TEXT_MAX]; /* cifar10, cifar100, folder or synthetic */
         char dir[CAIRN_TEXT_MAX];
+        int64_t image_size;  /* folder: pixels a side; 0: as the files have it */
         int64_t num_workers; /* read for the reference's files; Cairn has no loader processes */
         int64_t train_limit; /* 0: all */
         int64_t test_limit;

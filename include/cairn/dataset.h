@@ -1,4 +1,5 @@
-/* Data sets in memory: 8-bit images and labels, in two splits. */
+/* Data sets in memory: 8-bit images and labels, in two splits. A label is one byte, so there are at
+ * most 256 classes; an image takes channels * height * width bytes and one for its label. */
 #ifndef CAIRN_DATASET_H
 #define CAIRN_DATASET_H
 
@@ -9,6 +10,7 @@
 
 #include <signal.h>
 #include <stdbool.h>
+#include <stddef.h>
 #include <stdint.h>
 
 /* `count` images [count, channels, height, width], row-major, 0..255, and their labels [count]. */
@@ -21,7 +23,7 @@ typedef struct {
 enum { CAIRN_CLASSES_MAX = 256, CAIRN_CHANNELS_MAX = 4 };
 
 typedef struct {
-    char name[32]; /* "cifar10" or "synthetic" */
+    char name[32]; /* "cifar10", "cifar100", "folder" or "synthetic" */
     cairn_split train, test;
     /* Where `test` begins, as all images are counted, those of the training split first: behind
      * them, or with data.validation before their end, and then it is `held_out` of them. */
@@ -38,20 +40,32 @@ typedef struct {
 
 /* Loads what config->data names, cut to its limits; free with cairn_dataset_destroy.
  *   cifar10    data.dir holds cifar-10-batches-bin or cifar-10-batches-py (or is one of them)
+ *   cifar100   data.dir holds cifar-100-binary (or is it); the classes are the 100 fine ones
+ *   folder     data.dir holds train/<class>/ and test/<class>/ with image files: see folder.c
  *   synthetic  computed from config->seed; needs no files
  * CAIRN_BAD_INPUT names the file and what is wrong with it, and says how to get the data. */
 cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *config);
 
-/* The same without images and their files, the splits empty: shape, class names, statistics. For
- * CIFAR-10 the names are the official ones. */
+/* The same, until *stop is not zero: then CAIRN_INTERRUPTED, where there are many files to read. */
+cairn_status cairn_dataset_open_until(cairn_dataset **dataset, const cairn_config *config,
+                                      const volatile sig_atomic_t *stop);
+
+/* The same without images, the splits empty: shape, class names, statistics. Needs no files, and
+ * has the official names of CIFAR's classes; but `folder` is read once, since only its files can
+ * tell. */
 cairn_status cairn_dataset_describe(cairn_dataset **dataset, const cairn_config *config);
 
 /* How many training images config->data means. */
-int cairn_dataset_train_count(const cairn_config *config);
+cairn_status cairn_dataset_train_count(const cairn_config *config, int *count);
+
+/* The memory that a split's images and labels take. */
+size_t cairn_split_bytes(const cairn_split *split);
+
 void cairn_dataset_destroy(cairn_dataset *dataset); /* NULL is allowed */
 
 /* Where cairn_dataset_fetch takes the archive from, and how it knows it. */
 typedef struct {
+    const char *name;   /* "cifar10" or "cifar100"; NULL: the first */
     const char *source; /* path or URL of the .tar.gz; NULL: the official address */
     const char *md5;    /* hex; NULL: the official archive's when source is NULL, else unchecked
                            (only for a path; a URL needs a checksum) */
@@ -61,7 +75,8 @@ typedef struct {
     const volatile sig_atomic_t *stop; /* becomes non-zero to stop; NULL: never */
 } cairn_fetch;
 
-/* Brings cifar-10-batches-bin (or -py, if the archive holds that) into the folder: downloads to
+/* Brings cifar-10-batches-bin (or -py, if the archive holds that) or cifar-100-binary into the
+ * folder: downloads to
  * `<archive's name>.part` there, resuming what an earlier call left, verifies, unpacks beside the
  * final place and renames. An incomplete folder in that place is kept, as `<its name>.old-XXXXXX`.
  * Returns at once when the folder already holds complete data. CAIRN_INTERRUPTED after a stop. */

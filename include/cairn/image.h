@@ -5,18 +5,62 @@
 #include "cairn/net.h"
 #include "cairn/status.h"
 
+#include <signal.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* Decodes the file and resizes it to shape.w by shape.h (whatever its proportions; linear, averaged
- * when shrinking; untouched when of that size already), in grey for one channel, in RGB for three.
- * pixels [shape.c, shape.h, shape.w]. CAIRN_BAD_INPUT names the file: no image, damaged, above 64
- * MiB or 64 million pixels. */
-cairn_status cairn_image_read(const char *path, cairn_shape shape, uint8_t *pixels);
+typedef enum {
+    CAIRN_IMAGE_RESIZED, /* an image of another size is resized, whole, whatever its proportions:
+                            linear interpolation, averaged when shrinking */
+    CAIRN_IMAGE_EXACT,   /* it is refused */
+} cairn_image_fit;
+
+/* Decodes the file, in grey for one channel, in RGB for three; an image of that size already stays
+ * as it is. pixels [shape.c, shape.h, shape.w]. CAIRN_BAD_INPUT names the file: no image, damaged,
+ * above 64 MiB or 64 million pixels. Transparency, gamma and orientation tags are not applied. */
+cairn_status cairn_image_read(const char *path, cairn_shape shape, cairn_image_fit fit,
+                              uint8_t *pixels);
 
 /* The same from memory; `name` stands for the file in messages. */
 cairn_status cairn_image_decode(const uint8_t *bytes, size_t size, const char *name,
-                                cairn_shape shape, uint8_t *pixels);
+                                cairn_shape shape, cairn_image_fit fit, uint8_t *pixels);
+
+/* The same from an open file, a pipe too, to its end; resized. */
+cairn_status cairn_image_read_stream(int fd, const char *name, cairn_shape shape, uint8_t *pixels);
+
+/* The file's own size, after decoding it: it is a sound image. */
+cairn_status cairn_image_size(const char *path, int *width, int *height);
+
+/* What became of one of many files. */
+typedef struct {
+    cairn_status status;
+    char *message; /* of a failure; the caller's to free; NULL when memory was short for it */
+} cairn_image_outcome;
+
+/* Reads many files at a time, on `threads` threads (0: all): file i into pixels + i * the shape's
+ * count, with outcomes[i]. Once *stop is not zero (NULL: never), the outcome of all that is left is
+ * CAIRN_INTERRUPTED. */
+void cairn_images_read(const char *const *paths, int count, cairn_shape shape, cairn_image_fit fit,
+                       int threads, const volatile sig_atomic_t *stop, uint8_t *pixels,
+                       cairn_image_outcome *outcomes);
+
+/* Paths, in memory of their own. */
+typedef struct {
+    char **path;
+    size_t count, capacity;
+} cairn_image_paths;
+
+cairn_status cairn_image_paths_add(cairn_image_paths *paths, const char *path);
+void cairn_image_paths_free(cairn_image_paths *paths);
+
+/* Adds the image files in a folder and below it, in byte order of their names: regular files and
+ * links to such that end in .png, .jpg, .jpeg or .bmp, in any case. Left out are hidden files and
+ * folders, other files, and links to folders. A folder without any is CAIRN_BAD_INPUT. */
+cairn_status cairn_image_paths_find(cairn_image_paths *paths, const char *folder);
+
+/* Whether a file's name ends like an image's. */
+bool cairn_image_named(const char *name);
 
 /* Writes a PNG file of pixels [height, width, 3]. */
 cairn_status cairn_image_write(const char *path, int width, int height, const uint8_t *pixels);

@@ -30,9 +30,20 @@ cairn_status cairn_experiment_run(const cairn_config *config,
                                   const cairn_experiment_options *options);
 
 /* Writes or reads the executor's parameters as a safetensors file under PyTorch's names. Reading
- * refuses missing, extra (but for checkpoint tensors) and misshapen ones by name. */
-cairn_status cairn_model_save(cairn_executor *executor, const char *path);
+ * refuses missing, extra (but for checkpoint tensors) and misshapen ones by name. The data set's
+ * description (shape, statistics, class names) goes into the file's metadata; NULL: not. */
+cairn_status cairn_model_save(cairn_executor *executor, const cairn_dataset *data,
+                              const char *path);
 cairn_status cairn_model_load(cairn_executor *executor, const char *path);
+
+/* What a model's file says of its data; where it says nothing, what config->data does. The data set
+ * has no images; destroy it. */
+cairn_status cairn_model_describe(cairn_dataset **data, const cairn_config *config,
+                                  const char *path);
+
+/* Prepares a data set for a model: takes over the statistics that it was trained with, and refuses
+ * other classes than it knows. Nothing where its file says nothing. */
+cairn_status cairn_model_match(cairn_dataset *data, const char *path);
 
 /* Where a run stands; kept in checkpoint.safetensors with parameters and moments. */
 typedef struct {
@@ -44,7 +55,8 @@ typedef struct {
     cairn_stats stats; /* of the epoch begun */
     double seconds, train_seconds;
     int64_t trained_images;
-    cairn_epoch_row *rows; /* [epoch]; owned */
+    cairn_epoch_row *rows;     /* [epoch]; owned */
+    const cairn_dataset *data; /* whose description the file is to carry; NULL: none */
 } cairn_checkpoint;
 
 /* `finite`: values that are no numbers are CAIRN_FAILED, and nothing is written. */

@@ -97,6 +97,31 @@ interrupted_download() {
     [ "$(ls -A raw)" = cifar-10-batches-py ]
 }
 
+@test "CIFAR-100 is got, checked and shown by its fine labels" {
+    hundred=(-S data.name=cifar100 -S data.dir=hundred)
+    cairn data check "${hundred[@]}"
+    fails_with 2 "hundred: holds no cifar-100-binary" "cairn data get"
+    cairn data get --from "$shared/cifar100-short.tar.gz" "${hundred[@]}"
+    fails_with 2 "lacks some of CIFAR-100's two files train.bin and test.bin"
+    cairn data get --from "$shared/good.tar.gz" "${hundred[@]}"
+    fails_with 2 "holds 'cifar-10-batches-bin/'" "only whole files directly in cifar-100-binary/"
+    [ -z "$(ls -A hundred)" ]
+    cairn data get --from "$shared/cifar100.tar.gz" "${hundred[@]}"
+    succeeds
+    [[ $output == "CIFAR-100 is in hundred" ]]
+    [ "$(ls -A hundred)" = cifar-100-binary ]
+    cairn data check "${hundred[@]}" -S data.train_limit=300
+    succeeds
+    [[ $output == *"300 train, 10000 test, 3 channels of 32 x 32"*" 99 fine99 "*" 3    100"* ]]
+    cairn data show 142 "${hundred[@]}"
+    [[ ${lines[0]} == "cifar100 train 142: 42 fine42" ]]
+    cairn data get --name cifar100 --dir other --from "$shared/cifar100.tar.gz"
+    succeeds
+    [ "$(ls -A other)" = cifar-100-binary ]
+    cairn data get --name cifar --dir other
+    fails_with 2 "cifar: there is nothing to get"
+}
+
 @test "an interrupted download exits 130 and is resumed with a Range request" {
     interrupted_download
     cairn data get --from "$url/range/good.tar.gz" --md5 "$md5"
@@ -196,6 +221,8 @@ interrupted_download() {
     cairn data get -S data.name=synthetic
     succeeds
     [[ $output == *"nothing to get"* ]]
+    cairn data get -S data.name=folder
+    succeeds
     [ ! -e raw ]
 }
 

@@ -41,6 +41,15 @@ archive("python.tar.gz",  # in names and sizes; the pickles have their own tests
         [regular(f"cifar-10-batches-py/{name[:-4]}", RECORDS) for name in BIN])
 archive("lacks-one.tar.gz", [regular(f"cifar-10-batches-bin/{BIN[0]}", RECORDS)])
 
+fine = b"".join(bytes([i % 20, i]) + bytes(3072) for i in range(100)) * 500
+names = "".join(f"fine{i}\n" for i in range(100)).encode()
+archive("cifar100.tar.gz",
+        [special("cifar-100-binary", tarfile.DIRTYPE), regular("cifar-100-binary/train.bin", fine),
+         regular("cifar-100-binary/test.bin", fine[:len(fine) // 5]),
+         regular("cifar-100-binary/fine_label_names.txt", names)])
+archive("cifar100-short.tar.gz", [regular("cifar-100-binary/train.bin", fine),
+                                  regular("cifar-100-binary/test.bin", fine[:3074])])
+
 evil = b"evil"
 archive("dotdot.tar.gz", [top, regular("cifar-10-batches-bin/../../evil", evil)])
 archive("outside.tar.gz", [top, regular("../evil", evil)])

@@ -19,6 +19,24 @@ static cairn_executor *make_executor(void) {
     return executor;
 }
 
+/* What the file says of its data; where it says nothing, the configuration's. */
+static void check_description(const char *path) {
+    const cairn_config config = {.data = {.name = "synthetic"}};
+    cairn_dataset *data = NULL;
+    cairn_status status = cairn_model_describe(&data, &config, path);
+    fuzz_check_status(status);
+    if (status)
+        return;
+    fuzz_check(data->classes >= 1 && data->classes <= CAIRN_CLASSES_MAX, "classes are counted");
+    for (int i = 0; i < data->classes; i++)
+        for (const char *at = data->class_names[i]; *at; at++)
+            fuzz_check((unsigned char)*at >= 0x20 && *at != 0x7f, "names are printable");
+    for (int c = 0; c < data->test.channels; c++)
+        fuzz_check(data->std[c] > 0, "deviations divide");
+    fuzz_check_status(cairn_model_match(data, path));
+    cairn_dataset_destroy(data);
+}
+
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static cairn_executor *executor; /* with its net, for as long as the program runs */
     if (!executor)
@@ -40,6 +58,7 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     if (!status)
         cairn_checkpoint_free(&held);
     fuzz_check_status(cairn_model_load(executor, path));
+    check_description(path);
     return 0;
 }
 

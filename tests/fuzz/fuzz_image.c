@@ -1,4 +1,4 @@
-/* Image files for `cairn predict`, in colour or grey by the input's parity. */
+/* Image files, for `cairn predict` and for data sets, in colour or grey by the input's parity. */
 #include "cairn/image.h"
 #include "fuzz.h"
 
@@ -31,13 +31,20 @@ static bool is_large(const uint8_t *data, size_t size) {
     return false;
 }
 
+/* The last byte, which no format minds, says what size to bring the picture to, and whether to
+ * refuse other sizes. */
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
-    enum { SIDE = 32 };
-    uint8_t pixels[3 * SIDE * SIDE];
-    cairn_shape shape = {size % 2 ? 1 : 3, SIDE, SIDE};
+    enum { SIDE = 32, CHANNELS = 3 };
+    static uint8_t pixels[CHANNELS * SIDE * SIDE + 1];
+    uint8_t choice = size ? data[size - 1] : 0;
+    cairn_shape shape = {size % 2 ? 1 : CHANNELS, SIDE - choice % 4 * 9, SIDE - choice / 4 % 4 * 9};
+    cairn_image_fit fit = choice & 0x40 ? CAIRN_IMAGE_EXACT : CAIRN_IMAGE_RESIZED;
     if (is_large(data, size))
         return -1; /* not for the corpus */
-    fuzz_check_status(cairn_image_decode(data, size, "image", shape, pixels));
+    uint8_t *end = pixels + cairn_shape_count(shape);
+    *end = 0x5A;
+    fuzz_check_status(cairn_image_decode(data, size, "image", shape, fit, pixels));
+    fuzz_check(*end == 0x5A, "nothing is written beyond the shape");
     return 0;
 }
 

@@ -66,7 +66,9 @@ POSITION = dict(params="data: {dir: d}\ntrain: {epochs: 2, batch_size: 8, lr: 0.
 WEIGHTS = {prefix + name: ("F32", shape, bytes(8))
            for prefix in ("", "adam.exp_avg.", "adam.exp_avg_sq.")
            for name, shape in (("fc.weight", [2, 1]), ("fc.bias", [2]))}
-seed("checkpoint", "whole", safetensors(WEIGHTS, POSITION))
+DATA = json.dumps(dict(name="folder", shape=[3, 8, 9], mean=[0.5, 0.25, 0], std=[1, 0.5, 0.125],
+                       classes=["a", "b c"]))
+seed("checkpoint", "whole", safetensors(WEIGHTS, POSITION | dict(data=DATA)))
 seed("checkpoint", "model", safetensors(dict(list(WEIGHTS.items())[:2])))
 
 
@@ -122,6 +124,10 @@ seed("image", "progressive.jpg",
 NAMES = "".join(f"name{i}\n" for i in range(10)).encode()
 seed("cifar", "names", bytes([1, 0, 0]) + struct.pack("<H", len(NAMES)) + NAMES + bytes(range(9, 1, -1)))
 seed("cifar", "short", bytes([0, 0, 255, 0, 0]))
+FINE = "".join(f"n{i}\n" for i in range(100)).encode()
+seed("cifar", "cifar100", bytes([1, 0, 0]) + struct.pack("<H", 0x8000 | len(FINE)) + FINE + b"\x13\x63x")
+seed("cifar", "cifar100-label", bytes([1, 0, 0]) + struct.pack("<H", 0x8000 | len(FINE)) + FINE + b"\x13\x64x")
+seed("cifar", "cifar100-short", bytes([0, 0, 255, 0, 0x80]))
 PIXELS = struct.pack("<I", 10000 * 3072)
 LABELS = b"]" + (b"(" + b"\x89" * 2500 + b"e") * 4
 ARRAY = (b"cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85U\1b\x87R"

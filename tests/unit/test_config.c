@@ -310,7 +310,8 @@ static void refuses_whole_files(void **state) {
          "p.yaml: missing data.dir, train.epochs, train.batch_size; add to the file or give -S "
          "key=value"},
         {"data: {name: cifar}\n",
-         "p.yaml:1:14: data.name: found cifar; it must be cifar10 or synthetic"},
+         "p.yaml:1:14: data.name: found cifar; it must be cifar10, cifar100, folder or "
+         "synthetic"},
         {"data: {train_limit: 2147483648}\n", "p.yaml:1:21: data.train_limit: found 2147483648; it "
                                               "must be a whole number from 0 to 2147483647"},
         {"data: {validation: 50000}\n",
@@ -456,6 +457,7 @@ static void writes_the_whole_configuration(void **state) {
                               "data:\n"
                               "  name: cifar10\n"
                               "  dir: data/raw\n"
+                              "  image_size: 0\n"
                               "  num_workers: 2\n"
                               "  train_limit: 0\n"
                               "  test_limit: 0\n"

@@ -90,7 +90,9 @@ static void each_format_gives_its_pixels(void **state) {
     for (int f = 0; f < FILES; f++) {
         uint8_t pixels[3][2][4];
         write_file(files[f].bytes, files[f].size);
-        assert_int_equal(cairn_image_read(path, (cairn_shape){3, 2, 4}, pixels[0][0]), CAIRN_OK);
+        assert_int_equal(
+            cairn_image_read(path, (cairn_shape){3, 2, 4}, CAIRN_IMAGE_RESIZED, pixels[0][0]),
+            CAIRN_OK);
         for (int x = 0; x < 4; x++) {
             near(pixels[0][0][x], 255, files[f].tolerance);
             near(pixels[2][0][x], 0, files[f].tolerance);
@@ -108,7 +110,9 @@ static void a_bmp_may_be_stored_from_the_top(void **state) {
     memcpy(bytes, bmp, sizeof bmp);
     memcpy(bytes + 22, (uint8_t[]){0xFE, 0xFF, 0xFF, 0xFF}, 4);
     write_file(bytes, sizeof bytes);
-    assert_int_equal(cairn_image_read(path, (cairn_shape){3, 2, 4}, pixels[0][0]), CAIRN_OK);
+    assert_int_equal(
+        cairn_image_read(path, (cairn_shape){3, 2, 4}, CAIRN_IMAGE_RESIZED, pixels[0][0]),
+        CAIRN_OK);
     assert_int_equal(pixels[0][0][0], 0);
     assert_int_equal(pixels[2][0][0], 255);
 }
@@ -117,24 +121,30 @@ static void images_are_resized(void **state) {
     (void)state;
     uint8_t pixel[3], large[3][32][32], grey[2][4];
     write_file(png, sizeof png);
-    assert_int_equal(cairn_image_read(path, (cairn_shape){3, 1, 1}, pixel), CAIRN_OK);
+    assert_int_equal(cairn_image_read(path, (cairn_shape){3, 1, 1}, CAIRN_IMAGE_RESIZED, pixel),
+                     CAIRN_OK);
     near(pixel[0], 128, 1); /* the mean of both rows */
     near(pixel[1], 0, 0);
     near(pixel[2], 128, 1);
-    assert_int_equal(cairn_image_read(path, (cairn_shape){3, 32, 32}, large[0][0]), CAIRN_OK);
+    assert_int_equal(
+        cairn_image_read(path, (cairn_shape){3, 32, 32}, CAIRN_IMAGE_RESIZED, large[0][0]),
+        CAIRN_OK);
     assert_int_equal(large[0][0][0], 255);
     assert_int_equal(large[2][31][31], 255);
     assert_int_equal(large[0][31][31], 0);
     assert_true(large[0][15][7] > large[0][16][7]); /* a ramp between */
-    assert_int_equal(cairn_image_read(path, (cairn_shape){1, 2, 4}, grey[0]), CAIRN_OK);
+    assert_int_equal(cairn_image_read(path, (cairn_shape){1, 2, 4}, CAIRN_IMAGE_RESIZED, grey[0]),
+                     CAIRN_OK);
     near(grey[0][0], 77, 1); /* 0.299 of red, 0.114 of blue */
     near(grey[1][0], 29, 1);
-    assert_int_equal(cairn_image_read(path, (cairn_shape){2, 2, 4}, grey[0]), CAIRN_BAD_INPUT);
+    assert_int_equal(cairn_image_read(path, (cairn_shape){2, 2, 4}, CAIRN_IMAGE_RESIZED, grey[0]),
+                     CAIRN_BAD_INPUT);
 }
 
 static void refused(const char *expected) {
     uint8_t pixels[3][2][4];
-    cairn_status status = cairn_image_read(path, (cairn_shape){3, 2, 4}, pixels[0][0]);
+    cairn_status status =
+        cairn_image_read(path, (cairn_shape){3, 2, 4}, CAIRN_IMAGE_RESIZED, pixels[0][0]);
     assert_int_equal(status, CAIRN_BAD_INPUT);
     if (!strstr(cairn_error_message(), path) || !strstr(cairn_error_message(), expected))
         fail_msg("expected '%s' in: %s", expected, cairn_error_message());
@@ -161,7 +171,8 @@ static void damage_never_crashes(void **state) {
         for (size_t i = 0; i < files[f].size; i++) {
             bytes[i] ^= 0x55;
             write_file(bytes, files[f].size);
-            cairn_status status = cairn_image_read(path, (cairn_shape){3, 2, 4}, pixels[0][0]);
+            cairn_status status =
+                cairn_image_read(path, (cairn_shape){3, 2, 4}, CAIRN_IMAGE_RESIZED, pixels[0][0]);
             assert_true(status == CAIRN_OK || status == CAIRN_BAD_INPUT);
             bytes[i] ^= 0x55;
         }
@@ -183,6 +194,100 @@ static void sizes_are_checked_before_decoding(void **state) {
     refused("is no PNG, JPEG or BMP");
 }
 
+/* A picture of the wanted size is taken as it is, another one refused with both sizes. */
+static void exact_images_are_not_resized(void **state) {
+    (void)state;
+    uint8_t pixels[3 * 32 * 32];
+    int width = 0, height = 0;
+    write_file(png, sizeof png);
+    assert_int_equal(cairn_image_size(path, &width, &height), CAIRN_OK);
+    assert_int_equal(width, 4);
+    assert_int_equal(height, 2);
+    assert_int_equal(cairn_image_read(path, (cairn_shape){3, 2, 4}, CAIRN_IMAGE_EXACT, pixels),
+                     CAIRN_OK);
+    assert_int_equal(pixels[0], 255);
+    assert_int_equal(cairn_image_read(path, (cairn_shape){3, 4, 4}, CAIRN_IMAGE_EXACT, pixels),
+                     CAIRN_BAD_INPUT);
+    assert_non_null(strstr(cairn_error_message(), "4 by 2 pixels"));
+    write_file(png, 40);
+    assert_int_equal(cairn_image_size(path, &width, &height), CAIRN_BAD_INPUT);
+}
+
+/* Through a pipe, which gives what it has, and no size. */
+static void streams_are_read_to_their_end(void **state) {
+    (void)state;
+    uint8_t pixels[3][2][4];
+    for (int f = 0; f <= FILES; f++) {
+        size_t size = f < FILES ? files[f].size : 0;
+        int ends[2];
+        assert_int_equal(pipe(ends), 0);
+        assert_int_equal(write(ends[1], f < FILES ? files[f].bytes : png, size), size);
+        close(ends[1]);
+        cairn_status status =
+            cairn_image_read_stream(ends[0], "input", (cairn_shape){3, 2, 4}, pixels[0][0]);
+        close(ends[0]);
+        assert_int_equal(status, f < FILES ? CAIRN_OK : CAIRN_BAD_INPUT);
+        near(pixels[2][1][3], 255, 4);
+    }
+    assert_non_null(strstr(cairn_error_message(), "input: is no PNG"));
+}
+
+/* Many files: each has its own outcome, in its own place. */
+static void many_files_are_read_at_once(void **state) {
+    (void)state;
+    enum { COUNT = 9 };
+    const char *paths[COUNT];
+    static uint8_t pixels[COUNT][3][2][4];
+    cairn_image_outcome outcomes[COUNT];
+    write_file(png, sizeof png);
+    for (int i = 0; i < COUNT; i++)
+        paths[i] = i % 3 == 1 ? "/nowhere.png" : path;
+    cairn_images_read(paths, COUNT, (cairn_shape){3, 2, 4}, CAIRN_IMAGE_RESIZED, 2, NULL,
+                      pixels[0][0][0], outcomes);
+    for (int i = 0; i < COUNT; i++) {
+        bool bad = i % 3 == 1;
+        assert_int_equal(outcomes[i].status, bad ? CAIRN_BAD_INPUT : CAIRN_OK);
+        assert_true(bad == (outcomes[i].message && strstr(outcomes[i].message, "/nowhere.png")));
+        assert_int_equal(pixels[i][0][0][0], bad ? 0 : 255);
+        free(outcomes[i].message);
+    }
+    const volatile sig_atomic_t stop = 1;
+    cairn_images_read(paths, COUNT, (cairn_shape){3, 2, 4}, CAIRN_IMAGE_RESIZED, 2, &stop,
+                      pixels[0][0][0], outcomes);
+    for (int i = 0; i < COUNT; i++) {
+        assert_int_equal(outcomes[i].status, CAIRN_INTERRUPTED);
+        free(outcomes[i].message);
+    }
+}
+
+/* By ending, sorted, below the folder too; no hidden ones, no links to folders, no pipes. */
+static void folders_are_searched(void **state) {
+    (void)state;
+    char folder[64], command[600];
+    snprintf(folder, sizeof folder, "/tmp/cairn-images-%d", (int)getpid());
+    snprintf(
+        command, sizeof command,
+        "mkdir -p %s/b/c %s/.hidden && cd %s && touch b/2.PNG b/c/3.jpeg a.jpg .x.png b/note.txt "
+        "z.bmp .hidden/4.png && mkfifo b/pipe.png && ln -s a.jpg link.png && ln -s b loop && "
+        "ln -s nothing broken.png",
+        folder, folder, folder);
+    assert_int_equal(system(command), 0);
+    cairn_image_paths found = {0};
+    assert_int_equal(cairn_image_paths_find(&found, folder), CAIRN_OK);
+    const char *const expected[] = {"a.jpg", "b/2.PNG", "b/c/3.jpeg", "link.png", "z.bmp"};
+    assert_int_equal(found.count, 5);
+    for (size_t i = 0; i < found.count; i++)
+        assert_string_equal(found.path[i] + strlen(folder) + 1, expected[i]);
+    cairn_image_paths_free(&found);
+    strcat(folder, "/.hidden");
+    snprintf(command, sizeof command, "rm %s/4.png", folder);
+    assert_int_equal(system(command), 0);
+    assert_int_equal(cairn_image_paths_find(&found, folder), CAIRN_BAD_INPUT);
+    assert_non_null(strstr(cairn_error_message(), "holds no .png"));
+    snprintf(command, sizeof command, "rm -r %.*s", (int)strlen(folder) - 8, folder);
+    assert_int_equal(system(command), 0);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_format_gives_its_pixels),
@@ -191,6 +296,10 @@ int main(void) {
         cmocka_unit_test(files_cut_short_are_refused),
         cmocka_unit_test(damage_never_crashes),
         cmocka_unit_test(sizes_are_checked_before_decoding),
+        cmocka_unit_test(exact_images_are_not_resized),
+        cmocka_unit_test(streams_are_read_to_their_end),
+        cmocka_unit_test(many_files_are_read_at_once),
+        cmocka_unit_test(folders_are_searched),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

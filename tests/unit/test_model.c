@@ -127,7 +127,7 @@ static void counters_are_kept_and_not_needed(void **state) {
     assert_int_equal(cairn_executor_create(&executor, backend, net, &options), CAIRN_OK);
     assert_int_equal(cairn_executor_initialise(executor, 1), CAIRN_OK);
     executor->trained = 391;
-    assert_int_equal(cairn_model_save(executor, path), CAIRN_OK);
+    assert_int_equal(cairn_model_save(executor, NULL, path), CAIRN_OK);
     executor->trained = 0;
     assert_int_equal(cairn_model_load(executor, path), CAIRN_OK);
     assert_int_equal(executor->trained, 391);

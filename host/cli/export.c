@@ -1,0 +1,143 @@
+/* `cairn export`: a saved model as a file for other programs. */
+#include "cli.h"
+
+#include "cairn/executor.h"
+#include "cairn/file.h"
+#include "cairn/model.h"
+#include "cairn/onnx.h"
+#include "cairn/train.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <string.h>
+
+static cairn_status write_safetensors(cairn_executor *executor, const cairn_dataset *data,
+                                      const char *path) {
+    return cairn_model_save(executor, data, path);
+}
+
+static cairn_status write_onnx(cairn_executor *executor, const cairn_dataset *data,
+                               const char *path) {
+#ifdef CAIRN_WITH_PROTOBUF
+    return cairn_onnx_write(executor, data, path);
+#else
+    (void)executor;
+    (void)data;
+    return cairn_error_set(
+        CAIRN_FAILED, "%s: this cairn was built without libprotobuf-c and cannot write ONNX", path);
+#endif
+}
+
+static const struct format {
+    const char *name, *ending;
+    cairn_status (*write)(cairn_executor *, const cairn_dataset *, const char *);
+} formats[] = {
+    {"safetensors", ".safetensors", write_safetensors},
+    {"onnx", ".onnx", write_onnx},
+};
+
+/* The format of that name; without one, by the file's ending. */
+static cairn_status find_format(const struct format **found, const char *name, const char *path) {
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; i < sizeof formats / sizeof formats[0]; i++)
+        if (name ? strcmp(name, formats[i].name) == 0
+                 : dot && strcmp(dot, formats[i].ending) == 0) {
+            *found = &formats[i];
+            return CAIRN_OK;
+        }
+    if (name)
+        return cairn_error_set(CAIRN_BAD_INPUT, "--format: '%s' is neither safetensors nor onnx",
+                               name);
+    return cairn_error_set(CAIRN_BAD_INPUT,
+                           "--out: '%s' ends in neither .safetensors nor .onnx; --format says "
+                           "which it is to be",
+                           path);
+}
+
+/* The model's file, and the configuration that tells its net: of a run folder, its own two; of a
+ * file, the params.yaml beside it where there is one. `params` may end up in `arguments`. */
+static cairn_status find_model(const char *given, cairn_common_arguments *arguments,
+                               char model[PATH_MAX], char params[PATH_MAX]) {
+    bool run = cairn_folder_exists(given);
+    cairn_status status =
+        cairn_path_format(model, PATH_MAX, run ? "%s/model.safetensors" : "%s", given);
+    const char *slash = strrchr(given, '/');
+    if (!status && run)
+        status = cairn_path_format(params, PATH_MAX, "%s/params.yaml", given);
+    else if (!status)
+        status = cairn_path_format(params, PATH_MAX, "%.*sparams.yaml",
+                                   slash ? (int)(slash - given) + 1 : 0, given);
+    if (!status && !arguments->params && (run || cairn_file_exists(params)))
+        arguments->params = params;
+    return status;
+}
+
+/* The parameters pass through an executor of the plainest backend: all checks are made there. */
+static cairn_status export_model(const cairn_config *config, const char *model,
+                                 const struct format *format, const char *out) {
+    const cairn_backend *backend = NULL;
+    cairn_dataset *data = NULL;
+    cairn_net *net = NULL;
+    cairn_executor *executor = NULL;
+    cairn_executor_options options = cairn_executor_defaults();
+    cairn_status status = cairn_model_describe(&data, config, model);
+    options.batch = 1;
+    if (!status)
+        status = cairn_backend_find(&backend, &options.device, "reference", options.precision);
+    if (!status)
+        status = cairn_model_build(
+            &net, config, (cairn_shape){data->test.channels, data->test.height, data->test.width},
+            data->classes);
+    if (!status)
+        status = cairn_executor_create(&executor, backend, net, &options);
+    if (!status)
+        status = cairn_model_load(executor, model);
+    if (!status)
+        status = format->write(executor, data, out);
+    cairn_executor_destroy(executor);
+    cairn_net_destroy(net);
+    cairn_dataset_destroy(data);
+    return status;
+}
+
+static cairn_status run(int argc, char **argv) {
+    const char *positionals[argc], *format_name = NULL, *out = NULL;
+    size_t count = 0;
+    char model[PATH_MAX], params[PATH_MAX];
+    const struct format *format = NULL;
+    cairn_common_arguments common;
+    cairn_config config;
+    const cairn_option options[] = {{"format", NULL, &format_name}, {"out", NULL, &out}};
+    cairn_status status =
+        cairn_arguments_parse(argc, argv, options, 2, &common, positionals, &count);
+    if (!status && (count != 1 || !out))
+        status = cairn_error_set(CAIRN_BAD_INPUT, "export wants a run folder or a model's file, "
+                                                  "and --out; see `cairn export --help`");
+    if (!status)
+        status = find_format(&format, format_name, out);
+    if (!status)
+        status = find_model(positionals[0], &common, model, params);
+    if (!status)
+        status = cairn_common_config(&config, &common);
+    return status ? status : export_model(&config, model, format, out);
+}
+
+const cairn_command cairn_command_export = {
+    "export", "write a saved model for other programs",
+    "usage: cairn export RUN|MODEL --out FILE [--format safetensors|onnx]\n"
+    "                    [--params FILE] [-S key=value]...\n\n"
+    "Writes the weights of a run folder's best epoch, or of a model's or checkpoint's file.\n\n"
+    "  --out FILE      where to; replaced if it is there\n"
+    "  --format F      safetensors or onnx; unless given, as FILE ends\n"
+    "  --params FILE   the configuration that names the net; unless given, the params.yaml beside\n"
+    "                  the model, or the one here\n"
+    "  -S key=value    sets one parameter; `cairn params` lists them\n\n"
+    "safetensors has the tensors under PyTorch's names and, in its metadata, what the model reads\n"
+    "and the names of its classes.\n"
+    "onnx (operator set 17) has one input, `images`: float32 [batch, channels, height, width],\n"
+    "levels from 0 to 255; the normalisation is inside. Its output is `logits`: float32 [batch,\n"
+    "classes]. The batch may have any size. The metadata `class_names` is a JSON list.\n\n"
+    "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or model.\n\n"
+    "  cairn export runs/exp1_baseline --out cifar10.onnx\n"
+    "  cairn export runs/exp1_baseline/checkpoint.safetensors --format safetensors --out last.st\n",
+    run};
