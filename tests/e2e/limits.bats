@@ -53,6 +53,7 @@ disk() { # MIB [OPTION]: a file system of that size in disk/, or skips the test
 
 @test "as many threads as may not be started end the run with one line" {
     [ "$(id -u)" -eq 0 ] || skip "the limit is another user's"
+    ! "$CAIRN" info | grep -q -- -fsanitize || skip "the leak sanitizer needs a thread of its own"
     chmod 777 .
     code=0
     OMP_NUM_THREADS=8 setpriv --reuid=54321 --clear-groups prlimit --nproc=4:4 \
@@ -88,11 +89,13 @@ PY
     grep -q '^cat,0,' runs/small/confusion.csv || head runs/small/confusion.csv
 }
 
-@test "a rate that diverges is named with its epoch and step, and the folder can be resumed" {
-    cairn train --quiet -S train.lr=1000 -S train.epochs=300
-    fails_with 1 'diverged in epoch [0-9]*, seen after step [0-9]*'
-    cairn train --quiet -S train.lr=1000 -S train.epochs=3 -S train.on_nan=continue --overwrite
-    [ "$code" -eq 0 ]
+@test "the largest rate there is ends in order: a loss that is no number is named, or there is none" {
+    cairn train --quiet -S train.lr=1000 -S train.epochs=3
+    if [ "$code" -eq 0 ]; then
+        jq -e '[.[].train_loss | . < 1e30] | all' runs/small/metrics.json
+    else
+        fails_with 1 'diverged in epoch [0-9]*, seen after step [0-9]*'
+    fi
 }
 
 @test "a clock that runs backwards, and files of another time, change nothing" {
