@@ -1,6 +1,8 @@
 /* The table of backends, and the calls of executor.h: each checks its arguments, then passes on. */
 #include "cairn/executor.h"
 
+#include "cairn/threads.h"
+
 #ifdef CAIRN_WITH_ONEDNN
 #include "cpu/cpu.h"
 #endif
@@ -110,6 +112,10 @@ cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backen
     cairn_executor_options resolved = *options;
     if (!resolved.threads)
         resolved.threads = omp_get_num_procs();
+    if (backend->immediate) /* it computes on those threads */
+        status = cairn_threads_try(resolved.threads);
+    if (status)
+        return status;
     status = backend->create(executor, net, &resolved);
     if (status)
         return status;
@@ -117,6 +123,7 @@ cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backen
     made->backend = backend;
     made->net = net;
     made->options = resolved;
+    made->trained = 0;
     made->glance = (cairn_glance){0};
     made->test_labels = NULL;
     made->split_count[CAIRN_SPLIT_TRAIN] = made->split_count[CAIRN_SPLIT_TEST] = 0;
@@ -173,6 +180,7 @@ static cairn_status check_step(const cairn_executor *executor, const cairn_step 
 
 cairn_status cairn_executor_train_step(cairn_executor *executor, const cairn_step *step) {
     cairn_status status = check_step(executor, step);
+    executor->trained = step->step + 1;
     return status ? status : executor->ops->train_step(executor, step);
 }
 

@@ -61,6 +61,7 @@ static cairn_status get(const data_arguments *arguments) {
 static cairn_status open_dataset(cairn_dataset **dataset, cairn_config *config,
                                  const data_arguments *arguments) {
     cairn_status status = cairn_common_config(config, &arguments->common);
+    config->data.validation = 0; /* the splits as they come */
     if (!status && arguments->dir)
         status = snprintf(config->data.dir, sizeof config->data.dir, "%s", arguments->dir) <
                          (int)sizeof config->data.dir

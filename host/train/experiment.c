@@ -21,6 +21,8 @@ typedef struct {
     cairn_net *net;
     cairn_executor *executor;
     cairn_terminal *terminal;
+    cairn_board *board;
+    cairn_trace *trace; /* NULL: not wanted */
     cairn_provenance provenance;
     cairn_lock device;   /* held where the device was left to Cairn to choose */
     cairn_checkpoint at; /* where the run stands */
@@ -70,7 +72,7 @@ static double rate_at(const experiment *run, uint32_t epoch, uint32_t step) {
 static cairn_status write_summary(const experiment *run, const char *state) {
     const cairn_config *config = run->config;
     const cairn_executor_options *options = &run->executor->options;
-    const cairn_epoch_row none = {0}, *best = best_row(run);
+    const cairn_epoch_row none = {.held_out = run->data->held_out}, *best = best_row(run);
     char device[256], digest[CAIRN_DIGEST_HEX];
     cairn_summary summary = {
         .run_name = config->run.name,
@@ -99,6 +101,7 @@ static cairn_status write_summary(const experiment *run, const char *state) {
         .git_revision = run->provenance.revision,
         .git_dirty = run->provenance.dirty,
         .binary_digest = run->provenance.binary_digest,
+        .plugin_digest = run->provenance.plugin_digest,
         .processor = run->provenance.processor,
         .experiment = run->provenance.experiment,
     };
@@ -115,8 +118,8 @@ static cairn_status record_live(const experiment *run) {
         return cairn_error_set(CAIRN_FAILED, "out of memory for the learning rates");
     for (uint32_t epoch = 0; epoch < run->at.epoch; epoch++)
         rates[epoch] = rate_at(run, epoch, epoch * steps_per_epoch(run)); /* its first step's */
-    cairn_status status =
-        cairn_dvclive_write(run->folder.dvclive, run->at.rows, rates, run->at.epoch);
+    cairn_status status = cairn_dvclive_write(run->folder.dvclive, run->data->held_out,
+                                              run->at.rows, rates, run->at.epoch);
     free(rates);
     if (!status)
         status = write_summary(run, "running");
@@ -204,6 +207,11 @@ static void announce(const experiment *run, bool resume) {
         cairn_executor_describe(run->executor, device, sizeof device),
         cairn_precision_name(options->precision), options->threads, run->data->name,
         run->data->train.count);
+    if (run->data->held_out)
+        cairn_terminal_note(run->terminal,
+                            "data.validation: val is %d training images that are held out; nothing "
+                            "here is measured on the test split",
+                            run->data->test.count);
     if (run->options->dvclive && run->provenance.dirty)
         cairn_terminal_note(run->terminal,
                             "files differ from git revision %.12s, and summary.json says so: "
@@ -228,7 +236,9 @@ static void announce(const experiment *run, bool resume) {
 static cairn_status prepare(experiment *run) {
     cairn_checkpoint held = {0};
     const char *from = NULL;
-    cairn_status status = cairn_run_folder_name(&run->folder, run->config, run->options->run_dir);
+    cairn_status status = cairn_board_check(run->config);
+    if (!status)
+        status = cairn_run_folder_name(&run->folder, run->config, run->options->run_dir);
     if (!status)
         status = cairn_run_folder_check(&run->folder, run->config, run->options, &held, &from,
                                         run->notice, sizeof run->notice);
@@ -239,11 +249,15 @@ static cairn_status prepare(experiment *run) {
     if (!status)
         status = make_start(run, &held, from);
     if (!status)
+        status = cairn_profile_open(&run->trace, run->options, run->executor);
+    if (!status)
         status = cairn_run_folder_begin(&run->folder, run->config, !from);
     if (!status) {
-        cairn_provenance_find(&run->provenance);
+        cairn_provenance_find(&run->provenance, run->executor);
         status = record_live(run);
     }
+    if (!status)
+        status = cairn_board_open(&run->board, &run->folder, &run->at, run->data, run->executor);
     if (!status) {
         run->order = malloc((size_t)run->data->train.count * sizeof *run->order);
         run->terminal = cairn_terminal_open(run->options->quiet, (int)run->config->train.epochs);
@@ -291,7 +305,7 @@ static cairn_status watch_loss(experiment *run, double time) {
 /* Keeps the checkpoint before as well. Never of a diverged state unless it is wanted: the
  * checkpoint before is worth more. */
 static cairn_status save_checkpoint(experiment *run) {
-    double time = now();
+    double time = now(), begin = cairn_trace_now(run->trace);
     run->at.seconds += time - run->began;
     run->began = time;
     bool finite = run->config->train.on_nan == CAIRN_NAN_STOP;
@@ -299,12 +313,15 @@ static cairn_status save_checkpoint(experiment *run) {
     if (!status)
         status = check_loss(run, "train", run->at.stats.loss);
     if (!status)
+        status = cairn_board_sync(run->board);
+    if (!status)
         status = cairn_file_keep(run->folder.checkpoint, run->folder.previous);
     if (!status)
         status = cairn_checkpoint_save(run->executor, &run->at, run->folder.checkpoint, finite);
     if (!status)
         run->saved = true;
     run->saved_step = run->at.step;
+    cairn_trace_since(run->trace, "checkpoint", begin);
     return status;
 }
 
@@ -313,6 +330,15 @@ static bool checkpoint_is_due(const experiment *run, double time) {
     double seconds = run->config->checkpoint.every_seconds;
     return (steps > 0 && run->at.step - run->saved_step >= steps) ||
            (seconds > 0 && time - run->began >= seconds);
+}
+
+static cairn_status take_step(experiment *run, const cairn_step *step) {
+    bool traced = run->trace && run->at.batch < (uint32_t)run->options->profile_steps;
+    cairn_status status = cairn_board_begin_step(run->board, step);
+    if (!status)
+        status = traced ? cairn_profile_step(run->trace, run->executor, step)
+                        : cairn_executor_train_step(run->executor, step);
+    return status ? status : cairn_board_end_step(run->board, step);
 }
 
 /* The rest of the epoch under way, from batch at.batch on; at.batch is 0 again when it is done. */
@@ -328,7 +354,7 @@ static cairn_status train_epoch(experiment *run) {
                            .epoch = run->at.epoch,
                            .step = run->at.step,
                            .lr = rate_at(run, run->at.epoch, run->at.step)};
-        cairn_status status = cairn_executor_train_step(run->executor, &step);
+        cairn_status status = take_step(run, &step);
         if (status)
             return status;
         run->at.batch++;
@@ -362,21 +388,25 @@ static cairn_status take_means(experiment *run, double *loss, double *accuracy) 
 
 static cairn_status measure_epoch(experiment *run, cairn_epoch_row *row) {
     row->epoch = (int)run->at.epoch + 1;
+    row->held_out = run->data->held_out;
     double begin = now();
     cairn_status status = take_means(run, &row->train_loss, &row->train_acc);
     run->at.train_seconds += now() - begin; /* a device that runs behind ends its steps here */
     if (!status)
         status = check_loss(run, "train", row->train_loss);
+    double trained = cairn_trace_now(run->trace);
     if (!status)
         status = cairn_executor_evaluate(run->executor, CAIRN_SPLIT_TEST, 0, run->data->test.count);
     if (!status)
         status = take_means(run, &row->test_loss, &row->test_acc);
+    cairn_trace_since(run->trace, "evaluate", trained);
     /* The train loss is measured before each update: the last one may have broken the weights. */
-    return status ? status : check_loss(run, "test", row->test_loss);
+    return status ? status : check_loss(run, cairn_split_name(row->held_out), row->test_loss);
 }
 
 /* Adds the row; writes the model when it is the best yet, then the checkpoint, then the metrics. */
 static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
+    double begin = cairn_trace_now(run->trace);
     const cairn_epoch_row *best = best_row(run);
     bool improved = !best || row->test_acc > best->test_acc;
     cairn_epoch_row *rows =
@@ -385,7 +415,10 @@ static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
         return cairn_error_set(CAIRN_FAILED, "out of memory for the metrics");
     run->at.rows = rows;
     run->at.rows[run->at.epoch++] = *row;
-    cairn_status status = improved ? cairn_model_save(run->executor, run->folder.model) : CAIRN_OK;
+    double rate = rate_at(run, run->at.epoch - 1, run->at.step - steps_per_epoch(run));
+    cairn_status status = cairn_board_epoch(run->board, &run->at, rate);
+    if (!status && improved)
+        status = cairn_model_save(run->executor, run->folder.model);
     if (!status)
         status = save_checkpoint(run);
     if (!status)
@@ -394,6 +427,7 @@ static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
         status = record_live(run);
     if (!status)
         cairn_terminal_epoch(run->terminal, row);
+    cairn_trace_since(run->trace, "record", begin);
     return status;
 }
 
@@ -402,11 +436,14 @@ static cairn_status train(experiment *run) {
     run->began = now();
     while (!status && run->at.epoch < run->config->train.epochs) {
         cairn_epoch_row row;
+        double begin = cairn_trace_now(run->trace);
         status = train_epoch(run);
+        cairn_trace_since(run->trace, "train", begin);
         if (!status)
             status = measure_epoch(run, &row);
         if (!status)
             status = record_epoch(run, &row);
+        cairn_trace_since(run->trace, "epoch", begin);
     }
     if (status != CAIRN_INTERRUPTED)
         return status;
@@ -453,11 +490,14 @@ static cairn_status finish(experiment *run, cairn_status trained) {
     if (!status)
         status = write_predictions(run);
     if (!status)
+        status = cairn_board_finish(run->board, &run->at);
+    if (!status)
         status = write_summary(run, "finished");
     const cairn_epoch_row *best = best_row(run);
     if (!status && best)
-        cairn_terminal_note(run->terminal, "best test accuracy %.4f in epoch %d; results in %s",
-                            best->test_acc, best->epoch, run->folder.folder);
+        cairn_terminal_note(run->terminal, "best %s accuracy %.4f in epoch %d; results in %s",
+                            cairn_split_name(best->held_out), best->test_acc, best->epoch,
+                            run->folder.folder);
     return status;
 }
 
@@ -475,6 +515,9 @@ cairn_status cairn_experiment_run(const cairn_config *config,
     if (run.terminal)
         cairn_terminal_close(run.terminal);
     free(run.order);
+    cairn_board_close(run.board);
+    cairn_status traced = cairn_trace_close(run.trace);
+    status = status ? status : traced;
     cairn_checkpoint_free(&run.at);
     cairn_executor_destroy(run.executor);
     cairn_net_destroy(run.net);

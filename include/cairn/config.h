@@ -49,6 +49,7 @@ typedef struct {
         int64_t num_workers; /* read for the reference's files; Cairn has no loader processes */
         int64_t train_limit; /* 0: all */
         int64_t test_limit;
+        int64_t validation; /* so many training images are held out and evaluated; 0: none */
         int64_t
             crop_padding; /* zero pixels added on each side before the random crop; 0: no crop */
     } data;
@@ -92,6 +93,10 @@ typedef struct {
         int64_t every_steps; /* 0: no matter how many */
         double every_seconds;
     } checkpoint;
+    struct {
+        int64_t enabled; /* 0 or 1 */
+        int64_t every_steps, every_epochs;
+    } tensorboard;
     struct {
         char name[CAIRN_TEXT_MAX];
         char out_dir[CAIRN_TEXT_MAX];

@@ -23,6 +23,10 @@ enum { CAIRN_CLASSES_MAX = 256, CAIRN_CHANNELS_MAX = 4 };
 typedef struct {
     char name[32]; /* "cifar10" or "synthetic" */
     cairn_split train, test;
+    /* Where `test` begins, as all images are counted, those of the training split first: behind
+     * them, or with data.validation before their end, and then it is `held_out` of them. */
+    int test_from;
+    bool held_out;
     int classes;
     char class_names[CAIRN_CLASSES_MAX][32];
     /* Channel statistics of the training pixels scaled to [0,1], for x -> (x / 255 - mean) / std.

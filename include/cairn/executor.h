@@ -79,6 +79,7 @@ typedef struct {
 /* How long one part of a training step took. */
 typedef struct {
     char name[64]; /* "features.0 forward" */
+    double begin;  /* seconds from where the step began */
     double seconds;
     double flops; /* 0 where bytes, not arithmetic, are what counts */
 } cairn_timing;
@@ -125,6 +126,10 @@ typedef struct {
      * They return `out`. Optional. */
     const char *(*device)(const cairn_executor *executor, char *out, size_t size);
     const char *(*choices)(const cairn_executor *executor, char *out, size_t size);
+    /* Waits. Parts that both the backend's own kernels and a library could do, each timed forward
+     * and backward over a whole batch: pairs of rows, the own first. Optional. */
+    cairn_status (*contests)(cairn_executor *executor, cairn_timing *rows, int capacity,
+                             int *count);
 } cairn_executor_ops;
 
 /* The head of every backend's own executor struct. */
@@ -133,7 +138,8 @@ struct cairn_executor {
     const cairn_backend *backend;
     const cairn_net *net; /* the caller's; outlives the executor */
     cairn_executor_options options;
-    int split_count[2];   /* samples uploaded, by cairn_split_id; 0: none yet */
+    int split_count[2]; /* samples uploaded, by cairn_split_id; 0: none yet */
+    uint32_t trained;   /* steps that the parameters have gone through, as far as is known */
     cairn_glance glance;  /* how evaluate and logits look at samples */
     uint8_t *test_labels; /* a copy, where options.tta wants one */
 };

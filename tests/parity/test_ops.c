@@ -35,15 +35,17 @@ typedef struct {
     float *tensor[4][CAIRN_NET_PARAMETERS_MAX];
 } outcome;
 
-/* Quarters have a variance of 1/8, so every layer makes values sqrt(fan_in / 8) times as large; the
- * last one takes that back. */
+/* Quarters have a variance of 1/8, so every layer makes values sqrt(fan_in / 8) times as large; a
+ * normalisation, or the last layer, takes that back. */
 static void set_layers(cairn_executor *executor, uint64_t seed) {
     const cairn_net *net = executor->net;
     double size = 1;
     int last = -1;
     set_weights(executor, seed);
     for (int i = 0; i < net->op_count; i++)
-        if (net->op[i].weight >= 0) {
+        if (net->op[i].kind == CAIRN_OP_BATCHNORM) {
+            size = 1;
+        } else if (net->op[i].weight >= 0) {
             const cairn_parameter *weight = &net->parameter[net->op[i].weight];
             size *= sqrt((double)weight->count / weight->dim[0] / 8);
             last = i;
@@ -51,7 +53,7 @@ static void set_layers(cairn_executor *executor, uint64_t seed) {
     if (last < 0 || size <= 1)
         return;
     const int layer[] = {net->op[last].weight, net->op[last].bias};
-    for (int k = 0; k < 2; k++) {
+    for (int k = 0; k < 2 && layer[k] >= 0; k++) {
         float *values = get_tensor(executor, CAIRN_PARAMETER, layer[k]);
         for (size_t i = 0; i < net->parameter[layer[k]].count; i++)
             values[i] = ldexpf(values[i], -(int)lround(log2(size)));
@@ -210,7 +212,7 @@ static const net_case exact[] = {
     {"flat, linear 17, drop 50, linear 10", 1, false},
     {"flat, linear 8, relu, drop 20, linear 10", 3, false},
     {"relu, flat, drop 50, linear 10", 3, false},
-    {"conv 8 3 1 1, relu, at -1, conv 8 1 1 0, add 1, relu, flat, linear 10", 3, false},
+    {"conv 8 3 1 1, relu, at -1, convn 8 1 1 0, add 1, relu, flat, linear 10", 3, false},
 };
 
 /* Normalised values are no exact sums: these take a fixed seed, of which it is known that nothing
@@ -231,13 +233,14 @@ static const net_case normalised[] = {
     /* Branches: both sides of a sum, three readers, the net's input as one, dead ends. */
     {"add -1", 3, false},
     {"conv 3 3 1 1, add -1", 3, false},
+    {"convn 16 3 1 1, norm, gelu, convn 16 3 1 1, norm, add 2, gelu, flat, linear 10", 3, false},
+    {"norm, convn 3 3 1 1, add -1, gelu, convn 3 1 1 0, add 3", 3, false},
     {"convn 5 3 1 1, gelu, convn 5 3 1 1, add 1", 3, false},
     {"convn 5 3 1 1, norm, at -1, convn 5 1 1 0, norm, add 1, gelu", 3, false},
     {"conv 5 3 1 1, relu, convn 5 1 1 0, add 1, add 1, gelu, add 1", 3, false},
     {"convn 8 3 1 1, norm, gelu, convn 8 3 2 1, norm, gelu, convn 8 3 1 1, norm, at 2, "
      "convn 8 1 2 0, norm, add 7, gelu, avg 3 3, flat, linear 10",
      3, true},
-    {"convn 16 3 1 1, norm, relu, at -1, convn 16 1 1 0, add 2, gelu, flat, linear 10", 3, false},
     {"conv 5 3 1 1, relu, pool 2 2, at 0, pool 2 2, add 2, flat, linear 10", 3, false},
     {"conv 5 3 1 1, relu, at 0, gelu, flat, linear 10", 3, false},
     {"flat, linear 8, add 1, drop 20, add 1, linear 10", 3, false},
@@ -276,7 +279,7 @@ static void test_every_backend_on_every_op(void **state) {
 
 static void test_every_backend_on_norms_and_branches(void **state) {
     (void)state;
-    check_cases(normalised, sizeof normalised / sizeof normalised[0], 17);
+    check_cases(normalised, sizeof normalised / sizeof normalised[0], 6);
 }
 
 int main(void) {

@@ -95,7 +95,8 @@ static int fuse(const cpu_plan *plan, cpu_stage *stage) {
 }
 
 /* Where the convolution leaves its output. A sum adds to what is there before, so the other summand
- * must be: the output takes its memory where nobody reads it later, else a copy is made. */
+ * must be: the output takes its memory where nobody reads it any more, not even this convolution;
+ * else a copy is made. */
 static cairn_status place_output(cpu_plan *plan, cpu_stage *stage) {
     onednn_layout layout = onednn_op_layout(&stage->forward, dnnl_query_dst_md);
     if (!stage->sum)
@@ -104,7 +105,8 @@ static cairn_status place_output(cpu_plan *plan, cpu_stage *stage) {
     int other = stage->sum->input == before ? stage->sum->other : stage->sum->input;
     const tensor *summand = plan_value(plan, other);
     const cpu_value *value = other == CAIRN_NET_INPUT ? NULL : &plan->value[other];
-    bool free_after = value && value->last_reader == before + 1 && !value->flattened;
+    bool free_after = value && value->last_reader == before + 1 && !value->flattened &&
+                      summand->data != stage->src.data;
     if (free_after && onednn_layout_equal(summand->layout, layout)) {
         stage->made = *summand;
         return CAIRN_OK;

@@ -184,6 +184,7 @@ static cairn_status profile_step(cairn_executor *base, const cairn_step *step, c
     executor->timing = rows;
     executor->timing_capacity = capacity;
     executor->timing_count = 0;
+    executor->timing_began = omp_get_wtime();
     cairn_status status = train_step(base, step);
     *count = executor->timing_count;
     executor->timing = NULL;

@@ -11,21 +11,6 @@
 /* Below this many elements a parallel region costs more than it saves. */
 enum { PARALLEL_MIN = 1 << 14 };
 
-/* Round to nearest, ties to even; NaN stays NaN. */
-static inline bf16 to_bf16(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    uint32_t rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
-    return (bf16)(value != value ? (bits >> 16 | 0x40u) : rounded);
-}
-
-static inline float from_bf16(bf16 value) {
-    uint32_t bits = (uint32_t)value << 16;
-    float result;
-    memcpy(&result, &bits, sizeof result);
-    return result;
-}
-
 /* What a byte becomes, by channel: (x / 255 - mean) / std, rounded once. */
 typedef struct {
     float f32[CAIRN_CHANNELS_MAX][256];
@@ -221,27 +206,6 @@ void add_tensors(const void *a, const void *b, void *y, size_t count, bool relu,
         add_bf16(a, b, y, count, least);
     else
         add_f32(a, b, y, count, least);
-}
-
-void move_statistics(const float *mean, const float *variance, float *running_mean,
-                     float *running_variance, int channels, float momentum, double m) {
-    double move = (double)momentum, unbias = m > 1 ? m / (m - 1) : 1;
-    for (int c = 0; c < channels; c++) {
-        running_mean[c] = (float)((1 - move) * (double)running_mean[c] + move * (double)mean[c]);
-        running_variance[c] =
-            (float)((1 - move) * (double)running_variance[c] + move * unbias * (double)variance[c]);
-    }
-}
-
-void fold_norm(const norm_parameters *norm, const float *weights, const float *bias, int channels,
-               size_t size, float *folded_weights, float *folded_bias) {
-    for (int c = 0; c < channels; c++) {
-        float scale = (float)((double)norm->weight[c] /
-                              sqrt((double)norm->variance[c] + (double)norm->epsilon));
-        for (size_t i = (size_t)c * size; i < (size_t)(c + 1) * size; i++)
-            folded_weights[i] = scale * weights[i];
-        folded_bias[c] = norm->shift[c] + scale * ((bias ? bias[c] : 0.0f) - norm->mean[c]);
-    }
 }
 
 void dropout(const float *x, float *y, size_t count, float p, uint64_t seed, uint32_t step,

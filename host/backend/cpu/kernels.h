@@ -4,14 +4,13 @@
 #ifndef CAIRN_BACKEND_CPU_KERNELS_H
 #define CAIRN_BACKEND_CPU_KERNELS_H
 
+#include "bf16.h"
 #include "../target.h"
 
 #include "cairn/executor.h"
 
 #include <stddef.h>
 #include <stdint.h>
-
-typedef uint16_t bf16; /* the upper half of a float */
 
 /* Where a batch comes from: samples of a split, by index or (indices == NULL) from `first` on. */
 typedef struct {
@@ -45,21 +44,6 @@ void mask_positive(const void *y, const void *dy, void *out, size_t count, bool 
 
 /* y = a + b, then max(y, 0) where `relu`. y may be either. */
 void add_tensors(const void *a, const void *b, void *y, size_t count, bool relu, bool half);
-
-/* Running statistics [channels]: moved by `momentum` towards the batch's, of whose variance over m
- * values the unbiased form counts. */
-void move_statistics(const float *mean, const float *variance, float *running_mean,
-                     float *running_variance, int channels, float momentum, double m);
-
-/* Batch normalisation by running statistics, [channels] all, folded into the weights [channels,
- * size] and the bias (NULL: none) of what comes before it:
- * weight * (W x + b - mean) / sqrt(variance + epsilon) + shift = W' x + b'. */
-typedef struct {
-    const float *weight, *shift, *mean, *variance;
-    float epsilon;
-} norm_parameters;
-void fold_norm(const norm_parameters *norm, const float *weights, const float *bias, int channels,
-               size_t size, float *folded_weights, float *folded_bias);
 
 /* y = x / (1 - p) where rng.h's dropout rule keeps the element, else 0. Its own gradient. */
 void dropout(const float *x, float *y, size_t count, float p, uint64_t seed, uint32_t step,

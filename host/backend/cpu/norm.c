@@ -1,142 +1,138 @@
-/* Batch normalisation as oneDNN's primitive, with the ReLU behind it; its folding into a
- * convolution in evaluation; and GELU, the other primitive that takes whatever layout its input
- * has. */
+/* Batch normalisation, with the ReLU behind it, by norm_kernels.h's loops; its folding into a
+ * convolution in evaluation; and GELU, the other layer that takes whatever layout its input has. */
 #include "plan.h"
 
-/* What crosses a primitive is of the plan's type; a blocked layout stays. */
-static cairn_status take_input(cpu_plan *plan, cpu_stage *stage, const tensor *given) {
-    stage->src = *given;
-    return plan_tensor(plan, &stage->dst, given->layout, NULL);
-}
-
-static cairn_status vector(cpu_plan *plan, int channels, float *data, tensor *made) {
-    dnnl_dims_t dim = {channels};
-    return plan_tensor(plan, made, onednn_layout_create(plan->pool, 1, dim, dnnl_f32, dnnl_a),
-                       data);
-}
-
-static cairn_status parameter(cpu_plan *plan, const cairn_op *layer, int ordinal, tensor *made) {
-    return vector(plan, layer->in.c, plan_parameter(plan, CAIRN_PARAMETER, ordinal), made);
-}
+#include "norm_kernels.h"
 
 /* Batch normalisation ---------------------------------------------------------------------------*/
 
-static cairn_status run_statistics(const cpu_plan *plan, const cpu_task *task) {
+/* How many channels of that layout lie together: 8, 16, or all of them; 0: none of these. */
+static int block_of(cpu_plan *plan, cairn_shape shape, onednn_layout layout) {
+    const struct {
+        dnnl_format_tag_t tag;
+        int block;
+    } known[] = {{dnnl_aBcd16b, 16}, {dnnl_aBcd8b, 8}, {dnnl_acdb, shape.c}};
+    dnnl_dims_t dim = {plan->count, shape.c, shape.h, shape.w};
+    for (int i = 0; i < 3; i++) {
+        onednn_layout one =
+            onednn_layout_create(plan->pool, 4, dim, onednn_layout_type(layout), known[i].tag);
+        if (one && onednn_layout_equal(layout, one))
+            return known[i].block;
+    }
+    return 0;
+}
+
+static norm_shape shape_of(const cpu_plan *plan, const cpu_task *task) {
     const cairn_op *op = task->layer;
-    double m = (double)plan->count * op->in.h * op->in.w;
-    move_statistics(task->in, task->with, plan_parameter(plan, CAIRN_PARAMETER, op->mean),
-                    plan_parameter(plan, CAIRN_PARAMETER, op->variance), op->in.c, op->momentum, m);
+    return (norm_shape){.count = plan->count,
+                        .channels = op->in.c,
+                        .block = task->block,
+                        .area = (size_t)op->in.h * (size_t)op->in.w,
+                        .half = task->half,
+                        .relu = task->relu,
+                        .epsilon = op->epsilon};
+}
+
+/* With the batch's statistics, [2][channels], or the running ones. */
+static norm_parameters parameters_of(const cpu_plan *plan, const cairn_op *op, const float *batch) {
+    return (norm_parameters){
+        .weight = plan_parameter(plan, CAIRN_PARAMETER, op->weight),
+        .shift = plan_parameter(plan, CAIRN_PARAMETER, op->bias),
+        .mean = batch ? batch : plan_parameter(plan, CAIRN_PARAMETER, op->mean),
+        .variance = batch ? batch + op->in.c : plan_parameter(plan, CAIRN_PARAMETER, op->variance)};
+}
+
+static cairn_status run_norm(const cpu_plan *plan, const cpu_task *task) {
+    const cairn_op *op = task->layer;
+    norm_shape shape = shape_of(plan, task);
+    if (plan->training) {
+        float *mean = task->statistics, *variance = mean + op->in.c;
+        norm_measure(&shape, task->in, task->scratch, mean, variance);
+        norm_move(mean, variance, plan_parameter(plan, CAIRN_PARAMETER, op->mean),
+                  plan_parameter(plan, CAIRN_PARAMETER, op->variance), op->in.c, op->momentum,
+                  (double)plan->count * (double)shape.area);
+    }
+    norm_parameters norm = parameters_of(plan, op, task->statistics);
+    norm_apply(&shape, &norm, task->in, task->scratch, task->out);
     return CAIRN_OK;
 }
 
-static cairn_status add_statistics(cpu_plan *plan, const cpu_stage *stage) {
-    cpu_task *added = plan_add(&plan->forward, stage->layer, "running statistics");
+static cairn_status run_norm_backward(const cpu_plan *plan, const cpu_task *task) {
+    const cairn_op *op = task->layer;
+    norm_shape shape = shape_of(plan, task);
+    norm_parameters norm = parameters_of(plan, op, task->statistics);
+    /* A frozen one's gradient goes where nobody looks: behind the statistics. */
+    float *unseen = task->statistics + 2 * op->in.c;
+    float *dweight =
+        plan_trains(plan, op->weight) ? plan_parameter(plan, CAIRN_GRADIENT, op->weight) : unseen;
+    float *dshift = plan_trains(plan, op->bias) ? plan_parameter(plan, CAIRN_GRADIENT, op->bias)
+                                                : unseen + op->in.c;
+    norm_backward(&shape, &norm, task->in, task->with, task->scratch, dweight, dshift, task->out);
+    return CAIRN_OK;
+}
+
+static cairn_status add_norm(cpu_plan *plan, task_list *list, const cpu_stage *stage,
+                             const char *what, const void *with, const tensor *out) {
+    cpu_task *added = plan_add(list, stage->layer, what);
     if (!added)
         return CAIRN_FAILED;
-    added->run = run_statistics;
-    added->in = stage->mean.data;
-    added->with = stage->variance.data;
-    return CAIRN_OK;
-}
-
-/* The batch's statistics, to be written, or the running ones, to be read; and in training a ReLU's
- * workspace. */
-static cairn_status place_statistics(cpu_plan *plan, cpu_stage *stage) {
-    const cairn_op *layer = stage->layer;
-    if (!plan->training) {
-        cairn_status status = parameter(plan, layer, layer->mean, &stage->mean);
-        return status ? status : parameter(plan, layer, layer->variance, &stage->variance);
-    }
-    cairn_status status = vector(plan, layer->in.c, NULL, &stage->mean);
-    if (!status)
-        status = vector(plan, layer->in.c, NULL, &stage->variance);
-    if (!status && stage->relu)
-        status = plan_tensor(plan, &stage->workspace,
-                             onednn_op_layout(&stage->forward, dnnl_query_workspace_md), NULL);
-    return status;
+    added->run = with ? run_norm_backward : run_norm;
+    added->in = stage->src.data;
+    added->with = with;
+    added->out = out->data;
+    added->half = plan_is_half(&stage->src);
+    added->relu = stage->relu;
+    added->block = stage->block;
+    added->statistics = stage->statistics;
+    norm_shape shape = shape_of(plan, added);
+    added->scratch = plan_scratch(plan, norm_scratch(&shape));
+    return added->scratch ? CAIRN_OK : CAIRN_FAILED;
 }
 
 static cairn_status norm_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
                                  int *taken) {
     const cairn_op *layer = stage->layer;
-    onednn_op *op = &stage->forward;
-    tensor scale, shift;
+    dnnl_dims_t dim = {plan->count, layer->in.c, layer->in.h, layer->in.w};
+    onednn_layout layout = given->layout;
     stage->relu = plan_next(plan, stage->ordinal, CAIRN_OP_RELU) != NULL;
     *taken += stage->relu;
-    cairn_status status = take_input(plan, stage, given);
+    stage->block = block_of(plan, layer->in, layout);
+    if (!stage->block) {
+        stage->block = 16;
+        layout = onednn_layout_create(plan->pool, 4, dim, onednn_layout_type(layout), dnnl_aBcd16b);
+    }
+    cairn_status status = plan_convert(plan, &plan->forward, given, layout, layer, &stage->src);
     if (!status)
-        status = onednn_norm_forward(plan->pool, op, given->layout, layer->epsilon, plan->training,
-                                     stage->relu);
-    if (!status)
-        status = place_statistics(plan, stage);
-    if (!status)
-        status = parameter(plan, layer, layer->weight, &scale);
-    if (!status)
-        status = parameter(plan, layer, layer->bias, &shift);
-    if (status)
-        return status;
-    onednn_bind(op, DNNL_ARG_SRC, stage->src.memory);
-    onednn_bind(op, DNNL_ARG_MEAN, stage->mean.memory);
-    onednn_bind(op, DNNL_ARG_VARIANCE, stage->variance.memory);
-    onednn_bind(op, DNNL_ARG_SCALE, scale.memory);
-    onednn_bind(op, DNNL_ARG_SHIFT, shift.memory);
-    onednn_bind(op, DNNL_ARG_DST, stage->dst.memory);
-    if (plan->training && stage->relu)
-        onednn_bind(op, DNNL_ARG_WORKSPACE, stage->workspace.memory);
-    status = plan_add_op(&plan->forward, op, layer, "forward", 0);
-    return status || !plan->training ? status : add_statistics(plan, stage);
+        status = plan_tensor(plan, &stage->dst, layout, NULL);
+    if (!status && plan->training) {
+        stage->statistics = plan_scratch(plan, 4 * (size_t)layer->in.c * sizeof(float));
+        status = stage->statistics ? CAIRN_OK : CAIRN_FAILED;
+    }
+    return status ? status : add_norm(plan, &plan->forward, stage, "forward", NULL, &stage->dst);
 }
 
-static cairn_status norm_backward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
-                                  tensor *made) {
-    const cairn_op *layer = stage->layer;
-    onednn_op op = {0};
-    tensor gradient, scale, shift, diff_scale = {0}, diff_shift = {0};
+static cairn_status norm_backward_compile(cpu_plan *plan, cpu_stage *stage, const tensor *given,
+                                          tensor *made) {
+    tensor gradient;
     onednn_layout layout = stage->src.layout;
-    cairn_status status = plan_convert(plan, &plan->backward, given, layout, layer, &gradient);
-    if (!status)
-        status = onednn_norm_backward(plan->pool, &op, layout, layer->epsilon, stage->relu,
-                                      &stage->forward);
+    cairn_status status =
+        plan_convert(plan, &plan->backward, given, layout, stage->layer, &gradient);
     if (!status)
         status = plan_tensor(plan, made, layout, NULL);
-    if (!status)
-        status = parameter(plan, layer, layer->weight, &scale);
-    if (!status)
-        status = parameter(plan, layer, layer->bias, &shift);
-    if (!status)
-        status = plan_gradient(plan, scale.layout, layer->weight, &diff_scale);
-    if (!status)
-        status = plan_gradient(plan, scale.layout, layer->bias, &diff_shift);
-    if (status)
-        return status;
-    onednn_bind(&op, DNNL_ARG_SRC, stage->src.memory);
-    onednn_bind(&op, DNNL_ARG_MEAN, stage->mean.memory);
-    onednn_bind(&op, DNNL_ARG_VARIANCE, stage->variance.memory);
-    onednn_bind(&op, DNNL_ARG_SCALE, scale.memory);
-    onednn_bind(&op, DNNL_ARG_SHIFT, shift.memory); /* oneDNN 2 asks for it, and does not read it */
-    onednn_bind(&op, DNNL_ARG_DIFF_DST, gradient.memory);
-    onednn_bind(&op, DNNL_ARG_DIFF_SRC, made->memory);
-    onednn_bind(&op, DNNL_ARG_DIFF_SCALE, diff_scale.memory);
-    onednn_bind(&op, DNNL_ARG_DIFF_SHIFT, diff_shift.memory);
-    if (stage->relu)
-        onednn_bind(&op, DNNL_ARG_WORKSPACE, stage->workspace.memory);
-    return plan_add_op(&plan->backward, &op, layer, "backward", 0);
+    return status ? status
+                  : add_norm(plan, &plan->backward, stage, "backward", gradient.data, made);
 }
 
-const layer_compiler compile_batchnorm = {norm_forward, norm_backward};
+const layer_compiler compile_batchnorm = {norm_forward, norm_backward_compile};
 
 /* Folding ---------------------------------------------------------------------------------------*/
 
 static cairn_status run_fold(const cpu_plan *plan, const cpu_task *task) {
     const cairn_op *norm = task->norm, *layer = task->layer;
-    norm_parameters parameters = {plan_parameter(plan, CAIRN_PARAMETER, norm->weight),
-                                  plan_parameter(plan, CAIRN_PARAMETER, norm->bias),
-                                  plan_parameter(plan, CAIRN_PARAMETER, norm->mean),
-                                  plan_parameter(plan, CAIRN_PARAMETER, norm->variance),
-                                  norm->epsilon};
+    norm_parameters parameters = parameters_of(plan, norm, NULL);
     float *folded = task->out;
-    fold_norm(&parameters, task->in, task->with, layer->out.c, task->count / (size_t)layer->out.c,
-              folded, folded + task->count);
+    norm_fold(&parameters, norm->epsilon, task->in, task->with, layer->out.c,
+              task->count / (size_t)layer->out.c, folded, folded + task->count);
     return CAIRN_OK;
 }
 
@@ -163,7 +159,8 @@ static cairn_status gelu_forward(cpu_plan *plan, cpu_stage *stage, const tensor 
                                  int *taken) {
     (void)taken;
     onednn_op *op = &stage->forward;
-    cairn_status status = take_input(plan, stage, given);
+    stage->src = *given;
+    cairn_status status = plan_tensor(plan, &stage->dst, given->layout, NULL);
     if (!status)
         status = onednn_gelu_forward(plan->pool, op, given->layout);
     if (status)

@@ -19,7 +19,7 @@ typedef const dnnl_memory_desc_t *onednn_layout;
 
 /* A primitive with its descriptor and its bound arguments. Scratchpads are the library's own: it
  * makes them with the primitive, so that running allocates nothing. */
-enum { ONEDNN_ARGS_MAX = 12 };
+enum { ONEDNN_ARGS_MAX = 8 };
 typedef struct {
     dnnl_primitive_desc_t desc;
     dnnl_primitive_t primitive;
@@ -79,12 +79,6 @@ cairn_status onednn_pool_forward(onednn_pool *pool, onednn_op *op, onednn_layout
 cairn_status onednn_pool_backward(onednn_pool *pool, onednn_op *op, onednn_layout diff_src,
                                   onednn_layout diff_dst, onednn_window window, bool average,
                                   const onednn_op *forward);
-/* Batch normalisation with scale and shift, src and dst of one layout. Training: mean and variance
- * come out, and with a ReLU behind it there is a workspace. Else: they go in. */
-cairn_status onednn_norm_forward(onednn_pool *pool, onednn_op *op, onednn_layout src, float epsilon,
-                                 bool training, bool relu);
-cairn_status onednn_norm_backward(onednn_pool *pool, onednn_op *op, onednn_layout src,
-                                  float epsilon, bool relu, const onednn_op *forward);
 /* The exact GELU, of any layout. */
 cairn_status onednn_gelu_forward(onednn_pool *pool, onednn_op *op, onednn_layout src);
 cairn_status onednn_gelu_backward(onednn_pool *pool, onednn_op *op, onednn_layout src,

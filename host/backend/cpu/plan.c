@@ -155,7 +155,9 @@ void plan_time(cpu_executor *executor, const char *name, double flops, double be
     if (!executor->timing || executor->timing_count == executor->timing_capacity)
         return;
     cairn_timing *row = &executor->timing[executor->timing_count++];
-    *row = (cairn_timing){.seconds = omp_get_wtime() - begin, .flops = flops};
+    *row = (cairn_timing){.begin = begin - executor->timing_began,
+                          .seconds = omp_get_wtime() - begin,
+                          .flops = flops};
     snprintf(row->name, sizeof row->name, "%s", name);
 }
 

@@ -32,6 +32,9 @@ typedef struct cpu_task {
     void *out;
     size_t count;    /* elements of in, with and out */
     bool half, relu; /* they are bf16; a ReLU follows */
+    int block;       /* of a norm, as in cpu_stage */
+    float *statistics;
+    void *scratch;
 } cpu_task;
 
 typedef struct {
@@ -48,8 +51,10 @@ typedef struct {
     bool relu;             /* a ReLU is fused in */
     tensor src, made, dst; /* made: before pooling, the same as dst without */
     onednn_op forward, pooling;
-    tensor workspace;      /* of max-pooling: which element won; of a norm: what its ReLU passed */
-    tensor mean, variance; /* of a norm: the batch's */
+    tensor workspace; /* of max-pooling: which element won */
+    int block;        /* of a norm: channels that lie together */
+    float
+        *statistics; /* of a norm, in training: the batch's mean and variance, and as much again */
 } cpu_stage;
 
 /* What compiling knows about the outputs of the ops, by ordinal. */
@@ -105,6 +110,7 @@ struct cpu_executor {
     bool training;
     cairn_timing *timing; /* NULL but in profile_step */
     int timing_capacity, timing_count;
+    double timing_began; /* when the profiled step did */
 };
 
 /* The plan for that many samples: an earlier one, or a new one. */
