@@ -107,6 +107,13 @@ static __device__ void augment_target(const cuda_gather &gather, const cairn_rec
     }
 }
 
+/* Compiled once, not into every place of every loop: it is long. */
+static __device__ __attribute__((noinline)) int augment_level(const cuda_gather &gather,
+                                                              const cairn_recipe *recipe,
+                                                              uint32_t index, int c, int i, int j) {
+    return cairn_recipe_level(gather.augmenter, recipe, gather.images, index, c, i, j);
+}
+
 template <typename T, int V, bool NHWC>
 static __global__ void __launch_bounds__(GATHER_THREADS)
     augment_batch(cuda_gather gather, cuda_ring ring, cuda_state *state, cuda_tensor shape,
@@ -123,7 +130,6 @@ static __global__ void __launch_bounds__(GATHER_THREADS)
         table[t] = from_float<T>(gather.table[t]);
     __syncthreads();
 
-    const cairn_augmenter *__restrict__ augmenter = gather.augmenter;
     T *to = x + (size_t)n * sample_size(shape);
     for (unsigned p = threadIdx.x; p < sample_size(shape) / V; p += GATHER_THREADS) {
         const spot at = locate<V, NHWC>(shape, p);
@@ -134,8 +140,7 @@ static __global__ void __launch_bounds__(GATHER_THREADS)
             values.at[l] = from_float<T>(0);
             if (c < shape.c)
                 values.at[l] = table[c % TABLE_CHANNELS * BYTES +
-                                     cairn_recipe_level(augmenter, recipe, gather.images, *index, c,
-                                                        at.i, at.j)];
+                                     augment_level(gather, recipe, *index, c, at.i, at.j)];
         }
         store(to + (size_t)p * V, values);
     }

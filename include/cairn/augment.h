@@ -517,14 +517,14 @@ CAIRN_RNG_FN int cairn_recipe_level(const cairn_augmenter *a, const cairn_recipe
                                     const uint8_t *images, uint32_t index, int c, int i, int j) {
     const int64_t size = (int64_t)a->channels * a->height * a->width;
     const uint8_t *image = images + index * size, *other = images + recipe->partner * size;
-    if (recipe->weight == CAIRN_ONE)
-        return cairn_view_level(a, &recipe->own, image, c, i, j);
-    if (!recipe->patched)
-        return cairn_recipe_blend(recipe, cairn_view_level(a, &recipe->own, image, c, i, j),
-                                  cairn_view_level(a, &recipe->other, other, c, i, j));
-    return cairn_box_holds(&recipe->patch, i, j)
-               ? cairn_view_level(a, &recipe->other, other, c, i, j)
-               : cairn_view_level(a, &recipe->own, image, c, i, j);
+    bool mixed = recipe->weight != CAIRN_ONE;
+    bool patch = mixed && recipe->patched && cairn_box_holds(&recipe->patch, i, j);
+    int level =
+        cairn_view_level(a, patch ? &recipe->other : &recipe->own, patch ? other : image, c, i, j);
+    if (mixed && !recipe->patched)
+        level =
+            cairn_recipe_blend(recipe, level, cairn_view_level(a, &recipe->other, other, c, i, j));
+    return level;
 }
 
 #endif
