@@ -138,8 +138,8 @@ struct cairn_executor {
     const cairn_backend *backend;
     const cairn_net *net; /* the caller's; outlives the executor */
     cairn_executor_options options;
-    int split_count[2]; /* samples uploaded, by cairn_split_id; 0: none yet */
-    uint32_t trained;   /* steps that the parameters have gone through, as far as is known */
+    int split_count[2];   /* samples uploaded, by cairn_split_id; 0: none yet */
+    uint32_t trained;     /* steps that the parameters have gone through, as far as is known */
     cairn_glance glance;  /* how evaluate and logits look at samples */
     uint8_t *test_labels; /* a copy, where options.tta wants one */
 };
