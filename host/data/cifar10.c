@@ -77,10 +77,14 @@ static cairn_status batch_path(char out[PATH_MAX], const char *dir, const layout
 /* The first layout of which any file is there. */
 static const layout *find_layout(const char *dir) {
     char path[PATH_MAX];
-    for (int i = 0; i < LAYOUTS; i++)
+    for (int i = 0; i < LAYOUTS; i++) {
+        if (cairn_path_format(path, sizeof path, "%s%s", dir, layouts[i].folder) ||
+            !cairn_folder_exists(path))
+            continue;
         for (int number = 0; number <= TEST_BATCH; number++)
             if (!batch_path(path, dir, &layouts[i], number) && cairn_file_exists(path))
                 return &layouts[i];
+    }
     return NULL;
 }
 

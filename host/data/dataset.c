@@ -11,9 +11,10 @@
 /* Not an arena: its zeroing would touch every page once more. */
 static void *allocate(size_t bytes) {
     const size_t huge_page = (size_t)2 << 20;
-    size_t rounded = (bytes + huge_page - 1) / huge_page * huge_page;
-    void *memory = aligned_alloc(huge_page, rounded);
-    if (memory)
+    size_t alignment = bytes >= huge_page ? huge_page : 64;
+    size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+    void *memory = aligned_alloc(alignment, rounded);
+    if (memory && alignment == huge_page)
         (void)madvise(memory, rounded, MADV_HUGEPAGE); /* advice: refusal costs only speed */
     return memory;
 }

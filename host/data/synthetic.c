@@ -8,6 +8,7 @@
  * All arithmetic is on integers: the same seed gives the same bytes on every machine, at any number
  * of threads. Sample i has label i % 10, so that every cut of a split is balanced. */
 #include "cairn/rng.h"
+#include "cairn/threads.h"
 #include "data.h"
 
 #include <math.h>
@@ -133,6 +134,9 @@ cairn_status cairn_synthetic_load(cairn_dataset *dataset, const cairn_config *co
         draw_texture(textures[class], seed, class);
     if (threads == 0)
         threads = omp_get_max_threads();
+    cairn_status status = cairn_threads_try(threads);
+    if (status)
+        return status;
     draw_split(&dataset->train, textures, seed, 0, threads);
     draw_split(&dataset->test, textures, seed, (uint32_t)dataset->test_from, threads);
     return CAIRN_OK;

@@ -237,7 +237,9 @@ static void announce(const experiment *run, bool resume) {
 static cairn_status prepare(experiment *run) {
     cairn_checkpoint held = {0};
     const char *from = NULL;
-    cairn_status status = cairn_run_folder_name(&run->folder, run->config, run->options->run_dir);
+    cairn_status status = cairn_board_check(run->config);
+    if (!status)
+        status = cairn_run_folder_name(&run->folder, run->config, run->options->run_dir);
     if (!status)
         status = cairn_run_folder_check(&run->folder, run->config, run->options, &held, &from,
                                         run->notice, sizeof run->notice);
@@ -248,13 +250,13 @@ static cairn_status prepare(experiment *run) {
     if (!status)
         status = make_start(run, &held, from);
     if (!status)
+        status = cairn_profile_open(&run->trace, run->options, run->executor);
+    if (!status)
         status = cairn_run_folder_begin(&run->folder, run->config, !from);
     if (!status) {
         cairn_provenance_find(&run->provenance, run->executor);
         status = record_live(run);
     }
-    if (!status)
-        status = cairn_profile_open(&run->trace, run->options, run->executor);
     if (!status)
         status = cairn_board_open(&run->board, &run->folder, &run->at, run->data, run->executor);
     if (!status) {

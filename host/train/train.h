@@ -50,6 +50,8 @@ void cairn_run_folder_end(cairn_run_folder *run);
 /* The run's event files for TensorBoard; NULL, which every call allows, where they are not wanted.
  * `at` and what it holds are the run's, as long as the board. */
 typedef struct cairn_board cairn_board;
+/* CAIRN_BAD_INPUT where they are wanted and this build cannot write them. */
+cairn_status cairn_board_check(const cairn_config *config);
 cairn_status cairn_board_open(cairn_board **board, const cairn_run_folder *folder,
                               const cairn_checkpoint *at, const cairn_dataset *data,
                               cairn_executor *executor);

@@ -10,6 +10,7 @@
 #ifndef CAIRN_EXECUTOR_H
 #define CAIRN_EXECUTOR_H
 
+#include "cairn/augment.h"
 #include "cairn/config.h"
 #include "cairn/dataset.h"
 #include "cairn/net.h"
@@ -28,6 +29,10 @@ typedef struct {
     uint64_t seed;                /* for crops and dropout */
     double beta1, beta2, epsilon; /* Adam (Kingma and Ba, ICLR 2015), bias-corrected */
     int crop_padding;             /* training: pad by so many zero pixels, crop back at random */
+    cairn_augment augment;        /* training, beside the crop: cairn/augment.h */
+    double label_smoothing;       /* training: share of the target spread over all classes */
+    cairn_tta tta;                /* evaluation of the test split; shifts by tta_shift pixels */
+    int tta_shift;
     /* x -> (x / 255 - mean) / std by channel, after cropping; channel c takes entry c % 4. */
     float mean[CAIRN_CHANNELS_MAX], std[CAIRN_CHANNELS_MAX];
 } cairn_executor_options;
@@ -51,8 +56,11 @@ typedef enum {
 
 /* One training step: forward, mean cross-entropy over the batch, backward, Adam. Sample i's random
  * crop has offsets dy = below(word 0, 2 * padding + 1), dx = below(word 1, ...) of
- * (seed, CROP, epoch, 0, indices[i]). Adam's t is step + 1. With lr = 0 parameters keep their
- * values (moments and gradients do not), which is how gradients are checked. */
+ * (seed, CROP, epoch, 0, indices[i]). Its target is its label; where mixup or cutmix mixed it, both
+ * labels in proportion; label smoothing s makes that (1 - s) target + s / classes. A guess is
+ * correct when it names the label with the larger share, at a tie the sample's own. Adam's t is
+ * step + 1. With lr = 0 parameters keep their values (moments and gradients do not), which is how
+ * gradients are checked. */
 typedef struct {
     const int32_t *indices; /* [count], into the training split; read before the call returns */
     int count;              /* 1..options.batch */
@@ -94,8 +102,8 @@ typedef struct {
      * as the executor, or until another split takes their place. */
     cairn_status (*upload)(cairn_executor *executor, cairn_split_id id, const cairn_split *split);
     cairn_status (*train_step)(cairn_executor *executor, const cairn_step *step);
-    /* Samples first..first+count-1 of a split, any count: no crop, no dropout; adds to the stats.
-     */
+    /* Samples first..first+count-1 of a split, any count, as executor->glance has it: no crop, no
+     * dropout, no smoothing; adds to the stats. */
     cairn_status (*evaluate)(cairn_executor *executor, cairn_split_id id, int first, int count);
     /* Waits. The same samples' logits [count, classes]; leaves the stats alone. */
     cairn_status (*logits)(cairn_executor *executor, cairn_split_id id, int first, int count,
@@ -130,8 +138,10 @@ struct cairn_executor {
     const cairn_backend *backend;
     const cairn_net *net; /* the caller's; outlives the executor */
     cairn_executor_options options;
-    int split_count[2]; /* samples uploaded, by cairn_split_id; 0: none yet */
-    uint32_t trained;   /* steps that the parameters have gone through, as far as is known */
+    int split_count[2];   /* samples uploaded, by cairn_split_id; 0: none yet */
+    uint32_t trained;     /* steps that the parameters have gone through, as far as is known */
+    cairn_glance glance;  /* how evaluate and logits look at samples */
+    uint8_t *test_labels; /* a copy, where options.tta wants one */
 };
 
 struct cairn_backend {
@@ -162,8 +172,12 @@ const cairn_backend *const *cairn_backends(void);
 cairn_status cairn_backend_find(const cairn_backend **backend, int *ordinal, const char *device,
                                 cairn_precision precision);
 
+/* What a training step draws from a split of so many samples. */
+cairn_augmenter cairn_executor_augmenter(const cairn_executor *executor, cairn_split_id id);
+
 /* The calls, checked against misuse (counts, ranges, missing split: CAIRN_FAILED), then passed on.
- */
+ * With options.tta, evaluation and logits of the test split are of the mean over several views
+ * (host/backend/views.c). */
 cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backend *backend,
                                    const cairn_net *net, const cairn_executor_options *options);
 void cairn_executor_destroy(cairn_executor *executor); /* NULL is allowed */

@@ -62,4 +62,7 @@ cairn_status cairn_image_paths_find(cairn_image_paths *paths, const char *folder
 /* Whether a file's name ends like an image's. */
 bool cairn_image_named(const char *name);
 
+/* Writes a PNG file of pixels [height, width, 3]. */
+cairn_status cairn_image_write(const char *path, int width, int height, const uint8_t *pixels);
+
 #endif

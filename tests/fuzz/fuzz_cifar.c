@@ -1,8 +1,9 @@
 /* cifar-10-batches-bin and cifar-100-binary. An input is five bytes, the class names, and the first
  * bytes of the files of records, which are zero up to their size:
  *
- *     limit of training images - 1, of test images - 1, files' distance from the right size,
- *     length of the list of names (little-endian, 15 bits), and in the highest bit 1 for CIFAR-100
+ *     limit of training images - 1, of test images - 1 (modulo IMAGES), files' distance from the
+ * right size, length of the list of names (little-endian, 15 bits), and in the highest bit 1 for
+ * CIFAR-100
  */
 #include "cairn/dataset.h"
 #include "fuzz.h"
@@ -12,7 +13,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-enum { HEAD = 5 };
+enum { HEAD = 5, INPUT_MAX = 4096, IMAGES = 8 };
 
 /* One data set's files. */
 typedef struct {
@@ -36,7 +37,7 @@ typedef struct {
 /* Train's and test's records are the same. */
 static void write_files(folder *files, const layout *kind, const uint8_t *data, size_t size,
                         size_t names) {
-    static const uint8_t zeros[4096];
+    static const uint8_t zeros[INPUT_MAX];
     const uint8_t *records = data + HEAD + names;
     size_t count = size - HEAD - names;
     int8_t wrong = (int8_t)data[2];
@@ -57,7 +58,7 @@ static void write_files(folder *files, const layout *kind, const uint8_t *data, 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static folder files[2];
-    if (size < HEAD || size > 4096)
+    if (size < HEAD || size > INPUT_MAX)
         return -1;
     int which = data[4] >> 7;
     const layout *kind = &layouts[which];
@@ -67,8 +68,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     cairn_config config = {0};
     strcpy(config.data.name, kind->name);
     snprintf(config.data.dir, sizeof config.data.dir, "%.1000s", fuzz_folder());
-    config.data.train_limit = 1 + data[0];
-    config.data.test_limit = 1 + data[1];
+    config.data.train_limit = 1 + data[0] % IMAGES;
+    config.data.test_limit = 1 + data[1] % IMAGES;
     cairn_dataset *dataset = NULL;
     cairn_status status = cairn_dataset_open(&dataset, &config);
     fuzz_check_status(status);

@@ -122,7 +122,7 @@ seed("image", "progressive.jpg",
 
 # CIFAR-10: see the harnesses for how their inputs become files
 NAMES = "".join(f"name{i}\n" for i in range(10)).encode()
-seed("cifar", "names", bytes([1, 0, 0]) + struct.pack("<H", len(NAMES)) + NAMES + b"\x09" + b"x" * 99)
+seed("cifar", "names", bytes([1, 0, 0]) + struct.pack("<H", len(NAMES)) + NAMES + bytes(range(9, 1, -1)))
 seed("cifar", "short", bytes([0, 0, 255, 0, 0]))
 FINE = "".join(f"n{i}\n" for i in range(100)).encode()
 seed("cifar", "cifar100", bytes([1, 0, 0]) + struct.pack("<H", 0x8000 | len(FINE)) + FINE + b"\x13\x63x")
