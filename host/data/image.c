@@ -1,6 +1,6 @@
 /* One image file: PNG and JPEG by their own libraries (png.c, jpeg.c), BMP by stb_image, to the
- * model's size by resize.c. stb_image has its faults with hostile PNG and JPEG files; its BMP
- * reader is small enough to be asked only what it can answer. Many files at once are images.c. */
+ * wanted size by resize.c. stb_image has its faults with hostile PNG and JPEG files; its BMP reader
+ * is small enough to be asked only what it can answer. Many files at once are images.c. */
 #include "cairn/image.h"
 
 #include "cairn/file.h"

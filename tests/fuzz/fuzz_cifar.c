@@ -13,7 +13,7 @@
 #include <sys/types.h>
 #include <unistd.h>
 
-enum { HEAD = 5, IMAGES = 8 };
+enum { HEAD = 5, INPUT_MAX = 4096, IMAGES = 8 };
 
 /* One data set's files. */
 typedef struct {
@@ -37,7 +37,7 @@ typedef struct {
 /* Train's and test's records are the same. */
 static void write_files(folder *files, const layout *kind, const uint8_t *data, size_t size,
                         size_t names) {
-    static const uint8_t zeros[4096];
+    static const uint8_t zeros[INPUT_MAX];
     const uint8_t *records = data + HEAD + names;
     size_t count = size - HEAD - names;
     int8_t wrong = (int8_t)data[2];
@@ -58,7 +58,7 @@ static void write_files(folder *files, const layout *kind, const uint8_t *data, 
 
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     static folder files[2];
-    if (size < HEAD || size > 4096)
+    if (size < HEAD || size > INPUT_MAX)
         return -1;
     int which = data[4] >> 7;
     const layout *kind = &layouts[which];
