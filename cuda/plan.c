@@ -168,7 +168,7 @@ const cairn_op *cuda_plan_next(const cuda_plan *plan, int ordinal, cairn_op_kind
     return is ? &net->op[ordinal + 1] : NULL;
 }
 
-/* Both ends: gathering the batch, the loss, Adam ------------------------------------------------*/
+/* Both ends: gathering the batch, the loss ------------------------------------------------------*/
 
 static cairn_status run_gather(const cuda_plan *plan, const cuda_task *task) {
     cuda_executor *executor = plan->executor;
@@ -189,25 +189,6 @@ static cairn_status run_loss(const cuda_plan *plan, const cuda_task *task) {
     kernel_cross_entropy(executor->stream, plan->count, cairn_net_classes(executor->base.net),
                          plan->logits_pitch, plan->logits, plan->labels, plan->type,
                          plan->training ? task->out.data : NULL, executor->state);
-    return CAIRN_OK;
-}
-
-static cairn_status run_adam(const cuda_plan *plan, const cuda_task *task) {
-    (void)task;
-    cuda_executor *executor = plan->executor;
-    const cairn_executor_options *options = &executor->base.options;
-    cuda_adam adam = {.count = executor->total,
-                      .half_count = executor->half_total,
-                      .parameter = executor->tensors[CAIRN_PARAMETER],
-                      .first_moment = executor->tensors[CAIRN_FIRST_MOMENT],
-                      .second_moment = executor->tensors[CAIRN_SECOND_MOMENT],
-                      .gradient = executor->tensors[CAIRN_GRADIENT],
-                      .half_gradient = executor->half_gradient,
-                      .shadow = executor->shadow,
-                      .beta1 = options->beta1,
-                      .beta2 = options->beta2,
-                      .epsilon = options->epsilon};
-    kernel_adam(executor->stream, &adam, executor->state);
     return CAIRN_OK;
 }
 
@@ -311,9 +292,7 @@ static cairn_status compile(cuda_plan *plan) {
     if (status || !plan->training)
         return status;
     status = compile_backward(plan, gradient);
-    if (!status && net->parameter_count && !cuda_plan_add(plan, NULL, "Adam", run_adam, NULL, NULL))
-        status = CAIRN_FAILED;
-    return status;
+    return status || !net->parameter_count ? status : cuda_plan_add_update(plan);
 }
 
 /* Forgets what compile() made but the slots' sizes. */

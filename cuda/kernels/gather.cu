@@ -21,10 +21,19 @@ static __device__ gather_sample gather_find(const cuda_gather &gather, const cud
     const uint32_t epoch = slot->epoch;
     const int32_t index = gather.by_index ? slot->indices[n] : slot->first + n;
     if (n == 0) {
+        /* All reads before the first write, so that they cross the bus together. */
+        const uint32_t step = slot->step, batch = slot->batch, last = slot->last;
+        const float share = slot->share, rate = slot->rate, correction = slot->correction;
+        const float shrink = slot->shrink, take = slot->take;
         state->epoch = epoch;
-        state->step = slot->step;
-        state->rate = slot->rate;
-        state->correction = slot->correction;
+        state->step = step;
+        state->batch = batch;
+        state->last = last;
+        state->share = share;
+        state->rate = rate;
+        state->correction = correction;
+        state->shrink = shrink;
+        state->take = take;
     }
     if (gather.crop_padding == 0)
         return {(size_t)index, 0, 0};

@@ -288,6 +288,8 @@ static cairn_status measure(const cairn_config *config, double seconds, bool par
     options.threads = (int)config->train.threads;
     options.deterministic = config->train.deterministic;
     options.crop_padding = (int)config->data.crop_padding;
+    options.accumulate = (int)config->train.accumulate;
+    options.optimizer = cairn_optimizer_configure(config);
     cairn_status status =
         cairn_backend_find(&backend, &options.device, config->device, options.precision);
     if (!status)
@@ -301,7 +303,7 @@ static cairn_status measure(const cairn_config *config, double seconds, bool par
     if (!status)
         status = cairn_executor_upload(b.executor, CAIRN_SPLIT_TRAIN, &split);
     cairn_sampler_order(config->seed, 0, SAMPLES, b.order);
-    b.batch = options.batch;
+    b.batch = options.batch * options.accumulate;
     b.lr = config->train.lr;
     if (!status)
         status = measure_rate(&b, seconds, r->rate);
@@ -310,7 +312,7 @@ static cairn_status measure(const cairn_config *config, double seconds, bool par
     if (!status) {
         r->backend = backend->name;
         r->precision = cairn_precision_name(options.precision);
-        r->batch = options.batch;
+        r->batch = b.batch;
         r->threads = b.executor->options.threads;
         r->step_flops = cairn_net_flops(net, 1);
         r->device = b.executor->ops->measure != NULL;
@@ -342,8 +344,9 @@ static cairn_status run(int argc, char **argv) {
         status = cairn_argument_integer("--seconds", seconds_text, 1, 3600, &seconds);
     if (!status)
         status = cairn_common_config(&config, &common);
-    if (!status && config.train.batch_size > SAMPLES)
-        status = cairn_error_set(CAIRN_BAD_INPUT, "train.batch_size: bench goes up to %d", SAMPLES);
+    if (!status && config.train.batch_size * config.train.accumulate > SAMPLES)
+        status = cairn_error_set(CAIRN_BAD_INPUT,
+                                 "train.batch_size: bench goes up to %d images a step", SAMPLES);
     static report r;
     if (!status)
         status = measure(&config, (double)seconds, true, &r);
@@ -359,7 +362,8 @@ const cairn_command cairn_command_bench = {
     "bench", "measure the speed of a training step, whole and by part",
     "usage: cairn bench [params.yaml] [-S key=value]... [--device D] [--seconds N] [--json]\n\n"
     "Runs training steps of the configured model on random images: batch assembly, forward,\n"
-    "backward and Adam. Prints the median images per second of 15 stretches, its share of the\n"
+    "backward and optimiser. Prints the median images per second of 15 stretches, its share of "
+    "the\n"
     "peak that is measured on the same threads or device, and a table of the step's parts; for a\n"
     "GPU also the launches of a step, and what asking for one costs the host.\n\n"
     "  --seconds N   how long the whole measurement takes, about; 10 unless given\n"

@@ -28,8 +28,10 @@ cairn_status cairn_plot_rates(const cairn_config *config) {
     if (config->schedule.name == CAIRN_SCHEDULE_PLATEAU)
         return cairn_error_set(CAIRN_BAD_INPUT, "params --plot-lr: the rates of plateau depend on "
                                                 "the test losses to come");
-    int64_t batch = config->train.batch_size, images = cairn_dataset_train_count(config);
-    uint32_t steps_per_epoch = (uint32_t)((images + batch - 1) / batch);
+    int64_t images = cairn_dataset_train_count(config);
+    int64_t samples = config->train.batch_size < images ? config->train.batch_size : images;
+    samples *= config->train.accumulate;
+    uint32_t steps_per_epoch = (uint32_t)((images + samples - 1) / samples);
     double top = sample(config, steps_per_epoch, rates);
     for (int row = ROWS; row >= 0; row--) {
         char line[COLUMNS + 1];

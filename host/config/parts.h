@@ -4,7 +4,7 @@
 
 #include "cairn/config.h"
 
-enum { CAIRN_KEYS_MAX = 64 }; /* rows of the schema, at most */
+enum { CAIRN_KEYS_MAX = 128 }; /* rows of the schema, at most */
 
 /* A scalar as the file has it, with quotes and escapes undone. */
 typedef struct {

@@ -60,6 +60,12 @@ static bool is_parameter(const cairn_net *net, const char *name) {
     return false;
 }
 
+/* What a checkpoint holds beside the parameters. */
+static bool is_state(const char *name) {
+    return strncmp(name, "adam.", 5) == 0 || strncmp(name, "sgd.", 4) == 0 ||
+           strncmp(name, "ema.", 4) == 0;
+}
+
 cairn_status cairn_model_save(cairn_executor *executor, const char *path) {
     cairn_safetensors file = {0};
     cairn_status status = cairn_tensors_add(&file, executor, CAIRN_PARAMETER, "");
@@ -74,7 +80,7 @@ cairn_status cairn_model_load(cairn_executor *executor, const char *path) {
     cairn_status status = cairn_safetensors_read(&file, path);
     for (size_t i = 0; i < file.tensor_count && !status; i++) {
         const char *name = file.tensor[i].name;
-        if (!is_parameter(executor->net, name) && strncmp(name, "adam.", 5) != 0)
+        if (!is_parameter(executor->net, name) && !is_state(name))
             status = cairn_error_set(CAIRN_BAD_INPUT, "%s: tensor '%s' is none of the model's",
                                      path, name);
     }
