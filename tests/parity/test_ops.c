@@ -12,20 +12,17 @@
  * op's weight and bias sum the same terms, so each is measured against the larger root mean square
  * of the two; and nets end in enough classes for no unit to feed all of them alike.
  *
- * A bias's gradient is one plain sum over samples and places. Libraries add its terms one by one in
- * float32, whose rounding grows as the square root of their number: from 1,000 terms on, so does
- * what is allowed.
- *
- * Where softmax is nearly sure, its gradient is off by the share by which the logits are off: by
- * some roundings of the largest of them. In bf16, of 8 bits, that is no small share. */
+ * Where softmax is nearly sure, its gradient is off by the share of itself by which the logits are
+ * off absolutely. So the last layer's weights are smaller, by a power of two, which keeps sums
+ * exact, and logits are of the size of 1.
+ */
 #include "parity.h"
 
-enum { STEPS = 3, HIGH = 9, WIDE = 7 };
+enum { STEPS = 3, HIGH = 6, WIDE = 5 };
 
 typedef struct {
     const char *ops; /* "conv 5 3 1 1, relu, pool 2 2": see build_ops */
     int channels;    /* of the input */
-    bool no_bf16;    /* one hidden value carries all: softmax magnifies its rounding */
 } net_case;
 
 /* What one executor computed. tensor[kind][parameter]: gradient after the first step, the others
@@ -36,6 +33,31 @@ typedef struct {
     cairn_stats evaluated, trained;
     float *tensor[4][CAIRN_NET_PARAMETERS_MAX];
 } outcome;
+
+/* Quarters have a variance of 1/8, so every layer makes values sqrt(fan_in / 8) times as large; the
+ * last one takes that back. */
+static void set_layers(cairn_executor *executor, uint64_t seed) {
+    const cairn_net *net = executor->net;
+    double size = 1;
+    int last = -1;
+    set_weights(executor, seed);
+    for (int i = 0; i < net->op_count; i++)
+        if (net->op[i].weight >= 0) {
+            const cairn_parameter *weight = &net->parameter[net->op[i].weight];
+            size *= sqrt((double)weight->count / weight->dim[0] / 8);
+            last = i;
+        }
+    if (last < 0 || size <= 1)
+        return;
+    const int layer[] = {net->op[last].weight, net->op[last].bias};
+    for (int k = 0; k < 2; k++) {
+        float *values = get_tensor(executor, CAIRN_PARAMETER, layer[k]);
+        for (size_t i = 0; i < net->parameter[layer[k]].count; i++)
+            values[i] = ldexpf(values[i], -(int)lround(log2(size)));
+        must(cairn_executor_set(executor, CAIRN_PARAMETER, layer[k], values));
+        free(values);
+    }
+}
 
 static outcome compute(const cairn_net *net, const cairn_backend *backend,
                        cairn_precision precision, int batch, uint64_t seed) {
@@ -56,7 +78,7 @@ static outcome compute(const cairn_net *net, const cairn_backend *backend,
     must(cairn_executor_create(&executor, backend, net, &options));
     must(cairn_executor_upload(executor, CAIRN_SPLIT_TRAIN, &split));
     must(cairn_executor_upload(executor, CAIRN_SPLIT_TEST, &split));
-    set_weights(executor, seed);
+    set_layers(executor, seed);
 
     out.logit_count = (size_t)count * (size_t)classes;
     out.logits = malloc(out.logit_count * sizeof *out.logits);
@@ -95,11 +117,15 @@ static void free_outcome(outcome *out) {
             free(out->tensor[kind][k]);
 }
 
-/* One comparison; NaN fails it. */
+/* One comparison; NaN fails it. Keeps the largest share of a tolerance that was used. */
+static double largest_share;
+
 static int worse(double error, double tolerance, const char *who, const net_case *given, int batch,
                  const char *what) {
-    if (error <= tolerance)
+    if (error <= tolerance) {
+        largest_share = fmax(largest_share, error / tolerance);
         return 0;
+    }
     print_error("%s: %d channels, %s, batch %d: %s: relative error %.3g, tolerance %.1g\n", who,
                 given->channels, given->ops, batch, what, error, tolerance);
     return 1;
@@ -110,25 +136,6 @@ static double root_mean_square(const cairn_net *net, float *const *tensor, int o
     for (size_t i = 0; i < net->parameter[ordinal].count; i++)
         squares += (double)tensor[ordinal][i] * (double)tensor[ordinal][i];
     return sqrt(squares / (double)net->parameter[ordinal].count);
-}
-
-/* Of a parameter's gradient: the tolerance times this. */
-static double rounding_of_sum(const cairn_net *net, int parameter, int batch) {
-    enum { SHORT = 1000 };
-    for (int i = 0; i < net->op_count; i++) {
-        int terms = batch * net->op[i].out.h * net->op[i].out.w;
-        if (net->op[i].bias == parameter && terms > SHORT)
-            return sqrt((double)terms / SHORT);
-    }
-    return 1;
-}
-
-/* Of a bf16 gradient: this besides the tolerance. */
-static double rounding_of_logits(const outcome *want) {
-    double largest = 0;
-    for (size_t i = 0; i < want->logit_count; i++)
-        largest = fmax(largest, fabs((double)want->logits[i]));
-    return ldexp(largest, -7);
 }
 
 static int compare(const cairn_net *net, const outcome *got, const outcome *want, const subject *s,
@@ -147,10 +154,6 @@ static int compare(const cairn_net *net, const outcome *got, const outcome *want
             snprintf(what, sizeof what, "%s of %s", kinds[kind], net->parameter[k].name);
             /* Squares double a relative error. */
             double allowed = kind == CAIRN_SECOND_MOMENT ? 2 * tolerance : tolerance;
-            if (s->precision == CAIRN_FLOAT32 && kind != CAIRN_PARAMETER)
-                allowed *= rounding_of_sum(net, k, batch);
-            if (s->precision == CAIRN_BF16 && kind != CAIRN_PARAMETER)
-                allowed += rounding_of_logits(want);
             /* Weight and bias are neighbours: 2i and 2i + 1. */
             double scale = root_mean_square(net, want->tensor[kind], k ^ 1);
             bad += worse(relative_error(net->parameter[k].count, got->tensor[kind][k],
@@ -161,44 +164,45 @@ static int compare(const cairn_net *net, const outcome *got, const outcome *want
 }
 
 static const net_case cases[] = {
-    {"conv 5 3 1 1", 3, false},
-    {"conv 5 1 1 0", 3, false},
-    {"conv 17 1 2 0", 5, false},
-    {"conv 3 3 1 0", 17, false},
-    {"conv 5 3 2 1", 1, false},
-    {"conv 17 3 2 0", 3, false},
-    {"conv 3 3 1 2", 5, false},
-    {"conv 5 5 1 2", 3, false},
-    {"conv 2 5 2 1", 17, false},
-    {"conv 1 3 1 1, flat, linear 17", 5, false},
-    {"conv 8 3 1 1", 16, false},
-    {"conv 5 3 1 1, conv 3 3 1 1", 3, false},
-    {"conv 17 1 1 0, conv 5 5 2 2", 1, false},
-    {"conv 3 3 2 1, conv 17 3 1 0", 5, false},
-    {"relu", 3, false},
-    {"pool 2 2", 3, false},
-    {"flat", 5, false},
-    {"drop 50", 3, false},
-    {"conv 5 3 1 1, relu", 3, false},
-    {"conv 5 3 1 1, pool 2 2", 3, false},
-    {"conv 5 3 1 1, drop 25", 3, false},
-    {"conv 17 3 1 1, relu, pool 2 2", 3, false},
-    {"conv 17 3 1 1, pool 2 2, relu", 1, false},
-    {"conv 5 3 1 1, relu, pool 3 2", 17, false},
-    {"conv 3 3 1 1, pool 3 1, relu", 5, false},
-    {"conv 5 3 1 1, pool 3 1", 3, false},
-    {"conv 5 3 1 1, relu, pool 2 2, flat, linear 10", 3, false},
+    {"conv 5 3 1 1", 3},
+    {"conv 5 1 1 0", 3},
+    {"conv 17 1 2 0", 5},
+    {"conv 3 3 1 0", 17},
+    {"conv 5 3 2 1", 1},
+    {"conv 17 3 2 0", 3},
+    {"conv 3 3 1 2", 5},
+    {"conv 5 5 1 2", 3},
+    {"conv 2 5 2 1", 17},
+    {"conv 1 3 1 1, flat, linear 17", 5},
+    {"conv 8 3 1 1", 16},
+    {"conv 5 3 1 1, conv 3 3 1 1", 3},
+    {"conv 17 1 1 0, conv 5 5 2 2", 1},
+    {"conv 3 3 2 1, conv 17 3 1 0", 5},
+    {"relu", 3},
+    {"pool 2 2", 3},
+    {"flat", 5},
+    {"drop 50", 3},
+    {"conv 5 3 1 1, relu", 3},
+    {"conv 5 3 1 1, pool 2 2", 3},
+    {"conv 5 3 1 1, drop 25", 3},
+    {"conv 17 3 1 1, relu, pool 2 2", 3},
+    {"conv 17 3 1 1, pool 2 2, relu", 1},
+    {"conv 5 3 1 1, relu, pool 3 2", 17},
+    {"conv 3 3 1 1, pool 3 1, relu", 5},
+    {"conv 5 3 1 1, pool 3 1", 3},
+    {"conv 5 3 1 1, relu, pool 2 2, flat, linear 10", 3},
     /* A second convolution of 3x3 may be a Winograd one, whose sums are not exact: ties would break
      * by rounding. test_trajectories covers those. */
-    {"conv 3 3 1 1, relu, conv 5 5 1 2, pool 2 2", 1, false},
-    {"conv 3 3 1 1, relu, flat, relu, linear 10", 3, false},
-    {"pool 2 2, conv 5 1 1 0", 3, false},
-    {"flat, linear 10", 3, false},
-    {"flat, linear 1, linear 17", 5, true},
-    {"flat, linear 17, relu, linear 10", 3, false},
-    {"flat, linear 17, drop 50, linear 10", 1, false},
-    {"flat, linear 8, relu, drop 20, linear 10", 3, false},
-    {"relu, flat, drop 50, linear 10", 3, false},
+    {"conv 3 3 1 1, relu, conv 5 5 1 2, pool 2 2", 1},
+    {"conv 3 3 1 1, relu, flat, relu, linear 10", 3},
+    {"pool 2 2, conv 5 1 1 0", 3},
+    {"flat, linear 10", 3},
+    {"flat, linear 1", 5},
+    {"flat, linear 5, linear 17", 5},
+    {"flat, linear 17, relu, linear 10", 3},
+    {"flat, linear 17, drop 50, linear 10", 1},
+    {"flat, linear 8, relu, drop 20, linear 10", 3},
+    {"relu, flat, drop 50, linear 10", 3},
 };
 
 static void test_every_backend_on_every_op(void **state) {
@@ -214,8 +218,6 @@ static void test_every_backend_on_every_op(void **state) {
         for (int b = 0; b < 3; b++, seed++) {
             outcome want = compute(net, reference_backend(), CAIRN_FLOAT64, batches[b], seed);
             for (int i = 0; i < subject_count; i++) {
-                if (cases[c].no_bf16 && subjects[i].precision == CAIRN_BF16)
-                    continue;
                 outcome got =
                     compute(net, subjects[i].backend, subjects[i].precision, batches[b], seed);
                 bad += compare(net, &got, &want, &subjects[i], &cases[c], batches[b]);
@@ -225,6 +227,7 @@ static void test_every_backend_on_every_op(void **state) {
         }
         cairn_net_destroy(net);
     }
+    print_message("errors: up to %.2f of what is allowed\n", largest_share);
     assert_true(subject_count > 0);
     assert_int_equal(bad, 0);
 }
