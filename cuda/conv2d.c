@@ -56,20 +56,14 @@ static cairn_status describe(const cuda_plan *plan, cudnnTensorDescriptor_t *mad
 static cairn_status create(const cuda_plan *plan, cuda_stage *stage, const cuda_tensor *made) {
     const cairn_op *op = stage->layer;
     convolution *conv = &stage->conv;
-    cuda_tensor bias = {.pitch = made->pitch, .h = 1, .w = 1};
     cairn_status status = describe(plan, &conv->x, plan->count, &stage->src.shape);
     if (!status)
         status = describe(plan, &conv->y, plan->count, made);
-    if (!status)
-        status = describe(plan, &conv->bias, 1, &bias);
     if (status)
         return status;
     TRY_CUDNN(cudnnCreateFilterDescriptor(&conv->w));
     TRY_CUDNN(cudnnSetFilter4dDescriptor(conv->w, data_type(plan), format_of(plan), made->pitch,
                                          stage->src.shape.pitch, op->kernel, op->kernel));
-    TRY_CUDNN(cudnnCreateActivationDescriptor(&conv->relu));
-    TRY_CUDNN(cudnnSetActivationDescriptor(conv->relu, CUDNN_ACTIVATION_RELU,
-                                           CUDNN_NOT_PROPAGATE_NAN, 0.0));
     for (int i = 0; i < CONV_PASSES; i++) {
         conv_pass *pass = &conv->pass[i];
         TRY_CUDNN(cudnnCreateConvolutionDescriptor(&pass->descriptor));
@@ -86,12 +80,8 @@ static void release(cuda_stage *stage) {
     for (int i = 0; i < CONV_PASSES; i++)
         if (conv->pass[i].descriptor)
             cudnnDestroyConvolutionDescriptor(conv->pass[i].descriptor);
-    if (conv->relu)
-        cudnnDestroyActivationDescriptor(conv->relu);
     if (conv->w)
         cudnnDestroyFilterDescriptor(conv->w);
-    if (conv->bias)
-        cudnnDestroyTensorDescriptor(conv->bias);
     if (conv->y)
         cudnnDestroyTensorDescriptor(conv->y);
     if (conv->x)
@@ -161,24 +151,48 @@ static cairn_status list_filter(const cuda_plan *plan, const cuda_stage *stage, 
     return CAIRN_OK;
 }
 
-static bool acceptable(const cuda_plan *plan, const candidate *offered) {
+/* Whether an algorithm adds up the products themselves. The others, Winograd's and the Fourier
+ * transforms, multiply sums of inputs with sums of weights: fewer products, but the roundings of
+ * those sums come back magnified. For Winograd's F(4x4,3x3) on float32 the largest error is about 7
+ * times a direct convolution's (Lavin and Gray, CVPR 2016, table 5), and which tiles cuDNN takes it
+ * does not say. So float32 could miss its 1e-5 and tf32 its 2e-3, and sums that would be exact, on
+ * which ties hang, are not. */
+static bool sums_products(int pass, int algorithm) {
+    switch (pass) {
+    case CONV_FORWARD:
+        return algorithm == CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM ||
+               algorithm == CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM ||
+               algorithm == CUDNN_CONVOLUTION_FWD_ALGO_GEMM ||
+               algorithm == CUDNN_CONVOLUTION_FWD_ALGO_DIRECT;
+    case CONV_DATA:
+        return algorithm == CUDNN_CONVOLUTION_BWD_DATA_ALGO_0 ||
+               algorithm == CUDNN_CONVOLUTION_BWD_DATA_ALGO_1;
+    default:
+        return algorithm == CUDNN_CONVOLUTION_BWD_FILTER_ALGO_0 ||
+               algorithm == CUDNN_CONVOLUTION_BWD_FILTER_ALGO_1 ||
+               algorithm == CUDNN_CONVOLUTION_BWD_FILTER_ALGO_3;
+    }
+}
+
+static bool acceptable(const cuda_plan *plan, int pass, const candidate *offered) {
     const cairn_executor_options *options = &plan->executor->base.options;
     if (offered->status != CUDNN_STATUS_SUCCESS ||
         offered->memory > cuda_plan_workspace_limit(plan))
         return false;
-    if (options->deterministic && offered->determinism != CUDNN_DETERMINISTIC)
+    if (options->deterministic &&
+        (offered->determinism != CUDNN_DETERMINISTIC || !sums_products(pass, offered->algorithm)))
         return false;
     return options->precision != CAIRN_FLOAT32 || offered->math == CUDNN_FMA_MATH ||
            offered->math == CUDNN_DEFAULT_MATH; /* the descriptor's, which is FMA */
 }
 
-/* The first that will do: cuDNN lists the fastest first. `only`: no other algorithm; -1: any. */
+/* The first that will do: cuDNN lists the fastest first. */
 static cairn_status choose(cuda_plan *plan, cuda_stage *stage, int which, const candidate *list,
-                           int count, int only) {
+                           int count) {
     static const char *const passes[] = {"forward", "data gradient", "weight gradient"};
     conv_pass *pass = &stage->conv.pass[which];
     for (int i = 0; i < count; i++) {
-        if (!acceptable(plan, &list[i]) || (only >= 0 && list[i].algorithm != only))
+        if (!acceptable(plan, which, &list[i]))
             continue;
         pass->algorithm = list[i].algorithm;
         pass->workspace = list[i].memory;
@@ -230,29 +244,15 @@ static cairn_status run_forward(const cuda_plan *plan, const cuda_task *task) {
                        task->name);
 }
 
-static cairn_status run_forward_relu(const cuda_plan *plan, const cuda_task *task) {
-    const cuda_stage *stage = task->stage;
-    const convolution *conv = &stage->conv;
-    const conv_pass *pass = &conv->pass[CONV_FORWARD];
-    return cudnn_check(cudnnConvolutionBiasActivationForward(
-                           plan->executor->cudnn, &one, conv->x, task->in.data, conv->w,
-                           cuda_plan_operand(plan, stage->layer->weight), pass->descriptor,
-                           (cudnnConvolutionFwdAlgo_t)pass->algorithm, cuda_plan_workspace(plan),
-                           pass->workspace, &zero, conv->y, task->out.data, conv->bias,
-                           cuda_plan_operand(plan, stage->layer->bias), conv->relu, conv->y,
-                           task->out.data),
-                       task->name);
-}
-
 static cairn_status run_bias(const cuda_plan *plan, const cuda_task *task) {
     kernel_bias_relu(plan->executor->stream, task->in.shape, task->in.data,
-                     cuda_plan_parameter(plan, CAIRN_PARAMETER, task->stage->layer->bias), 0,
-                     task->out.data);
+                     cuda_plan_parameter(plan, CAIRN_PARAMETER, task->stage->layer->bias),
+                     task->stage->activation == CUDA_RELU, task->out.data);
     return CAIRN_OK;
 }
 
 static cuda_pool window_of(const cuda_stage *stage) {
-    return (cuda_pool){stage->pool->kernel, stage->pool->stride, stage->relu};
+    return (cuda_pool){stage->pool->kernel, stage->pool->stride, stage->activation == CUDA_RELU};
 }
 
 static cairn_status run_pool(const cuda_plan *plan, const cuda_task *task) {
@@ -265,44 +265,49 @@ static cairn_status run_pool(const cuda_plan *plan, const cuda_task *task) {
 
 /* How many ops go into this stage: the convolution, a ReLU, and a pooling behind them. */
 static int fuse(const cuda_plan *plan, cuda_stage *stage) {
-    stage->relu = cuda_plan_next(plan, stage->ordinal, CAIRN_OP_RELU) != NULL;
-    int last = stage->ordinal + stage->relu;
-    stage->pool = cuda_plan_next(plan, last, CAIRN_OP_MAXPOOL);
+    int last = stage->ordinal;
+    if (cuda_plan_next(plan, last, CAIRN_OP_RELU)) {
+        stage->activation = CUDA_RELU;
+        last++;
+    }
+    if (!plan->training || !contest_lost(plan->executor, last + 1))
+        stage->pool = cuda_plan_next(plan, last, CAIRN_OP_MAXPOOL);
     return last + (stage->pool ? 1 : 0) + 1 - stage->ordinal;
 }
 
-static cairn_status forward(cuda_plan *plan, cuda_stage *stage, const activation *given,
-                            int *taken) {
+static cairn_status add_forward(cuda_plan *plan, cuda_stage *stage) {
+    cuda_task *added =
+        cuda_plan_add(plan, stage, "forward", run_forward, &stage->src, &stage->made);
+    if (!added)
+        return CAIRN_FAILED;
+    added->flops = plan->count * cairn_op_flops(stage->layer, 0);
+    const bool relu = stage->activation == CUDA_RELU, bias = stage->layer->bias >= 0;
+    if (stage->pool)
+        added = cuda_plan_add(plan, stage, relu ? "bias, ReLU, pooling" : "bias, pooling", run_pool,
+                              &stage->made, &stage->dst);
+    else if (relu || bias) /* by cuDNN, a ReLU would turn NaN into 0 */
+        added = cuda_plan_add(plan, stage, relu ? "bias, ReLU" : "bias", run_bias, &stage->made,
+                              &stage->made);
+    return added ? CAIRN_OK : CAIRN_FAILED;
+}
+
+static cairn_status forward(cuda_plan *plan, cuda_stage *stage, int *taken) {
     const cairn_op *layer = stage->layer;
     candidate list[CANDIDATES_MAX];
     int count = 0;
     *taken = fuse(plan, stage);
-    bool fused_relu = stage->relu && !stage->pool;
     stage->made = stage->pool ? cuda_plan_activation(plan, layer->out, SLOT_WIDE)
-                              : cuda_plan_output(plan, given, layer->out);
-    stage->dst = stage->pool ? cuda_plan_output(plan, given, stage->pool->out) : stage->made;
+                              : cuda_plan_output(plan, layer->out);
+    stage->dst = stage->pool ? cuda_plan_output(plan, stage->pool->out) : stage->made;
     if (stage->pool)
         stage->chosen =
             cuda_plan_keep(plan, (size_t)plan->count * tensor_features(stage->dst.shape));
     cairn_status status = create(plan, stage, &stage->made.shape);
     if (!status)
         status = list_forward(plan, stage, stage->made.data, list, &count);
-    if (!status) /* the fused call is only defined with this algorithm for every type */
-        status = choose(plan, stage, CONV_FORWARD, list, count,
-                        fused_relu ? CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM : -1);
-    if (status)
-        return status;
-    cuda_task *added = cuda_plan_add(
-        plan, stage, "forward", fused_relu ? run_forward_relu : run_forward, given, &stage->made);
-    if (!added)
-        return CAIRN_FAILED;
-    added->flops = plan->count * cairn_op_flops(layer, 0);
-    if (stage->pool)
-        added = cuda_plan_add(plan, stage, stage->relu ? "bias, ReLU, pooling" : "bias, pooling",
-                              run_pool, &stage->made, &stage->dst);
-    else if (!stage->relu)
-        added = cuda_plan_add(plan, stage, "bias", run_bias, &stage->made, &stage->made);
-    return added ? CAIRN_OK : CAIRN_FAILED;
+    if (!status)
+        status = choose(plan, stage, CONV_FORWARD, list, count);
+    return status ? status : add_forward(plan, stage);
 }
 
 /* Backward --------------------------------------------------------------------------------------*/
@@ -336,12 +341,12 @@ static cairn_status run_data(const cuda_plan *plan, const cuda_task *task) {
     const cuda_stage *stage = task->stage;
     const convolution *conv = &stage->conv;
     const conv_pass *pass = &conv->pass[CONV_DATA];
-    return cudnn_check(cudnnConvolutionBackwardData(plan->executor->cudnn, &one, conv->w,
-                                                    cuda_plan_operand(plan, stage->layer->weight),
-                                                    conv->y, task->in.data, pass->descriptor,
-                                                    (cudnnConvolutionBwdDataAlgo_t)pass->algorithm,
-                                                    cuda_plan_workspace(plan), pass->workspace,
-                                                    &zero, conv->x, task->out.data),
+    return cudnn_check(cudnnConvolutionBackwardData(
+                           plan->executor->cudnn, &one, conv->w,
+                           cuda_plan_operand(plan, stage->layer->weight), conv->y, task->in.data,
+                           pass->descriptor, (cudnnConvolutionBwdDataAlgo_t)pass->algorithm,
+                           cuda_plan_workspace(plan), pass->workspace, task->adds ? &one : &zero,
+                           conv->x, task->out.data),
                        task->name);
 }
 
@@ -359,9 +364,11 @@ static cairn_status add_unpooling(cuda_plan *plan, cuda_stage *stage, const acti
                    ? CAIRN_OK
                    : CAIRN_FAILED;
     }
-    if (stage->relu &&
-        !cuda_plan_add(plan, stage, "ReLU backward", run_relu_backward, given, gradient))
-        return CAIRN_FAILED;
+    if (stage->activation == CUDA_RELU) {
+        *gradient = cuda_plan_writable(plan, given);
+        if (!cuda_plan_add(plan, stage, "ReLU backward", run_relu_backward, given, gradient))
+            return CAIRN_FAILED;
+    }
     return cuda_plan_add_bias_gradient(plan, stage, gradient);
 }
 
@@ -369,9 +376,11 @@ static cairn_status add_filter_gradient(cuda_plan *plan, cuda_stage *stage,
                                         const activation *gradient) {
     candidate list[CANDIDATES_MAX];
     int count = 0;
+    if (!cuda_plan_trains(plan, stage->layer->weight))
+        return CAIRN_OK;
     cairn_status status = list_filter(plan, stage, gradient->data, list, &count);
     if (!status)
-        status = choose(plan, stage, CONV_FILTER, list, count, -1);
+        status = choose(plan, stage, CONV_FILTER, list, count);
     if (status)
         return status;
     cuda_task *added = cuda_plan_add(plan, stage, "weight gradient", run_filter, gradient, NULL);
@@ -381,32 +390,34 @@ static cairn_status add_filter_gradient(cuda_plan *plan, cuda_stage *stage,
     return CAIRN_OK;
 }
 
+/* Added in place to the gradient that another reader of the input has given, where there is one. */
 static cairn_status add_data_gradient(cuda_plan *plan, cuda_stage *stage,
-                                      const activation *gradient, activation *made) {
+                                      const activation *gradient) {
     candidate list[CANDIDATES_MAX];
+    activation made;
     int count = 0;
-    cairn_status status = list_data(plan, stage, gradient->data, made->data, list, &count);
+    bool adds = cuda_plan_adds(plan, stage->layer->input, &made);
+    if (!adds)
+        made = cuda_plan_gradient(plan, stage->src.shape);
+    cairn_status status = list_data(plan, stage, gradient->data, made.data, list, &count);
     if (!status)
-        status = choose(plan, stage, CONV_DATA, list, count, -1);
+        status = choose(plan, stage, CONV_DATA, list, count);
     if (status)
         return status;
-    cuda_task *added = cuda_plan_add(plan, stage, "data gradient", run_data, gradient, made);
+    cuda_task *added = cuda_plan_add(plan, stage, "data gradient", run_data, gradient, &made);
     if (!added)
         return CAIRN_FAILED;
     added->flops = plan->count * cairn_op_flops(stage->layer, 0);
-    return CAIRN_OK;
+    added->adds = adds;
+    return adds ? CAIRN_OK : cuda_plan_give(plan, stage, stage->layer->input, &made);
 }
 
-static cairn_status backward(cuda_plan *plan, cuda_stage *stage, const activation *given,
-                             activation *made) {
+static cairn_status backward(cuda_plan *plan, cuda_stage *stage, const activation *given) {
     activation gradient;
     cairn_status status = add_unpooling(plan, stage, given, &gradient);
     if (!status)
         status = add_filter_gradient(plan, stage, &gradient);
-    if (status || !stage->passes_gradient)
-        return status;
-    *made = cuda_plan_gradient(plan, given, stage->src.shape);
-    return add_data_gradient(plan, stage, &gradient, made);
+    return status || !stage->passes_gradient ? status : add_data_gradient(plan, stage, &gradient);
 }
 
 const layer_compiler cuda_compile_conv2d = {forward, backward, release};

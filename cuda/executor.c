@@ -157,6 +157,8 @@ static cairn_status create(cairn_executor **made, const cairn_net *net,
         status = make_memory(executor);
     if (!status)
         status = ring_create(executor);
+    if (!status && !options->deterministic)
+        status = contests_hold(executor);
     if (!status)
         status = cuda_plan_find(&first, executor, options->batch, true);
     if (status) {
@@ -379,7 +381,9 @@ static cairn_status take_times(const cuda_plan *plan, const cudaEvent_t *events,
     for (int i = 0; i < *count; i++) {
         float milliseconds = 0;
         TRY_CUDA(cudaEventElapsedTime(&milliseconds, events[i], events[i + 1]));
-        rows[i] = (cairn_timing){.seconds = milliseconds * 1e-3, .flops = plan->task[i].flops};
+        rows[i] = (cairn_timing){.begin = i ? rows[i - 1].begin + rows[i - 1].seconds : 0,
+                                 .seconds = milliseconds * 1e-3,
+                                 .flops = plan->task[i].flops};
         snprintf(rows[i].name, sizeof rows[i].name, "%s", plan->task[i].name);
     }
     return CAIRN_OK;
@@ -435,28 +439,50 @@ static const char *device_line(const cairn_executor *base, char *out, size_t siz
     return out;
 }
 
-/* cuDNN's algorithms of a whole batch's training plan, which is the first that was made. */
+static cairn_status contests(cairn_executor *base, cairn_timing *rows, int capacity, int *count) {
+    cairn_status status = enter(own(base));
+    return status ? status : contests_list(own(base), rows, capacity, count);
+}
+
+/* Appends " text," where there is room. */
+static void append_choice(char *out, size_t size, const char *text) {
+    size_t used = strlen(out);
+    snprintf(out + used, size - used, " %s,", text);
+}
+
+static void append_algorithms(const cuda_plan *plan, const cuda_stage *stage, char *out,
+                              size_t size) {
+    for (int pass = 0; pass < CONV_PASSES; pass++) {
+        char one[96];
+        bool runs = pass == CONV_FORWARD || (pass == CONV_DATA && stage->passes_gradient) ||
+                    (pass == CONV_FILTER && cuda_plan_trains(plan, stage->layer->weight));
+        if (runs)
+            append_choice(out, size, conv_choice(stage, pass, one, sizeof one));
+    }
+}
+
+/* cuDNN's algorithms of a whole batch's training plan, which is the first that was made; and whose
+ * pooling it takes, where both were measured. */
 static const char *choices(const cairn_executor *base, char *out, size_t size) {
     const cuda_executor *executor = (const cuda_executor *)base;
     const cuda_plan *plan = executor->plans;
-    size_t used = (size_t)snprintf(out, size, "cuDNN:");
+    snprintf(out, size, "cuDNN:");
     while (plan->next)
         plan = plan->next;
-    for (int s = 0; s < plan->stage_count; s++) {
-        const cuda_stage *stage = &plan->stage[s];
-        if (stage->layer->kind != CAIRN_OP_CONV2D)
+    for (int s = 0; s < plan->stage_count; s++)
+        if (plan->stage[s].layer->kind == CAIRN_OP_CONV2D)
+            append_algorithms(plan, &plan->stage[s], out, size);
+    for (int i = 0; i < base->net->op_count; i++) {
+        const cuda_contest *times = &executor->contest[i];
+        char one[128];
+        if (times->ours <= 0 || times->cudnn <= 0)
             continue;
-        for (int pass = 0; pass < CONV_PASSES; pass++) {
-            char one[96];
-            if ((pass == CONV_DATA && !stage->passes_gradient) || used >= size)
-                continue;
-            used += (size_t)snprintf(out + used, size - used, " %s,",
-                                     conv_choice(stage, pass, one, sizeof one));
-        }
+        snprintf(one, sizeof one, "%s pooling by %s (ours %.1f us, cuDNN %.1f us)",
+                 base->net->op[i].name, contest_lost(executor, i) ? "cuDNN" : "ours",
+                 1e6 * times->ours, 1e6 * times->cudnn);
+        append_choice(out, size, one);
     }
-    size_t length = strlen(out);
-    if (length > 0)
-        out[length - 1] = '\0';
+    out[strlen(out) - 1] = '\0';
     return out;
 }
 
@@ -473,7 +499,8 @@ static const cairn_executor_ops ops = {.destroy = destroy,
                                        .profile_step = profile_step,
                                        .measure = measure,
                                        .device = device_line,
-                                       .choices = choices};
+                                       .choices = choices,
+                                       .contests = contests};
 
 const cairn_backend cairn_backend_cuda = {.name = "cuda",
                                           .probe = device_probe,

@@ -107,6 +107,56 @@ size_t kernel_bias_gradient_scratch(cuda_tensor shape);
 void kernel_bias_gradient(cudaStream_t stream, cuda_tensor shape, const void *dy,
                           const uint8_t *chosen, void *scratch, float *sums);
 
+/* Batch normalisation over samples and places: z = (x - mean) weight / sqrt(variance + epsilon) +
+ * bias, to which another tensor may be added, and y = activation(z). Arrays are [pitch]. */
+typedef enum { CUDA_LINEAR, CUDA_RELU, CUDA_GELU } cuda_activation;
+typedef struct {
+    const float *mean, *variance; /* the batch's, or in evaluation the running ones */
+    const float *weight, *bias;
+    float epsilon, momentum;
+    cuda_activation activation;
+} cuda_norm;
+
+/* The batch's mean and (biased) variance, and the running ones, which move by `momentum` towards
+ * the mean and the unbiased variance. Two launches; norm's arrays are not read. The same scratch of
+ * kernel_batchnorm_scratch(shape) bytes serves forward and backward. */
+size_t kernel_batchnorm_scratch(cuda_tensor shape);
+void kernel_batchnorm_statistics(cudaStream_t stream, const cuda_norm *norm, cuda_tensor shape,
+                                 const void *x, void *scratch, float *mean, float *variance,
+                                 float *running_mean, float *running_variance);
+
+/* y = activation(z + other); other: NULL, nothing. */
+void kernel_batchnorm(cudaStream_t stream, const cuda_norm *norm, cuda_tensor shape, const void *x,
+                      const void *other, void *y);
+
+/* The sums that the gradients are made of, into sums [2][pitch], and the parameters' gradients,
+ * NULL where unwanted. Where y is not NULL the activation is a ReLU that y shows, as behind a sum
+ * of tensors: dy without what it blocks goes to `undone`, which may be dy. Two launches. */
+void kernel_batchnorm_backward_sums(cudaStream_t stream, const cuda_norm *norm, cuda_tensor shape,
+                                    const void *x, const void *dy, const void *y, void *undone,
+                                    void *scratch, float *sums, float *dweight, float *dbias);
+
+/* dx, added to `before` unless NULL, which may be dx. `g` is dy; or what was undone, and then
+ * norm's activation is CUDA_LINEAR. */
+void kernel_batchnorm_backward(cudaStream_t stream, const cuda_norm *norm, cuda_tensor shape,
+                               const float *sums, const void *x, const void *g, const void *before,
+                               void *dx);
+
+/* y = activation(a + b), of like tensors; y may be one of them. */
+void kernel_add(cudaStream_t stream, cuda_tensor shape, cuda_activation activation, const void *a,
+                const void *b, void *y);
+
+/* y = x/2 (1 + erf(x / sqrt(2))), and dx from the x of the forward pass; dx may be dy. */
+void kernel_gelu(cudaStream_t stream, cuda_tensor shape, const void *x, void *y);
+void kernel_gelu_backward(cudaStream_t stream, cuda_tensor shape, const void *x, const void *dy,
+                          void *dx);
+
+/* The mean of each window, of any size, no padding; `out` is y's shape; pool.relu has no use. */
+void kernel_average(cudaStream_t stream, cuda_pool pool, cuda_tensor in, cuda_tensor out,
+                    const void *x, void *y);
+void kernel_average_backward(cudaStream_t stream, cuda_pool pool, cuda_tensor in, cuda_tensor out,
+                             const void *dy, void *dx);
+
 /* y = x / (1 - p) where kept, else 0, by cairn/rng.h's rule for op `ordinal` in state->batch of
  * state->step: the element's number counts [n][c][h][w] over true channels, whatever the layout.
  * Where `positive` is not NULL, 0 also where positive <= 0: the backward pass through ReLU and

@@ -1,4 +1,5 @@
-/* Linear layers as matrix products, with the bias and ReLU in the epilogue and a dropout behind.
+/* Linear layers as matrix products, with the bias in the epilogue, a ReLU and a dropout behind. The
+ * ReLU is ours: of cuBLAS's it is not said that NaN passes, and a training that diverges must show.
  *
  * Row-major [n][features] is column-major [features, n]. With W [out][in] read as column-major
  * [in, out], and x, y, dx, dy as [features, n]:
@@ -54,34 +55,41 @@ static cuda_dropout dropout_of(const cuda_plan *plan, const cuda_stage *stage) {
 
 static cairn_status run_dropout(const cuda_plan *plan, const cuda_task *task) {
     const cuda_executor *executor = plan->executor;
+    const bool relu = task->stage->activation == CUDA_RELU;
     kernel_dropout(executor->stream, dropout_of(plan, task->stage), executor->state, task->in.shape,
-                   task->in.data, NULL, task->out.data);
+                   task->in.data, relu ? task->in.data : NULL, task->out.data);
+    return CAIRN_OK;
+}
+
+static cairn_status run_relu(const cuda_plan *plan, const cuda_task *task) {
+    kernel_bias_relu(plan->executor->stream, task->in.shape, task->in.data, NULL, 1,
+                     task->out.data);
     return CAIRN_OK;
 }
 
 /* How many ops go into this stage: the layer, a ReLU, and a dropout behind them. */
 static int fuse(const cuda_plan *plan, cuda_stage *stage) {
-    stage->relu = cuda_plan_next(plan, stage->ordinal, CAIRN_OP_RELU) != NULL;
-    int last = stage->ordinal + stage->relu;
+    int last = stage->ordinal;
+    if (cuda_plan_next(plan, last, CAIRN_OP_RELU)) {
+        stage->activation = CUDA_RELU;
+        last++;
+    }
     stage->dropout = cuda_plan_next(plan, last, CAIRN_OP_DROPOUT);
     stage->dropout_ordinal = last + 1;
     return last + (stage->dropout ? 1 : 0) + 1 - stage->ordinal;
 }
 
 /* Logits are float32 in every precision. */
-static activation output(cuda_plan *plan, const cuda_stage *stage, const activation *given) {
+static activation output(cuda_plan *plan, const cuda_stage *stage) {
     if (!is_last(plan, stage))
-        return cuda_plan_output(plan, given, stage->layer->out);
+        return cuda_plan_output(plan, stage->layer->out);
     activation made = cuda_plan_activation(plan, stage->layer->out, KEPT);
     made.shape.type = CUDA_F32;
     made.data = cuda_plan_keep(plan, tensor_bytes(made.shape));
     return made;
 }
 
-static cairn_status forward(cuda_plan *plan, cuda_stage *stage, const activation *given,
-                            int *taken) {
-    *taken = fuse(plan, stage);
-    stage->made = output(plan, stage, given);
+static cairn_status add_product(cuda_plan *plan, cuda_stage *stage) {
     bool half_bias = stage->made.shape.type == CUDA_BF16; /* a bias has the output's type */
     int bias = stage->layer->bias;
     matmul_shape shape = {.a_op = CUBLAS_OP_T,
@@ -94,20 +102,33 @@ static cairn_status forward(cuda_plan *plan, cuda_stage *stage, const activation
                           .d_pitch = outputs(stage),
                           .type = plan->type,
                           .d_type = stage->made.shape.type,
-                          .epilogue =
-                              stage->relu ? CUBLASLT_EPILOGUE_RELU_BIAS : CUBLASLT_EPILOGUE_BIAS,
-                          .bias = half_bias ? cuda_plan_operand(plan, bias)
-                                            : cuda_plan_parameter(plan, CAIRN_PARAMETER, bias)};
+                          .epilogue = CUBLASLT_EPILOGUE_DEFAULT};
+    if (bias >= 0) {
+        shape.epilogue = CUBLASLT_EPILOGUE_BIAS;
+        shape.bias = half_bias ? cuda_plan_operand(plan, bias)
+                               : cuda_plan_parameter(plan, CAIRN_PARAMETER, bias);
+    }
     cairn_status status = create(plan, &stage->matmul[MATMUL_FORWARD], &shape);
-    if (!status)
-        status = add(plan, stage, "forward", run_forward, given, &stage->made);
-    stage->dst = stage->made;
-    if (status || !stage->dropout || !plan->training)
+    return status ? status : add(plan, stage, "forward", run_forward, &stage->src, &stage->made);
+}
+
+static cairn_status forward(cuda_plan *plan, cuda_stage *stage, int *taken) {
+    *taken = fuse(plan, stage);
+    stage->made = stage->dst = output(plan, stage);
+    cairn_status status = add_product(plan, stage);
+    const cuda_task *added = NULL;
+    if (status)
         return status;
-    stage->dst = cuda_plan_output(plan, &stage->made, stage->layer->out);
-    return cuda_plan_add(plan, stage, "dropout", run_dropout, &stage->made, &stage->dst)
-               ? CAIRN_OK
-               : CAIRN_FAILED;
+    if (stage->dropout && plan->training) {
+        const bool relu = stage->activation == CUDA_RELU;
+        stage->dst = cuda_plan_output(plan, stage->layer->out);
+        added = cuda_plan_add(plan, stage, relu ? "ReLU, dropout" : "dropout", run_dropout,
+                              &stage->made, &stage->dst);
+    } else if (stage->activation == CUDA_RELU)
+        added = cuda_plan_add(plan, stage, "ReLU", run_relu, &stage->made, &stage->made);
+    else
+        return CAIRN_OK;
+    return added ? CAIRN_OK : CAIRN_FAILED;
 }
 
 /* Backward --------------------------------------------------------------------------------------*/
@@ -129,9 +150,10 @@ static cairn_status run_data(const cuda_plan *plan, const cuda_task *task) {
 static cairn_status run_mask(const cuda_plan *plan, const cuda_task *task) {
     const cuda_stage *stage = task->stage;
     const cuda_executor *executor = plan->executor;
+    const bool relu = stage->activation == CUDA_RELU;
     if (stage->dropout)
         kernel_dropout(executor->stream, dropout_of(plan, stage), executor->state, task->in.shape,
-                       task->in.data, stage->relu ? stage->made.data : NULL, task->out.data);
+                       task->in.data, relu ? stage->made.data : NULL, task->out.data);
     else
         kernel_relu_backward(executor->stream, task->in.shape, stage->made.data, task->in.data,
                              task->out.data);
@@ -139,8 +161,11 @@ static cairn_status run_mask(const cuda_plan *plan, const cuda_task *task) {
 }
 
 /* With the bias gradient in the epilogue where cuBLAS has that, else by our kernel. */
-static cairn_status add_weight_gradient(cuda_plan *plan, cuda_stage *stage,
-                                        const activation *given) {
+static cairn_status add_parameter_gradients(cuda_plan *plan, cuda_stage *stage,
+                                            const activation *given) {
+    const cairn_op *layer = stage->layer;
+    if (!cuda_plan_trains(plan, layer->weight))
+        return cuda_plan_add_bias_gradient(plan, stage, given);
     matmul *product = &stage->matmul[MATMUL_WEIGHTS];
     matmul_shape shape = {.a_op = CUBLAS_OP_N,
                           .b_op = CUBLAS_OP_T,
@@ -152,9 +177,13 @@ static cairn_status add_weight_gradient(cuda_plan *plan, cuda_stage *stage,
                           .d_pitch = inputs(stage),
                           .type = plan->type,
                           .d_type = CUDA_F32,
-                          .epilogue = CUBLASLT_EPILOGUE_BGRADB,
-                          .bias = cuda_plan_parameter(plan, CAIRN_GRADIENT, stage->layer->bias)};
-    cairn_status status = create(plan, product, &shape);
+                          .epilogue = CUBLASLT_EPILOGUE_DEFAULT};
+    cairn_status status = CAIRN_FAILED;
+    if (cuda_plan_trains(plan, layer->bias)) {
+        shape.epilogue = CUBLASLT_EPILOGUE_BGRADB;
+        shape.bias = cuda_plan_parameter(plan, CAIRN_GRADIENT, layer->bias);
+        status = create(plan, product, &shape);
+    }
     if (status) {
         shape.epilogue = CUBLASLT_EPILOGUE_DEFAULT;
         shape.bias = NULL;
@@ -165,16 +194,8 @@ static cairn_status add_weight_gradient(cuda_plan *plan, cuda_stage *stage,
     return status ? status : add(plan, stage, "weight gradient", run_weights, given, NULL);
 }
 
-static cairn_status backward(cuda_plan *plan, cuda_stage *stage, const activation *given,
-                             activation *made) {
-    if ((stage->relu || stage->dropout) &&
-        !cuda_plan_add(plan, stage, stage->dropout ? "dropout backward" : "ReLU backward", run_mask,
-                       given, given))
-        return CAIRN_FAILED;
-    cairn_status status = add_weight_gradient(plan, stage, given);
-    if (status || !stage->passes_gradient)
-        return status;
-    *made = cuda_plan_gradient(plan, given, stage->src.shape);
+static cairn_status add_data_gradient(cuda_plan *plan, cuda_stage *stage, const activation *given) {
+    activation made = cuda_plan_gradient(plan, stage->src.shape);
     matmul_shape shape = {.a_op = CUBLAS_OP_N,
                           .b_op = CUBLAS_OP_N,
                           .m = inputs(stage),
@@ -186,8 +207,22 @@ static cairn_status backward(cuda_plan *plan, cuda_stage *stage, const activatio
                           .type = plan->type,
                           .d_type = plan->type,
                           .epilogue = CUBLASLT_EPILOGUE_DEFAULT};
-    status = create(plan, &stage->matmul[MATMUL_DATA], &shape);
-    return status ? status : add(plan, stage, "data gradient", run_data, given, made);
+    cairn_status status = create(plan, &stage->matmul[MATMUL_DATA], &shape);
+    if (!status)
+        status = add(plan, stage, "data gradient", run_data, given, &made);
+    return status ? status : cuda_plan_give(plan, stage, stage->layer->input, &made);
+}
+
+static cairn_status backward(cuda_plan *plan, cuda_stage *stage, const activation *given) {
+    activation gradient = *given;
+    if (stage->activation == CUDA_RELU || stage->dropout) {
+        gradient = cuda_plan_writable(plan, given);
+        if (!cuda_plan_add(plan, stage, stage->dropout ? "dropout backward" : "ReLU backward",
+                           run_mask, given, &gradient))
+            return CAIRN_FAILED;
+    }
+    cairn_status status = add_parameter_gradients(plan, stage, &gradient);
+    return status || !stage->passes_gradient ? status : add_data_gradient(plan, stage, &gradient);
 }
 
 static void release(cuda_stage *stage) {

@@ -1,4 +1,5 @@
-/* Where parameters lie on the device, and their way between PyTorch's layout and ours.
+/* Where parameters lie on the device, and their way between PyTorch's layout and ours. Those that
+ * are trained come first, so that the optimiser goes over one stretch of memory.
  *
  * Every weight is a filter [out][c][h][w]: a convolution's with its window, a linear layer's with
  * the shape that was flattened before it. */
@@ -11,14 +12,15 @@ static int padded(const cuda_executor *executor, int channels) {
     return (channels + executor->pad - 1) / executor->pad * executor->pad;
 }
 
-/* The shape of what a linear layer reads, before flattening: that is its layout in memory. */
+/* The shape of what a layer of features reads, before flattening: that is its layout in memory. */
 static cairn_shape unflattened(const cairn_net *net, const cairn_op *layer) {
     cairn_shape shape = layer->in;
     for (int i = layer->input; i >= 0; i = net->op[i].input) {
         const cairn_op *op = &net->op[i];
         if (op->kind == CAIRN_OP_FLATTEN)
             shape = op->in;
-        else if (op->kind != CAIRN_OP_RELU && op->kind != CAIRN_OP_DROPOUT)
+        else if (op->kind == CAIRN_OP_CONV2D || op->kind == CAIRN_OP_LINEAR ||
+                 op->kind == CAIRN_OP_MAXPOOL || op->kind == CAIRN_OP_AVGPOOL)
             break;
     }
     return shape;
@@ -36,10 +38,24 @@ static void describe_weight(cuda_executor *executor, const cairn_op *op) {
                                                        .half_gradient = half};
 }
 
-static void deal_out(cuda_executor *executor, bool half) {
-    for (int k = 0; k < executor->base.net->parameter_count; k++) {
+/* One value a channel; behind a flattening, one an element of the map. */
+static void describe_channels(cuda_executor *executor, const cairn_op *op, int ordinal) {
+    cairn_shape in = unflattened(executor->base.net, op);
+    cuda_parameter *to = &executor->parameter[ordinal];
+    if (op->kind == CAIRN_OP_BATCHNORM && op->in.h * op->in.w == 1 && in.h * in.w > 1)
+        *to = (cuda_parameter){
+            .out = 1, .c = in.c, .h = in.h, .w = in.w, .pitch = padded(executor, in.c)};
+    else
+        *to = (cuda_parameter){.out = op->out.c, .c = 1, .h = 1, .w = 1, .pitch = 1};
+}
+
+/* Places for those parameters that are trained or not, with a bf16 gradient or not. */
+static void deal_out(cuda_executor *executor, bool trained, bool half) {
+    const cairn_net *net = executor->base.net;
+    for (int k = 0; k < net->parameter_count; k++) {
         cuda_parameter *parameter = &executor->parameter[k];
-        if (parameter->half_gradient != half)
+        parameter->half_gradient = parameter->half_gradient && net->parameter[k].trained;
+        if (net->parameter[k].trained != trained || parameter->half_gradient != half)
             continue;
         parameter->offset = executor->total;
         parameter->count = (size_t)padded(executor, parameter->out) * (size_t)parameter->pitch *
@@ -53,15 +69,19 @@ void parameters_lay_out(cuda_executor *executor) {
     const cairn_net *net = executor->base.net;
     for (int i = 0; i < net->op_count; i++) {
         const cairn_op *op = &net->op[i];
-        if (op->weight < 0)
-            continue;
-        describe_weight(executor, op);
-        executor->parameter[op->bias] =
-            (cuda_parameter){.out = op->out.c, .c = 1, .h = 1, .w = 1, .pitch = 1};
+        const int each[] = {op->weight, op->bias, op->mean, op->variance};
+        const bool weighs = op->kind != CAIRN_OP_BATCHNORM; /* a matrix or filter */
+        if (op->weight >= 0 && weighs)
+            describe_weight(executor, op);
+        for (int k = weighs ? 1 : 0; k < 4; k++)
+            if (each[k] >= 0)
+                describe_channels(executor, op, each[k]);
     }
-    deal_out(executor, true);
+    deal_out(executor, true, true);
     executor->half_total = executor->total;
-    deal_out(executor, false);
+    deal_out(executor, true, false);
+    executor->trained_total = executor->total;
+    deal_out(executor, false, false);
 }
 
 /* The place of PyTorch's element [o][c][i][j]. */

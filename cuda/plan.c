@@ -5,117 +5,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const layer_compiler *compilers[] = {
-    [CAIRN_OP_CONV2D] = &cuda_compile_conv2d,   [CAIRN_OP_RELU] = &cuda_compile_relu,
-    [CAIRN_OP_MAXPOOL] = &cuda_compile_maxpool, [CAIRN_OP_FLATTEN] = &cuda_compile_flatten,
-    [CAIRN_OP_LINEAR] = &cuda_compile_linear,   [CAIRN_OP_DROPOUT] = &cuda_compile_dropout,
+static const layer_compiler *compilers[CAIRN_OP_KINDS] = {
+    [CAIRN_OP_CONV2D] = &cuda_compile_conv2d,       [CAIRN_OP_RELU] = &cuda_compile_relu,
+    [CAIRN_OP_MAXPOOL] = &cuda_compile_maxpool,     [CAIRN_OP_FLATTEN] = &cuda_compile_flatten,
+    [CAIRN_OP_LINEAR] = &cuda_compile_linear,       [CAIRN_OP_DROPOUT] = &cuda_compile_dropout,
+    [CAIRN_OP_BATCHNORM] = &cuda_compile_batchnorm, [CAIRN_OP_ADD] = &cuda_compile_add,
+    [CAIRN_OP_AVGPOOL] = &cuda_compile_avgpool,     [CAIRN_OP_GELU] = &cuda_compile_gelu,
 };
-
-/* Memory ----------------------------------------------------------------------------------------*/
-
-enum { ALIGNMENT = 256 };
-
-static size_t align(size_t bytes) {
-    return (bytes + ALIGNMENT - 1) / ALIGNMENT * ALIGNMENT;
-}
-
-/* Bytes before that slot; SLOTS: of all of them. */
-static size_t slot_offset(const cuda_plan *plan, int slot) {
-    size_t offset = 0;
-    for (int i = 0; i < slot; i++)
-        offset += plan->slot_bytes[i];
-    return offset;
-}
-
-size_t cuda_plan_total(const cuda_plan *plan) {
-    return slot_offset(plan, SLOTS) + plan->kept_bytes;
-}
-
-static void *in_slot(cuda_plan *plan, int slot, size_t bytes) {
-    if (plan->base)
-        return plan->base + slot_offset(plan, slot);
-    if (plan->slot_bytes[slot] < align(bytes))
-        plan->slot_bytes[slot] = align(bytes);
-    return NULL;
-}
-
-void *cuda_plan_keep(cuda_plan *plan, size_t bytes) {
-    size_t at = plan->kept_bytes;
-    plan->kept_bytes += align(bytes);
-    return plan->base ? plan->base + slot_offset(plan, SLOTS) + at : NULL;
-}
-
-size_t tensor_features(cuda_tensor shape) {
-    return (size_t)shape.pitch * (size_t)shape.h * (size_t)shape.w;
-}
-
-size_t tensor_bytes(cuda_tensor shape) {
-    return (size_t)shape.count * tensor_features(shape) * (shape.type == CUDA_BF16 ? 2 : 4);
-}
-
-static activation place(cuda_plan *plan, cuda_tensor shape, int slot) {
-    size_t bytes = tensor_bytes(shape);
-    void *data = slot == KEPT ? cuda_plan_keep(plan, bytes) : in_slot(plan, slot, bytes);
-    return (activation){shape, data, slot};
-}
-
-activation cuda_plan_activation(cuda_plan *plan, cairn_shape shape, int slot) {
-    cuda_tensor tensor = {plan->type,
-                          plan->layout,
-                          plan->count,
-                          shape.c,
-                          shape.h,
-                          shape.w,
-                          (shape.c + plan->pad - 1) / plan->pad * plan->pad};
-    return place(plan, tensor, slot);
-}
-
-static int other_slot(const activation *given) {
-    return given->slot == SLOT_EVEN ? SLOT_ODD : SLOT_EVEN;
-}
-
-activation cuda_plan_output(cuda_plan *plan, const activation *given, cairn_shape shape) {
-    return cuda_plan_activation(plan, shape, plan->training ? KEPT : other_slot(given));
-}
-
-activation cuda_plan_gradient(cuda_plan *plan, const activation *given, cuda_tensor shape) {
-    return place(plan, shape, other_slot(given));
-}
-
-float *cuda_plan_parameter(const cuda_plan *plan, cairn_tensor_kind kind, int ordinal) {
-    const cuda_executor *executor = plan->executor;
-    return executor->tensors[kind] + executor->parameter[ordinal].offset;
-}
-
-const void *cuda_plan_operand(const cuda_plan *plan, int ordinal) {
-    const cuda_executor *executor = plan->executor;
-    if (plan->type == CUDA_F32)
-        return cuda_plan_parameter(plan, CAIRN_PARAMETER, ordinal);
-    return (const uint16_t *)executor->shadow + executor->parameter[ordinal].offset;
-}
-
-void *cuda_plan_filter_gradient(const cuda_plan *plan, int ordinal) {
-    const cuda_executor *executor = plan->executor;
-    if (!executor->parameter[ordinal].half_gradient)
-        return cuda_plan_parameter(plan, CAIRN_GRADIENT, ordinal);
-    return (uint16_t *)executor->half_gradient + executor->parameter[ordinal].offset;
-}
-
-/* Enough for every algorithm worth having at these sizes; NVIDIA advises 32 MiB for cuBLAS. */
-enum { WORKSPACE_MAX = 32 << 20 };
-
-void *cuda_plan_workspace(const cuda_plan *plan) {
-    return plan->base ? plan->block->workspace : NULL;
-}
-
-size_t cuda_plan_workspace_limit(const cuda_plan *plan) {
-    return plan->base ? plan->block->workspace_bytes : WORKSPACE_MAX;
-}
-
-void cuda_plan_want_workspace(cuda_plan *plan, size_t bytes) {
-    if (plan->workspace_bytes < bytes)
-        plan->workspace_bytes = bytes;
-}
 
 /* Tasks -----------------------------------------------------------------------------------------*/
 
@@ -146,26 +42,38 @@ cuda_task *cuda_plan_add(cuda_plan *plan, const cuda_stage *stage, const char *w
 static cairn_status run_bias_gradient(const cuda_plan *plan, const cuda_task *task) {
     const cuda_stage *stage = task->stage;
     kernel_bias_gradient(plan->executor->stream, task->in.shape, task->in.data, stage->chosen,
-                         task->scratch,
+                         cuda_plan_workspace(plan),
                          cuda_plan_parameter(plan, CAIRN_GRADIENT, stage->layer->bias));
     return CAIRN_OK;
 }
 
 cairn_status cuda_plan_add_bias_gradient(cuda_plan *plan, const cuda_stage *stage,
                                          const activation *gradient) {
-    void *scratch = cuda_plan_keep(plan, kernel_bias_gradient_scratch(gradient->shape));
-    cuda_task *added =
-        cuda_plan_add(plan, stage, "bias gradient", run_bias_gradient, gradient, NULL);
-    if (!added)
-        return CAIRN_FAILED;
-    added->scratch = scratch;
-    return CAIRN_OK;
+    if (!cuda_plan_trains(plan, stage->layer->bias))
+        return CAIRN_OK;
+    cuda_plan_want_workspace(plan, kernel_bias_gradient_scratch(gradient->shape));
+    return cuda_plan_add(plan, stage, "bias gradient", run_bias_gradient, gradient, NULL)
+               ? CAIRN_OK
+               : CAIRN_FAILED;
 }
 
 const cairn_op *cuda_plan_next(const cuda_plan *plan, int ordinal, cairn_op_kind kind) {
     const cairn_net *net = plan->executor->base.net;
-    bool is = ordinal + 1 < net->op_count && net->op[ordinal + 1].kind == kind;
-    return is ? &net->op[ordinal + 1] : NULL;
+    const cairn_op *next = ordinal + 1 < net->op_count ? &net->op[ordinal + 1] : NULL;
+    bool reads = next && (next->input == ordinal || next->other == ordinal);
+    return reads && next->kind == kind && plan->node[ordinal].readers == 1 ? next : NULL;
+}
+
+cairn_status cuda_plan_take_other(const cuda_plan *plan, cuda_stage *stage, const cairn_op *add,
+                                  int other) {
+    const cuda_tensor *a = &stage->src.shape, *b = &plan->node[other].value.shape;
+    stage->add = add;
+    stage->other = plan->node[other].value;
+    if (a->pitch == b->pitch && a->h == b->h && a->w == b->w)
+        return CAIRN_OK;
+    return cairn_error_set(CAIRN_FAILED,
+                           "%s: the cuda backend cannot add features to a map that was flattened",
+                           add->name);
 }
 
 /* Both ends: gathering the batch, the loss ------------------------------------------------------*/
@@ -214,29 +122,32 @@ static cairn_status compile_loss(cuda_plan *plan, const activation *last, activa
     if (maps) {
         rows.layout = CUDA_NCHW;
         rows.pitch = rows.c;
-        logits = place(plan, rows, KEPT);
+        logits = cuda_plan_place(plan, rows, KEPT);
         if (!cuda_plan_add(plan, NULL, "logits by class", run_transpose, last, &logits))
             return CAIRN_FAILED;
     }
     if (rows.type == CUDA_BF16) {
         activation rounded = logits;
         rows.type = CUDA_F32;
-        logits = place(plan, rows, KEPT);
+        logits = cuda_plan_place(plan, rows, KEPT);
         if (!cuda_plan_add(plan, NULL, "logits to float32", run_to_float32, &rounded, &logits))
             return CAIRN_FAILED;
     }
     plan->logits = logits.data;
     plan->logits_pitch = (int)tensor_features(rows);
 
-    cuda_tensor shape = rows;
-    shape.type = plan->type;
-    activation made = place(plan, shape, SLOT_EVEN);
+    activation made = {0};
+    if (plan->training) {
+        cuda_tensor shape = rows;
+        shape.type = plan->type;
+        made = cuda_plan_gradient(plan, shape);
+    }
     if (!cuda_plan_add(plan, NULL, "loss", run_loss, NULL, &made))
         return CAIRN_FAILED;
     *gradient = made;
     if (!maps || !plan->training)
         return CAIRN_OK;
-    *gradient = cuda_plan_gradient(plan, &made, last->shape);
+    *gradient = cuda_plan_gradient(plan, last->shape);
     return cuda_plan_add(plan, NULL, "logits' gradient by place", run_transpose, &made, gradient)
                ? CAIRN_OK
                : CAIRN_FAILED;
@@ -244,55 +155,89 @@ static cairn_status compile_loss(cuda_plan *plan, const activation *last, activa
 
 /* Compiling -------------------------------------------------------------------------------------*/
 
-static bool has_parameters_before(const cairn_net *net, int ordinal) {
-    for (int i = 0; i < ordinal; i++)
-        if (net->op[i].weight >= 0)
-            return true;
-    return false;
+/* What the net alone says of its nodes. */
+static void describe_nodes(cuda_plan *plan, const cairn_net *net) {
+    for (int i = CAIRN_NET_INPUT; i < net->op_count; i++)
+        plan->node[i] = (cuda_node){0};
+    for (int i = 0; i < net->op_count; i++) {
+        const cairn_op *op = &net->op[i];
+        cuda_node *node = &plan->node[i];
+        node->wants = cuda_plan_trains(plan, op->weight) || cuda_plan_trains(plan, op->bias) ||
+                      plan->node[op->input].wants;
+        plan->node[op->input].readers++;
+        if (op->kind == CAIRN_OP_ADD) {
+            node->wants = node->wants || plan->node[op->other].wants;
+            plan->node[op->other].readers++;
+        }
+    }
+    plan->node[net->op_count - 1].readers++; /* the loss */
 }
 
-static cairn_status compile_forward(cuda_plan *plan, const cairn_net *net, activation *current) {
+/* What a stage made is needed by its readers; what it read, by one fewer. */
+static void count_users(cuda_plan *plan, const cuda_stage *stage) {
+    plan->taken = 0;
+    cuda_plan_hold(plan, &stage->dst, plan->node[stage->last].readers);
+    cuda_plan_hold(plan, &stage->src, -1);
+    if (stage->add)
+        cuda_plan_hold(plan, &stage->other, -1);
+}
+
+static cairn_status compile_forward(cuda_plan *plan, const cairn_net *net) {
     cairn_status status = CAIRN_OK;
     for (int i = 0, taken = 1; i < net->op_count && !status; i += taken, taken = 1) {
         cuda_stage *stage = &plan->stage[plan->stage_count++];
+        const cuda_node *input = &plan->node[net->op[i].input];
         *stage = (cuda_stage){.layer = &net->op[i],
                               .ordinal = i,
-                              .src = *current,
-                              .passes_gradient = has_parameters_before(net, i)};
-        status = compilers[stage->layer->kind]->forward(plan, stage, current, &taken);
-        *current = stage->dst;
+                              .src = input->value,
+                              .passes_gradient = input->wants};
+        status = compilers[stage->layer->kind]->forward(plan, stage, &taken);
+        stage->last = i + taken - 1;
+        plan->node[stage->last].value = stage->dst;
+        count_users(plan, stage);
     }
     return status;
 }
 
-/* Down to the first layer with parameters: nobody wants the gradients before it. */
-static cairn_status compile_backward(cuda_plan *plan, activation gradient) {
+/* Every reader of a stage comes after it, so its gradient is complete when its turn comes. One that
+ * nobody wants was not given. */
+static cairn_status compile_backward(cuda_plan *plan) {
     cairn_status status = CAIRN_OK;
     for (int s = plan->stage_count - 1; s >= 0 && !status; s--) {
         cuda_stage *stage = &plan->stage[s];
-        if (!stage->passes_gradient && stage->layer->weight < 0)
-            break;
-        activation made = gradient;
-        status = compilers[stage->layer->kind]->backward(plan, stage, &gradient, &made);
-        gradient = made;
+        cuda_node *node = &plan->node[stage->last];
+        if (!node->has_gradient)
+            continue;
+        status = compilers[stage->layer->kind]->backward(plan, stage, &node->gradient);
+        cuda_plan_hold(plan, &node->gradient, -1);
+        plan->taken = 0;
     }
     return status;
 }
 
 static cairn_status compile(cuda_plan *plan) {
     const cairn_net *net = plan->executor->base.net;
-    activation current = cuda_plan_activation(plan, net->input, plan->training ? KEPT : SLOT_EVEN),
-               gradient;
+    const int last = net->op_count - 1;
+    cuda_node *batch = &plan->node[CAIRN_NET_INPUT];
+    activation gradient;
+    describe_nodes(plan, net);
+    batch->value = cuda_plan_output(plan, net->input);
+    cuda_plan_hold(plan, &batch->value, batch->readers);
     plan->labels = cuda_plan_keep(plan, (size_t)plan->count);
-    if (!cuda_plan_add(plan, NULL, "gather", run_gather, NULL, &current))
+    if (!cuda_plan_add(plan, NULL, "gather", run_gather, NULL, &batch->value))
         return CAIRN_FAILED;
-    cairn_status status = compile_forward(plan, net, &current);
+    cairn_status status = compile_forward(plan, net);
     if (!status)
-        status = compile_loss(plan, &current, &gradient);
+        status = compile_loss(plan, &plan->node[last].value, &gradient);
     if (status || !plan->training)
         return status;
-    status = compile_backward(plan, gradient);
-    return status || !net->parameter_count ? status : cuda_plan_add_update(plan);
+    status = cuda_plan_give(plan, NULL, last, &gradient);
+    plan->taken = 0;
+    if (!status)
+        status = compile_backward(plan);
+    if (!status && plan->executor->trained_total)
+        status = cuda_plan_add_update(plan);
+    return status;
 }
 
 /* Forgets what compile() made but the slots' sizes. */
@@ -304,20 +249,20 @@ static void clear(cuda_plan *plan) {
     }
     plan->stage_count = plan->task_count = 0;
     plan->kept_bytes = 0;
+    plan->taken = 0;
+    memset(plan->slot_users, 0, sizeof plan->slot_users);
 }
 
 /* Compiled without memory. */
 static cairn_status measure(cuda_plan **made, cuda_executor *executor, int count, bool training) {
-    const cairn_net *net = executor->base.net;
-    for (int i = 0; i < net->op_count; i++)
-        if (net->op[i].input != i - 1)
-            return cairn_error_set(CAIRN_FAILED, "%s: the cuda backend runs chains of ops only",
-                                   net->op[i].name);
+    const size_t ops = (size_t)executor->base.net->op_count;
     cuda_plan *plan = calloc(1, sizeof *plan);
-    cuda_stage *stage = calloc((size_t)net->op_count, sizeof *stage);
-    if (!plan || !stage) {
+    cuda_stage *stage = calloc(ops, sizeof *stage);
+    cuda_node *node = calloc(ops + 1, sizeof *node);
+    if (!plan || !stage || !node) {
         free(plan);
         free(stage);
+        free(node);
         return cairn_error_set(CAIRN_FAILED, "out of memory for a plan");
     }
     *plan = (cuda_plan){.executor = executor,
@@ -326,9 +271,10 @@ static cairn_status measure(cuda_plan **made, cuda_executor *executor, int count
                         .type = executor->type,
                         .layout = executor->layout,
                         .pad = executor->pad,
-                        .stage = stage};
+                        .stage = stage,
+                        .node = node + 1};
     if (!executor->base.options.deterministic) /* room for whatever proves fastest */
-        plan->workspace_bytes = WORKSPACE_MAX;
+        plan->workspace_bytes = cuda_plan_workspace_limit(plan);
     cairn_status status = compile(plan);
     if (status)
         cuda_plan_destroy(plan);
@@ -378,6 +324,7 @@ void cuda_plan_destroy(cuda_plan *plan) {
         return;
     cuda_plan_drop_graphs(plan);
     clear(plan);
+    free(plan->node - 1);
     free(plan->stage);
     free(plan->task);
     free(plan);

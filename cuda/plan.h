@@ -15,15 +15,25 @@
 #include "cairn/executor.h"
 
 /* Memory that all plans share, since only one runs at a time, in slots: WIDE for what a convolution
- * makes for the pooling behind it, and its gradient; two more for what passes from stage to stage.
- * KEPT marks memory of an activation's own, for the backward pass. */
-enum { SLOT_WIDE, SLOT_EVEN, SLOT_ODD, SLOTS, KEPT };
+ * makes for the pooling behind it, and its gradient; the others for what passes from stage to
+ * stage, each free again after its last reader. KEPT marks memory of an activation's own, for the
+ * backward pass. */
+enum { SLOT_WIDE, SLOT_FIRST, SLOTS = 8, KEPT };
 
 typedef struct {
     cuda_tensor shape;
     void *data;
     int slot;
 } activation;
+
+/* An op's output: its value, where a stage ends in the op, and the sum of the gradients that its
+ * readers have given so far. */
+typedef struct {
+    int readers; /* ops, and the loss */
+    bool wants;  /* a gradient: the op or one before it has parameters that are trained */
+    bool has_gradient;
+    activation value, gradient;
+} cuda_node;
 
 /* One direction of a convolution. */
 typedef struct {
@@ -35,9 +45,8 @@ typedef struct {
 enum { CONV_FORWARD, CONV_DATA, CONV_FILTER, CONV_PASSES };
 
 typedef struct {
-    cudnnTensorDescriptor_t x, y, bias;
+    cudnnTensorDescriptor_t x, y;
     cudnnFilterDescriptor_t w;
-    cudnnActivationDescriptor_t relu;
     conv_pass pass[CONV_PASSES];
 } convolution;
 
@@ -49,18 +58,27 @@ typedef struct {
     size_t workspace;
 } matmul;
 
+/* Max-pooling by cuDNN. */
+typedef struct {
+    cudnnTensorDescriptor_t x, y;
+    cudnnPoolingDescriptor_t window;
+} cudnn_pooling;
+
 enum { MATMUL_FORWARD, MATMUL_DATA, MATMUL_WEIGHTS, MATMULS };
 
 /* A layer with what is fused into it; what compiling its forward pass leaves for its backward pass.
  */
 typedef struct {
-    const cairn_op *layer, *pool, *dropout; /* the fused ones, or NULL */
-    int ordinal, dropout_ordinal;           /* places in the net */
-    bool relu;                              /* a ReLU is fused in */
-    bool passes_gradient;                   /* an earlier layer has parameters */
-    activation src, made, dst;              /* made: before pooling or dropout */
-    uint8_t *chosen;                        /* of pooling */
+    const cairn_op *layer, *pool, *dropout, *add; /* the fused ones, or NULL */
+    int ordinal, last, dropout_ordinal;           /* places in the net, of the stage's ends */
+    cuda_activation activation;                   /* fused in */
+    bool passes_gradient;                         /* the input wants one */
+    activation src, made, dst;                    /* made: before pooling or dropout */
+    activation other;                             /* of add */
+    uint8_t *chosen;                              /* of pooling */
+    float *statistics; /* of batchnorm [4][pitch]: mean, variance, two sums of gradients */
     convolution conv;
+    cudnn_pooling pooling;
     matmul matmul[MATMULS];
 } cuda_stage;
 
@@ -81,7 +99,8 @@ typedef struct cuda_task {
     cairn_status (*run)(const cuda_plan *plan, const struct cuda_task *task);
     const cuda_stage *stage;
     activation in, out;
-    void *scratch;
+    const void *other; /* a second input */
+    bool adds;         /* to what is in `out` */
 } cuda_task;
 
 struct cuda_plan {
@@ -96,11 +115,14 @@ struct cuda_plan {
     int task_count, task_capacity;
     cuda_stage *stage;
     int stage_count;
+    cuda_node *node; /* of op i; node[CAIRN_NET_INPUT] is the batch */
     /* Memory: offsets are dealt out from `base`, first the slots, then what is kept. The first
      * compilation has no base and only measures. */
     char *base;
     const cuda_block *block; /* where base lies */
     size_t slot_bytes[SLOTS], kept_bytes;
+    int slot_users[SLOTS];  /* readers or nodes that still need what is there */
+    unsigned taken;         /* bit by slot: handed out to the stage that is being compiled */
     size_t workspace_bytes; /* the largest that a task wants */
     uint8_t *labels;
     float *logits; /* [count, logits_pitch] */
@@ -122,6 +144,11 @@ typedef struct {
     uint8_t *images, *labels;
 } device_split;
 
+/* Seconds that an op takes forward and backward, by our kernels and by cuDNN. */
+typedef struct {
+    double ours, cudnn;
+} cuda_contest;
+
 enum { RING_GROUPS = 4 };
 
 struct cuda_executor {
@@ -133,8 +160,10 @@ struct cuda_executor {
     cuda_layout layout;
     int pad;
     cuda_parameter parameter[CAIRN_NET_PARAMETERS_MAX];
-    size_t total, half_total; /* elements of all; of those with a bf16 gradient, which come first */
-    char *memory;             /* one block: the buffers from here to `table` lie in it */
+    /* Elements of all; of those that are trained, and of those with a bf16 gradient, which come
+     * first, in this order. */
+    size_t total, trained_total, half_total;
+    char *memory; /* one block: the buffers from here to `table` lie in it */
     size_t memory_bytes;
     float *tensors[CAIRN_TENSOR_KINDS]; /* NULL where none is kept; the gradient is a batch's */
     float *sum;                         /* [total]: the step's, where batches accumulate; or NULL */
@@ -147,6 +176,7 @@ struct cuda_executor {
     device_split splits[2];
     cuda_block *blocks; /* the newest first */
     cuda_plan *plans;
+    cuda_contest contest[CAIRN_NET_OPS_MAX]; /* of pooling; 0: not measured */
     int infer_batch; /* samples of a large evaluation's batch; 0: not chosen yet */
     /* The ring of slots: pinned host memory that the device reads in place. */
     unsigned char *ring_host;
@@ -178,21 +208,34 @@ void cuda_plan_drop_graphs(cuda_plan *plan);
 
 /* An activation of the plan's type and layout: in that slot, or kept. */
 activation cuda_plan_activation(cuda_plan *plan, cairn_shape shape, int slot);
-/* A stage's output: kept in training, else in the slot that `given` is not in. */
-activation cuda_plan_output(cuda_plan *plan, const activation *given, cairn_shape shape);
-/* The gradient of a stage's input of that shape: in the slot that `given` is not in. */
-activation cuda_plan_gradient(cuda_plan *plan, const activation *given, cuda_tensor shape);
+activation cuda_plan_place(cuda_plan *plan, cuda_tensor shape, int slot);
+/* A stage's output: kept in training, else in a free slot. */
+activation cuda_plan_output(cuda_plan *plan, cairn_shape shape);
+/* A gradient of that shape, in a free slot. */
+activation cuda_plan_gradient(cuda_plan *plan, cuda_tensor shape);
+/* Where to change the stage's gradient: in its place, unless another node has the same. */
+activation cuda_plan_writable(cuda_plan *plan, const activation *given);
+/* So many more users of that memory. */
+void cuda_plan_hold(cuda_plan *plan, const activation *of, int users);
+/* Gives an op's output (or the net's input) a gradient, which is added to what it has. */
+cairn_status cuda_plan_give(cuda_plan *plan, const cuda_stage *stage, int ordinal,
+                            const activation *made);
+/* Whether it has one that may be added to in place, which is then `made`, and given. */
+bool cuda_plan_adds(const cuda_plan *plan, int ordinal, activation *made);
 void *cuda_plan_keep(cuda_plan *plan, size_t bytes);
 size_t tensor_bytes(cuda_tensor shape);
 size_t tensor_features(cuda_tensor shape); /* elements of one sample in memory */
 
-/* A parameter's values, gradients, ...; and as an operand of the plan's type. */
+/* Whether an op has that parameter (ordinal -1: no) and it is trained. */
+bool cuda_plan_trains(const cuda_plan *plan, int ordinal);
+/* A parameter's values, gradients, ..., NULL for ordinal -1; and as an operand of the plan's type.
+ */
 float *cuda_plan_parameter(const cuda_plan *plan, cairn_tensor_kind kind, int ordinal);
 const void *cuda_plan_operand(const cuda_plan *plan, int ordinal);
 /* Where a convolution's filter gradient goes, in the plan's type. */
 void *cuda_plan_filter_gradient(const cuda_plan *plan, int ordinal);
 
-/* The scratch memory of libraries, and how much of it a task may take. */
+/* The scratch memory of a task, and how much of it a library may take. */
 void *cuda_plan_workspace(const cuda_plan *plan);
 size_t cuda_plan_workspace_limit(const cuda_plan *plan);
 void cuda_plan_want_workspace(cuda_plan *plan, size_t bytes);
@@ -201,27 +244,29 @@ void cuda_plan_want_workspace(cuda_plan *plan, size_t bytes);
 cuda_task *cuda_plan_add(cuda_plan *plan, const cuda_stage *stage, const char *what,
                          cairn_status (*run)(const cuda_plan *, const cuda_task *),
                          const activation *in, const activation *out);
-/* Appends the sum of a gradient over samples and places, which is a bias's gradient; only over
- * elements that `chosen` marks, where it is not NULL. */
+/* Appends the sum of a gradient over samples and places, which is a bias's gradient, where there is
+ * a bias that is trained; only over elements that `chosen` marks, where it is not NULL. */
 cairn_status cuda_plan_add_bias_gradient(cuda_plan *plan, const cuda_stage *stage,
                                          const activation *gradient);
 
-/* The layers. Forward: reads `given`, sets stage->dst; `*taken` ops of the net went into the stage.
- * Backward: `given` is the gradient of stage->dst, which it may overwrite; sets `*made`, the
- * gradient of stage->src, where stage->passes_gradient. */
+/* The layers. Forward: reads stage->src, sets stage->dst; `*taken` ops of the net went into the
+ * stage. Backward: `given` is the gradient of stage->dst; gives the stage's inputs theirs. */
 typedef struct {
-    cairn_status (*forward)(cuda_plan *plan, cuda_stage *stage, const activation *given,
-                            int *taken);
-    cairn_status (*backward)(cuda_plan *plan, cuda_stage *stage, const activation *given,
-                             activation *made);
+    cairn_status (*forward)(cuda_plan *plan, cuda_stage *stage, int *taken);
+    cairn_status (*backward)(cuda_plan *plan, cuda_stage *stage, const activation *given);
     void (*release)(cuda_stage *stage); /* descriptors; NULL: it has none */
 } layer_compiler;
 
 extern const layer_compiler cuda_compile_conv2d, cuda_compile_relu, cuda_compile_maxpool,
-    cuda_compile_flatten, cuda_compile_linear, cuda_compile_dropout;
+    cuda_compile_flatten, cuda_compile_linear, cuda_compile_dropout, cuda_compile_batchnorm,
+    cuda_compile_add, cuda_compile_avgpool, cuda_compile_gelu;
 
-/* The op after `ordinal` when it is of that kind, else NULL. */
+/* The op after `ordinal` when it is of that kind and alone reads it, else NULL. */
 const cairn_op *cuda_plan_next(const cuda_plan *plan, int ordinal, cairn_op_kind kind);
+/* Sets stage->add and stage->other, for adding op `other` to what has the shape of stage->src;
+ * refuses summands that lie differently in memory. */
+cairn_status cuda_plan_take_other(const cuda_plan *plan, cuda_stage *stage, const cairn_op *add,
+                                  int other);
 
 /* Other parts -----------------------------------------------------------------------------------
  */
@@ -252,7 +297,7 @@ cairn_status cuda_plan_add_update(cuda_plan *plan);
 bool update_has_treatments(const cuda_executor *executor);
 cairn_status update_fill_treatments(cuda_executor *executor);
 
-/* The parameters' places; sets executor->parameter, total and half_total. */
+/* The parameters' places; sets executor->parameter and the totals. */
 void parameters_lay_out(cuda_executor *executor);
 /* Wait. Between PyTorch's layout on the host and ours on the device. */
 cairn_status parameter_get(cuda_executor *executor, cairn_tensor_kind kind, int ordinal,
@@ -266,6 +311,27 @@ cairn_status ring_create(cuda_executor *executor);
 void ring_destroy(cuda_executor *executor);
 cairn_status ring_take(cuda_executor *executor, cuda_slot **slot);
 cairn_status ring_commit(cuda_executor *executor);
+
+/* Max-pooling by cuDNN, between tensors of the executor's type and layout. */
+cairn_status pooling_create(cudnn_pooling *made, const cairn_op *op, cuda_tensor in,
+                            cuda_tensor out);
+cairn_status pooling_forward(const cuda_executor *executor, const cudnn_pooling *pooling,
+                             const void *x, void *y);
+cairn_status pooling_backward(const cuda_executor *executor, const cudnn_pooling *pooling,
+                              const void *x, const void *y, const void *dy, void *dx);
+void pooling_release(cudnn_pooling *pooling);
+
+/* Times our kernels and cuDNN's in turn on each pooling and dropout of the net. contests_hold
+ * chooses for the plans to come, where the run need not be deterministic. contests_list fills
+ * pairs of rows, ours first. */
+cairn_status contests_hold(cuda_executor *executor);
+cairn_status contests_list(cuda_executor *executor, cairn_timing *rows, int capacity, int *count);
+/* Whether the training's pooling `ordinal` is cuDNN's. */
+bool contest_lost(const cuda_executor *executor, int ordinal);
+
+/* The shortest of some runs of what `run` enqueues, in seconds. Waits. */
+cairn_status cuda_best_time(cuda_executor *executor, cairn_status (*run)(const void *context),
+                            const void *context, double *seconds);
 
 /* What the device can do at best: a large product in the executor's precision, and a copy. */
 cairn_status roofline_measure(cuda_executor *executor, double *flops, double *bytes);

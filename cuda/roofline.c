@@ -9,37 +9,53 @@ typedef struct {
     char *memory;
     size_t matrix_bytes;
     matmul product;
-    cudaEvent_t begin, end;
 } bench;
 
-static cairn_status multiply(const bench *b) {
+static cairn_status multiply(const void *context) {
+    const bench *b = context;
     char *a = b->memory;
     return matmul_run(b->executor, &b->product, a, a + b->matrix_bytes, a + 2 * b->matrix_bytes,
                       a + 3 * b->matrix_bytes);
 }
 
-static cairn_status copy(const bench *b) {
+static cairn_status copy(const void *context) {
+    const bench *b = context;
     return cuda_check(cudaMemcpyAsync(b->memory + COPY_BYTES, b->memory, COPY_BYTES,
                                       cudaMemcpyDeviceToDevice, b->executor->stream),
                       "cudaMemcpyAsync");
 }
 
-/* The shortest of some runs, in seconds. */
-static cairn_status best_time(const bench *b, cairn_status (*run)(const bench *), double *seconds) {
+static cairn_status shortest(cuda_executor *executor, const cudaEvent_t ends[2],
+                             cairn_status (*run)(const void *), const void *context,
+                             double *seconds) {
     *seconds = 1e30;
     for (int round = 0; round <= ROUNDS; round++) {
         float milliseconds = 0;
-        TRY_CUDA(cudaEventRecord(b->begin, b->executor->stream));
-        cairn_status status = run(b);
+        TRY_CUDA(cudaEventRecord(ends[0], executor->stream));
+        cairn_status status = run(context);
         if (status)
             return status;
-        TRY_CUDA(cudaEventRecord(b->end, b->executor->stream));
-        TRY_CUDA(cudaEventSynchronize(b->end));
-        TRY_CUDA(cudaEventElapsedTime(&milliseconds, b->begin, b->end));
+        TRY_CUDA(cudaEventRecord(ends[1], executor->stream));
+        TRY_CUDA(cudaEventSynchronize(ends[1]));
+        TRY_CUDA(cudaEventElapsedTime(&milliseconds, ends[0], ends[1]));
         if (round > 0 && milliseconds > 0 && milliseconds * 1e-3 < *seconds) /* 0: warming up */
             *seconds = milliseconds * 1e-3;
     }
     return CAIRN_OK;
+}
+
+cairn_status cuda_best_time(cuda_executor *executor, cairn_status (*run)(const void *),
+                            const void *context, double *seconds) {
+    cudaEvent_t ends[2] = {NULL, NULL};
+    cairn_status status = cuda_check(cudaEventCreate(&ends[0]), "cudaEventCreate");
+    if (!status)
+        status = cuda_check(cudaEventCreate(&ends[1]), "cudaEventCreate");
+    if (!status)
+        status = shortest(executor, ends, run, context, seconds);
+    for (int i = 0; i < 2; i++)
+        if (ends[i])
+            cudaEventDestroy(ends[i]);
+    return status;
 }
 
 static cairn_status measure(bench *b, int size, double *flops, double *bytes) {
@@ -62,16 +78,14 @@ static cairn_status measure(bench *b, int size, double *flops, double *bytes) {
     needed = 3 * b->matrix_bytes + workspace;
     if (needed < 2 * (size_t)COPY_BYTES)
         needed = 2 * (size_t)COPY_BYTES;
-    TRY_CUDA(cudaEventCreate(&b->begin));
-    TRY_CUDA(cudaEventCreate(&b->end));
     TRY_CUDA(cudaMalloc((void **)&b->memory, needed));
     TRY_CUDA(cudaMemsetAsync(b->memory, 0, needed, executor->stream));
     cairn_status status = matmul_create(executor, &b->product, &shape, workspace);
     if (!status)
-        status = best_time(b, multiply, &seconds);
+        status = cuda_best_time(executor, multiply, b, &seconds);
     if (!status) {
         *flops = 2.0 * size * size * size / seconds;
-        status = best_time(b, copy, &seconds);
+        status = cuda_best_time(executor, copy, b, &seconds);
     }
     if (!status)
         *bytes = 2.0 * COPY_BYTES / seconds; /* each byte is read and written */
@@ -89,9 +103,5 @@ cairn_status roofline_measure(cuda_executor *executor, double *flops, double *by
     matmul_release(&b.product);
     if (b.memory)
         cudaFree(b.memory);
-    if (b.end)
-        cudaEventDestroy(b.end);
-    if (b.begin)
-        cudaEventDestroy(b.begin);
     return status;
 }

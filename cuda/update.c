@@ -4,9 +4,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the last batch's backward pass left. */
+/* What the last batch's backward pass left. Parameters that are not trained come last, and only
+ * their average has to do with a step. */
 static cuda_gradient batch_gradient(const cuda_executor *executor) {
-    return (cuda_gradient){.count = executor->total,
+    bool all = executor->tensors[CAIRN_AVERAGE] != NULL;
+    return (cuda_gradient){.count = all ? executor->total : executor->trained_total,
                            .half_count = executor->half_total,
                            .values = executor->tensors[CAIRN_GRADIENT],
                            .half = executor->half_gradient,
@@ -69,10 +71,12 @@ cairn_status cuda_plan_add_update(cuda_plan *plan) {
 
 bool update_has_treatments(const cuda_executor *executor) {
     const cairn_net *net = executor->base.net;
-    for (int k = 0; k < net->parameter_count; k++)
-        if (cairn_optimizer_treatment(&executor->base.options.optimizer, &net->parameter[k]) !=
-            CAIRN_TRAINED)
+    const cairn_optimizer *optimizer = &executor->base.options.optimizer;
+    for (int k = 0; k < net->parameter_count; k++) {
+        cairn_treatment treatment = cairn_optimizer_treatment(optimizer, &net->parameter[k]);
+        if (treatment == CAIRN_DECAYED || (treatment == CAIRN_FIXED && optimizer->average > 0))
             return true;
+    }
     return false;
 }
 

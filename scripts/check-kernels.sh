@@ -74,6 +74,7 @@ cat "${results[@]}" | c++filt -p | awk -v list="${architectures[*]}" '
         split($0, part, "\047")
         kernel = part[2]
         sub(/^void /, "", kernel)
+        gsub(/\(anonymous namespace\)::/, "", kernel)
         sub(/__nv_bfloat16/, "bf16", kernel)
         architecture = part[4]
         sub(/^sm_/, "", architecture)

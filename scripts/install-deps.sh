@@ -24,6 +24,8 @@ build | libarchive-dev       | module libarchive            | unpacks the data
 build | libpng-dev           | module libpng                | reads image files
 build | libjpeg-dev          | module libjpeg               | reads image files
 build | libstb-dev           | header stb/stb_image.h       | reads and resizes image files
+build | libprotobuf-c-dev    | module libprotobuf-c         | writes protocol buffers
+build | protobuf-c-compiler  | command protoc-c             | writes protocol buffers
 build | libdnnl-dev          | header oneapi/dnnl/dnnl.h    | oneDNN, for speed; Cairn works without
 test  | libcmocka-dev        | module cmocka                | unit tests
 test  | g++                  | command g++                  | tests of the CUDA sources

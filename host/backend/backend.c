@@ -115,6 +115,7 @@ cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backen
     made->backend = backend;
     made->net = net;
     made->options = resolved;
+    made->trained = 0;
     made->split_count[CAIRN_SPLIT_TRAIN] = made->split_count[CAIRN_SPLIT_TEST] = 0;
     made->averaged = false;
     return CAIRN_OK;
@@ -169,6 +170,7 @@ static cairn_status check_step(const cairn_executor *executor, const cairn_step 
 
 cairn_status cairn_executor_train_step(cairn_executor *executor, const cairn_step *step) {
     cairn_status status = check_step(executor, step);
+    executor->trained = step->step + 1;
     return status ? status : executor->ops->train_step(executor, step);
 }
 

@@ -47,6 +47,8 @@ double cairn_optimizer_clip(const cairn_optimizer *optimizer, double norm) {
 cairn_treatment cairn_optimizer_treatment(const cairn_optimizer *optimizer,
                                           const cairn_parameter *parameter) {
     bool excluded = optimizer->decay_exclude == CAIRN_EXCLUDE_NORMS_AND_BIASES;
+    if (!parameter->trained)
+        return CAIRN_FIXED;
     return optimizer->weight_decay > 0 && !(excluded && parameter->rank <= 1) ? CAIRN_DECAYED
                                                                               : CAIRN_TRAINED;
 }

@@ -11,7 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SAMPLES = 4096, PARTS_MAX = 256, ROUNDS = 15, AHEAD = 32 };
+enum { SAMPLES = 4096, PARTS_MAX = 1024, ROUNDS = 15, AHEAD = 32 };
 
 /* The machine's peak --------------------------------------------------------------------------- */
 
@@ -169,8 +169,8 @@ typedef struct {
     cairn_roofline roofline; /* measured by the backend */
     double host_seconds;     /* a step */
     char device_name[256], choices[2048];
-    cairn_timing parts[PARTS_MAX];
-    int part_count;
+    cairn_timing parts[PARTS_MAX], contests[PARTS_MAX];
+    int part_count, contest_count;
 } report;
 
 static void print_device(const report *r) {
@@ -213,6 +213,10 @@ static void print_text(const report *r) {
             printf("%9s", "");
         printf(" %6.1f%%\n", 100 * part->seconds / total);
     }
+    if (r->contest_count)
+        printf("\n%-34s %8s\n", "the same by two ways", "ms");
+    for (int i = 0; i < r->contest_count; i++)
+        printf("%-34s %8.3f\n", r->contests[i].name, 1e3 * r->contests[i].seconds);
 }
 
 static cairn_status print_json(const report *r) {
@@ -240,6 +244,13 @@ static cairn_status print_json(const report *r) {
         cJSON_AddNumberToObject(part, "milliseconds", 1e3 * r->parts[i].seconds);
         cJSON_AddNumberToObject(part, "gflops", 1e-9 * r->parts[i].flops / r->parts[i].seconds);
         cJSON_AddItemToArray(parts, part);
+    }
+    cJSON *contests = r->device ? cJSON_AddArrayToObject(root, "contests") : NULL;
+    for (int i = 0; i < r->contest_count; i++) {
+        cJSON *contest = cJSON_CreateObject();
+        cJSON_AddStringToObject(contest, "name", r->contests[i].name);
+        cJSON_AddNumberToObject(contest, "milliseconds", 1e3 * r->contests[i].seconds);
+        cJSON_AddItemToArray(contests, contest);
     }
     char *text = cJSON_PrintUnformatted(root);
     cJSON_Delete(root);
@@ -270,6 +281,8 @@ static cairn_status measure_device(bench *b, report *r) {
     if (ops->choices)
         ops->choices(b->executor, r->choices, sizeof r->choices);
     cairn_status status = measure_host(b, &r->host_seconds);
+    if (!status && ops->contests)
+        status = ops->contests(b->executor, r->contests, PARTS_MAX, &r->contest_count);
     if (!status)
         status = ops->measure(b->executor, &r->roofline);
     r->peak = r->roofline.flops;
@@ -365,7 +378,8 @@ const cairn_command cairn_command_bench = {
     "backward and optimiser. Prints the median images per second of 15 stretches, its share of "
     "the\n"
     "peak that is measured on the same threads or device, and a table of the step's parts; for a\n"
-    "GPU also the launches of a step, and what asking for one costs the host.\n\n"
+    "GPU also the launches of a step, what asking for one costs the host, and the time of pooling\n"
+    "and dropout by our kernels and by cuDNN's, forward and backward.\n\n"
     "  --seconds N   how long the whole measurement takes, about; 10 unless given\n"
     "  --json        one JSON object instead of text\n\n"
     "Exit codes: 0 done; 1 failed; 2 wrong usage or configuration.\n",

@@ -18,7 +18,7 @@ typedef struct {
 
 extern const cairn_command cairn_command_train, cairn_command_eval, cairn_command_predict,
     cairn_command_gradcheck, cairn_command_bench, cairn_command_data, cairn_command_params,
-    cairn_command_info;
+    cairn_command_info, cairn_command_model;
 
 /* One option of a command: `--name` sets *flag, or `--name VALUE` sets *value; the other is NULL.
  */

@@ -8,8 +8,9 @@
 #include <unistd.h>
 
 static const cairn_command *const commands[] = {
-    &cairn_command_train, &cairn_command_eval, &cairn_command_predict, &cairn_command_gradcheck,
-    &cairn_command_bench, &cairn_command_data, &cairn_command_params,  &cairn_command_info,
+    &cairn_command_train,     &cairn_command_eval,  &cairn_command_predict,
+    &cairn_command_gradcheck, &cairn_command_bench, &cairn_command_data,
+    &cairn_command_params,    &cairn_command_info,  &cairn_command_model,
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 

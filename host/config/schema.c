@@ -47,6 +47,21 @@ static bool accepts_milestones(const char *text) {
     return last > 0;
 }
 
+/* One to eight numbers from 1 to 4096, with single blanks between. */
+static bool accepts_widths(const char *text) {
+    int count = 0;
+    for (bool more = true; more; count++) {
+        size_t digits = strspn(text, "0123456789");
+        long width = digits >= 1 && digits <= 4 ? strtol(text, NULL, 10) : 0;
+        if (width < 1 || width > 4096 || *text == '0')
+            return false;
+        text += digits;
+        more = *text == ' ';
+        text += more;
+    }
+    return *text == '\0' && count <= 8;
+}
+
 static const cairn_key keys[] = {
     {.name = "seed",
      .type = CAIRN_KEY_INTEGER,
@@ -106,16 +121,43 @@ static const cairn_key keys[] = {
      .type = CAIRN_KEY_TEXT,
      .offset = AT(model.name),
      .fallback = "simple_cnn",
-     .choices = "simple_cnn",
+     .choices = "simple_cnn|resnet20|resnet18|wideresnet-16-4",
      .shapes_result = true,
-     .help = "the network"},
+     .help = "the network; `cairn model NAME` shows it"},
     {.name = "model.dropout",
      .type = CAIRN_KEY_NUMBER,
      .offset = AT(model.dropout),
      .fallback = "0.2",
      .high = 0.999, /* survivors are scaled by 1 / (1 - p), in float32 */
      .shapes_result = true,
-     .help = "probability of dropping a hidden feature in training"},
+     .help = "simple_cnn: probability of dropping a hidden feature in training"},
+    {.name = "model.widths",
+     .type = CAIRN_KEY_TEXT,
+     .offset = AT(model.widths),
+     .fallback = "32 64 128",
+     .accepts = accepts_widths,
+     .form = "one to eight numbers from 1 to 4096 with a blank between, such as 32 64 128",
+     .shapes_result = true,
+     .later = true,
+     .help = "simple_cnn: the channels of each block"},
+    {.name = "model.depth",
+     .type = CAIRN_KEY_INTEGER,
+     .offset = AT(model.depth),
+     .fallback = "1",
+     .low = 1,
+     .high = 8,
+     .shapes_result = true,
+     .later = true,
+     .help = "simple_cnn: convolutions in each block"},
+    {.name = "model.hidden",
+     .type = CAIRN_KEY_INTEGER,
+     .offset = AT(model.hidden),
+     .fallback = "256",
+     .low = 1,
+     .high = 65536,
+     .shapes_result = true,
+     .later = true,
+     .help = "simple_cnn: features of the hidden layer"},
     {.name = "train.epochs",
      .type = CAIRN_KEY_INTEGER,
      .offset = AT(train.epochs),
@@ -395,6 +437,27 @@ static const cairn_key keys[] = {
      .fallback = "60",
      .high = 86400,
      .help = "save when so many seconds have passed since the last time; 0: do not look"},
+    {.name = "tensorboard.enabled",
+     .type = CAIRN_KEY_CHOICE,
+     .offset = AT(tensorboard.enabled),
+     .fallback = "false",
+     .choices = "false|true",
+     .later = true,
+     .help = "write TensorBoard's event files into the run folder"},
+    {.name = "tensorboard.every_steps",
+     .type = CAIRN_KEY_INTEGER,
+     .offset = AT(tensorboard.every_steps),
+     .fallback = "100",
+     .high = INT32_MAX,
+     .later = true,
+     .help = "loss, accuracy, rate and images/s of every so-manyth step; 0: of epochs alone"},
+    {.name = "tensorboard.every_epochs",
+     .type = CAIRN_KEY_INTEGER,
+     .offset = AT(tensorboard.every_epochs),
+     .fallback = "1",
+     .high = INT32_MAX,
+     .later = true,
+     .help = "histograms and pictures after every so many epochs; 0: never"},
     {.name = "run.name",
      .type = CAIRN_KEY_TEXT,
      .offset = AT(run.name),

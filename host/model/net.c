@@ -16,6 +16,7 @@ cairn_status cairn_net_create(cairn_net **net, cairn_shape input) {
     if (!made)
         return cairn_error_set(CAIRN_FAILED, "out of memory for a net");
     made->input = input;
+    made->next = CAIRN_NET_INPUT;
     *net = made;
     return CAIRN_OK;
 }
@@ -28,50 +29,68 @@ size_t cairn_shape_count(cairn_shape shape) {
     return (size_t)shape.c * (size_t)shape.h * (size_t)shape.w;
 }
 
-/* A new op at the end, reading the one before it; NULL when the table is full. Its output's shape
- * starts as its input's. */
+static cairn_shape shape_of(const cairn_net *net, int ordinal) {
+    return ordinal == CAIRN_NET_INPUT ? net->input : net->op[ordinal].out;
+}
+
+/* A new op at the end, reading net->next; NULL when the table is full. Its output's shape starts as
+ * its input's. */
 static cairn_op *append(cairn_net *net, cairn_op_kind kind, const char *name) {
     if (net->op_count == CAIRN_NET_OPS_MAX) {
         cairn_error_set(CAIRN_BAD_INPUT, "%s: a net has at most %d ops", name, CAIRN_NET_OPS_MAX);
         return NULL;
     }
-    int input = net->op_count - 1;
-    cairn_op *op = &net->op[net->op_count++];
-    *op = (cairn_op){.kind = kind, .input = input, .weight = -1, .bias = -1};
-    op->in = input == CAIRN_NET_INPUT ? net->input : net->op[input].out;
-    op->out = op->in;
+    cairn_op *op = &net->op[net->op_count];
+    *op = (cairn_op){.kind = kind,
+                     .input = net->next,
+                     .other = CAIRN_NET_NONE,
+                     .weight = -1,
+                     .bias = -1,
+                     .mean = -1,
+                     .variance = -1};
+    op->in = op->out = shape_of(net, net->next);
+    net->next = net->op_count++;
     snprintf(op->name, sizeof op->name, "%s", name);
     return op;
 }
 
-/* The ordinal of a new parameter "<layer>.<role>", or -1 when the table is full. */
-static int add_parameter(cairn_net *net, const char *layer, const char *role, int rank,
-                         const int *dim, int fan_in) {
+/* A new parameter "<layer>.<role>", like `model` in all but name and shape; its ordinal into
+ * *ordinal. */
+static cairn_status add_parameter(cairn_net *net, const char *layer, const char *role, int rank,
+                                  const int *dim, cairn_parameter model, int *ordinal) {
     if (net->parameter_count == CAIRN_NET_PARAMETERS_MAX)
-        return -1;
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: a net has at most %d parameters", layer,
+                               CAIRN_NET_PARAMETERS_MAX);
     cairn_parameter *parameter = &net->parameter[net->parameter_count];
-    *parameter = (cairn_parameter){.rank = rank, .count = 1};
+    *parameter = model;
+    parameter->rank = rank;
+    parameter->count = 1;
     snprintf(parameter->name, sizeof parameter->name, "%s.%s", layer, role);
     for (int i = 0; i < rank; i++) {
         parameter->dim[i] = dim[i];
         parameter->count *= (size_t)dim[i];
     }
-    parameter->bound = (float)(1.0 / sqrt((double)fan_in));
-    return net->parameter_count++;
+    *ordinal = net->parameter_count++;
+    return CAIRN_OK;
 }
 
-/* Weight [out, ...] and bias [out]. */
-static cairn_status add_weight_and_bias(cairn_net *net, cairn_op *op, const char *layer, int rank,
-                                        const int *dim) {
+static int fan_in_of(int rank, const int *dim) {
     int fan_in = 1;
     for (int i = 1; i < rank; i++)
         fan_in *= dim[i];
-    op->weight = add_parameter(net, layer, "weight", rank, dim, fan_in);
-    op->bias = add_parameter(net, layer, "bias", 1, dim, fan_in);
-    if (op->bias < 0)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: a net has at most %d parameters", op->name,
-                               CAIRN_NET_PARAMETERS_MAX);
-    return CAIRN_OK;
+    return fan_in;
+}
+
+/* Weight [out, ...] and, where wanted, bias [out]. */
+static cairn_status add_weight_and_bias(cairn_net *net, cairn_op *op, const char *layer, int rank,
+                                        const int *dim, bool biased) {
+    cairn_parameter model = {.initial = CAIRN_INITIAL_UNIFORM,
+                             .bound = (float)(1.0 / sqrt((double)fan_in_of(rank, dim))),
+                             .trained = true};
+    cairn_status status = add_parameter(net, layer, "weight", rank, dim, model, &op->weight);
+    if (!status && biased)
+        status = add_parameter(net, layer, "bias", 1, dim, model, &op->bias);
+    return status;
 }
 
 /* The number of places of a window of `kernel` along `size` padded pixels; 0 when it does not fit.
@@ -94,8 +113,8 @@ static cairn_status slide_window(cairn_op *op) {
     return CAIRN_OK;
 }
 
-cairn_status cairn_net_conv2d(cairn_net *net, const char *name, int out_channels, int kernel,
-                              int stride, int padding) {
+static cairn_status conv2d(cairn_net *net, const char *name, int out_channels, int kernel,
+                           int stride, int padding, bool biased) {
     cairn_op *op = append(net, CAIRN_OP_CONV2D, name);
     if (!op)
         return CAIRN_BAD_INPUT;
@@ -109,20 +128,43 @@ cairn_status cairn_net_conv2d(cairn_net *net, const char *name, int out_channels
         return cairn_error_set(CAIRN_BAD_INPUT, "%s: %d output channels", name, out_channels);
     op->out.c = out_channels;
     int dim[4] = {out_channels, op->in.c, kernel, kernel};
-    return add_weight_and_bias(net, op, name, 4, dim);
+    return add_weight_and_bias(net, op, name, 4, dim, biased);
+}
+
+cairn_status cairn_net_conv2d(cairn_net *net, const char *name, int out_channels, int kernel,
+                              int stride, int padding) {
+    return conv2d(net, name, out_channels, kernel, stride, padding, true);
+}
+
+cairn_status cairn_net_conv2d_unbiased(cairn_net *net, const char *name, int out_channels,
+                                       int kernel, int stride, int padding) {
+    return conv2d(net, name, out_channels, kernel, stride, padding, false);
 }
 
 cairn_status cairn_net_relu(cairn_net *net, const char *name) {
     return append(net, CAIRN_OP_RELU, name) ? CAIRN_OK : CAIRN_BAD_INPUT;
 }
 
-cairn_status cairn_net_maxpool(cairn_net *net, const char *name, int kernel, int stride) {
-    cairn_op *op = append(net, CAIRN_OP_MAXPOOL, name);
+cairn_status cairn_net_gelu(cairn_net *net, const char *name) {
+    return append(net, CAIRN_OP_GELU, name) ? CAIRN_OK : CAIRN_BAD_INPUT;
+}
+
+static cairn_status pool(cairn_net *net, cairn_op_kind kind, const char *name, int kernel,
+                         int stride) {
+    cairn_op *op = append(net, kind, name);
     if (!op)
         return CAIRN_BAD_INPUT;
     op->kernel = kernel;
     op->stride = stride;
     return slide_window(op);
+}
+
+cairn_status cairn_net_maxpool(cairn_net *net, const char *name, int kernel, int stride) {
+    return pool(net, CAIRN_OP_MAXPOOL, name, kernel, stride);
+}
+
+cairn_status cairn_net_avgpool(cairn_net *net, const char *name, int kernel, int stride) {
+    return pool(net, CAIRN_OP_AVGPOOL, name, kernel, stride);
 }
 
 cairn_status cairn_net_flatten(cairn_net *net, const char *name) {
@@ -133,7 +175,7 @@ cairn_status cairn_net_flatten(cairn_net *net, const char *name) {
     return CAIRN_OK;
 }
 
-cairn_status cairn_net_linear(cairn_net *net, const char *name, int out_features) {
+static cairn_status linear(cairn_net *net, const char *name, int out_features, bool biased) {
     cairn_op *op = append(net, CAIRN_OP_LINEAR, name);
     if (!op)
         return CAIRN_BAD_INPUT;
@@ -144,7 +186,15 @@ cairn_status cairn_net_linear(cairn_net *net, const char *name, int out_features
                                name, op->in.c, op->in.h, op->in.w, out_features);
     op->out = (cairn_shape){out_features, 1, 1};
     int dim[2] = {out_features, op->in.c};
-    return add_weight_and_bias(net, op, name, 2, dim);
+    return add_weight_and_bias(net, op, name, 2, dim, biased);
+}
+
+cairn_status cairn_net_linear(cairn_net *net, const char *name, int out_features) {
+    return linear(net, name, out_features, true);
+}
+
+cairn_status cairn_net_linear_unbiased(cairn_net *net, const char *name, int out_features) {
+    return linear(net, name, out_features, false);
 }
 
 cairn_status cairn_net_dropout(cairn_net *net, const char *name, float p) {
@@ -158,6 +208,52 @@ cairn_status cairn_net_dropout(cairn_net *net, const char *name, float p) {
     return CAIRN_OK;
 }
 
+cairn_status cairn_net_batchnorm(cairn_net *net, const char *name) {
+    cairn_op *op = append(net, CAIRN_OP_BATCHNORM, name);
+    if (!op)
+        return CAIRN_BAD_INPUT;
+    op->epsilon = 1e-5f;
+    op->momentum = 0.1f;
+    const int *dim = &op->in.c;
+    const cairn_parameter scale = {.initial = CAIRN_INITIAL_ONES, .trained = true};
+    const cairn_parameter shift = {.initial = CAIRN_INITIAL_ZEROS, .trained = true};
+    const cairn_parameter mean = {.initial = CAIRN_INITIAL_ZEROS};
+    const cairn_parameter variance = {.initial = CAIRN_INITIAL_ONES};
+    cairn_status status = add_parameter(net, name, "weight", 1, dim, scale, &op->weight);
+    if (!status)
+        status = add_parameter(net, name, "bias", 1, dim, shift, &op->bias);
+    if (!status)
+        status = add_parameter(net, name, "running_mean", 1, dim, mean, &op->mean);
+    if (!status)
+        status = add_parameter(net, name, "running_var", 1, dim, variance, &op->variance);
+    return status;
+}
+
+cairn_status cairn_net_add(cairn_net *net, const char *name, int other) {
+    cairn_op *op = append(net, CAIRN_OP_ADD, name);
+    if (!op)
+        return CAIRN_BAD_INPUT;
+    cairn_shape shape = shape_of(net, other);
+    op->other = other;
+    if (op->in.c != shape.c || op->in.h != shape.h || op->in.w != shape.w)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: cannot add %dx%dx%d and %dx%dx%d", name,
+                               op->in.c, op->in.h, op->in.w, shape.c, shape.h, shape.w);
+    return CAIRN_OK;
+}
+
+int cairn_net_last(const cairn_net *net) {
+    return net->op_count ? net->op_count - 1 : CAIRN_NET_INPUT;
+}
+
+void cairn_net_branch(cairn_net *net, int ordinal) {
+    net->next = ordinal;
+}
+
+void cairn_net_kaiming(cairn_net *net) {
+    cairn_parameter *weight = &net->parameter[net->op[net->op_count - 1].weight];
+    weight->bound = (float)sqrt(6.0 / (double)fan_in_of(weight->rank, weight->dim));
+}
+
 int cairn_net_classes(const cairn_net *net) {
     return net->op_count ? (int)cairn_shape_count(net->op[net->op_count - 1].out) : 0;
 }
@@ -165,13 +261,14 @@ int cairn_net_classes(const cairn_net *net) {
 size_t cairn_net_parameter_total(const cairn_net *net) {
     size_t total = 0;
     for (int k = 0; k < net->parameter_count; k++)
-        total += net->parameter[k].count;
+        total += net->parameter[k].trained ? net->parameter[k].count : 0;
     return total;
 }
 
 const char *cairn_op_kind_name(cairn_op_kind kind) {
-    static const char *const names[] = {"conv2d",  "relu",   "maxpool",
-                                        "flatten", "linear", "dropout"};
+    static const char *const names[CAIRN_OP_KINDS] = {"conv2d",  "relu",    "maxpool",   "flatten",
+                                                      "linear",  "dropout", "batchnorm", "add",
+                                                      "avgpool", "gelu"};
     return names[kind];
 }
 
@@ -194,6 +291,11 @@ double cairn_net_flops(const cairn_net *net, int training) {
 
 void cairn_parameter_initialise(const cairn_net *net, int ordinal, uint64_t seed, float *values) {
     const cairn_parameter *parameter = &net->parameter[ordinal];
+    if (parameter->initial != CAIRN_INITIAL_UNIFORM) {
+        for (size_t i = 0; i < parameter->count; i++)
+            values[i] = parameter->initial == CAIRN_INITIAL_ONES ? 1.0f : 0.0f;
+        return;
+    }
     for (size_t i = 0; i < parameter->count; i++) {
         cairn_rng_block block = cairn_rng(seed, CAIRN_RNG_INIT, 0, (uint32_t)ordinal, i / 4);
         values[i] = parameter->bound * (2.0f * cairn_rng_unit(block.word[i % 4]) - 1.0f);

@@ -1,5 +1,7 @@
 /* SimpleCNN: blocks of convolution, ReLU and pooling, then two linear layers. The names are the
  * indices that PyTorch's nn.Sequential gives the same modules. */
+#include "parts.h"
+
 #include "cairn/model.h"
 
 #include <stdio.h>
@@ -10,12 +12,15 @@ cairn_status cairn_simple_cnn_build(cairn_net **net, const cairn_simple_cnn *opt
     int index = 0;
     cairn_net *made = NULL;
     cairn_status status = cairn_net_create(&made, input);
+    int depth = options->depth ? options->depth : 1;
     for (int block = 0; block < options->blocks && !status; block++) {
-        snprintf(name, sizeof name, "features.%d", index++);
-        status = cairn_net_conv2d(made, name, options->widths[block], 3, 1, 1);
-        snprintf(name, sizeof name, "features.%d", index++);
-        if (!status)
-            status = cairn_net_relu(made, name);
+        for (int i = 0; i < depth && !status; i++) {
+            snprintf(name, sizeof name, "features.%d", index++);
+            status = cairn_net_conv2d(made, name, options->widths[block], 3, 1, 1);
+            snprintf(name, sizeof name, "features.%d", index++);
+            if (!status)
+                status = cairn_net_relu(made, name);
+        }
         snprintf(name, sizeof name, "features.%d", index++);
         if (!status)
             status = cairn_net_maxpool(made, name, 2, 2);
@@ -30,10 +35,5 @@ cairn_status cairn_simple_cnn_build(cairn_net **net, const cairn_simple_cnn *opt
         status = cairn_net_dropout(made, "classifier.3", options->dropout);
     if (!status)
         status = cairn_net_linear(made, "classifier.4", classes);
-    if (status) {
-        cairn_net_destroy(made);
-        return status;
-    }
-    *net = made;
-    return CAIRN_OK;
+    return hand_over(net, made, status);
 }

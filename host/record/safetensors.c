@@ -260,15 +260,21 @@ static void convert_bf16(float *out, const uint8_t *in, size_t count) {
     }
 }
 
+static void convert_i64(float *out, const uint8_t *in, size_t count) {
+    for (size_t i = 0; i < count; i++) {
+        int64_t value;
+        memcpy(&value, in + 8 * i, sizeof value);
+        out[i] = (float)value;
+    }
+}
+
 static const struct dtype {
     const char *name;
     size_t size;
     void (*convert)(float *out, const uint8_t *in, size_t count);
 } dtypes[] = {
-    {"F32", 4, convert_f32},
-    {"F64", 8, convert_f64},
-    {"F16", 2, convert_f16},
-    {"BF16", 2, convert_bf16},
+    {"F32", 4, convert_f32},   {"F64", 8, convert_f64}, {"F16", 2, convert_f16},
+    {"BF16", 2, convert_bf16}, {"I64", 8, convert_i64}, /* PyTorch's counters */
 };
 
 static const struct dtype *find_dtype(const cJSON *item) {
@@ -317,11 +323,11 @@ static cairn_status read_tensor(cairn_safetensors *file, const cJSON *entry, sou
                                from->path, entry->string);
     const struct dtype *dtype = find_dtype(type);
     if (!dtype)
-        return cairn_error_set(CAIRN_BAD_INPUT,
-                               "%s: tensor '%.128s' is of type %.16s; F32, F64, F16 and BF16 can "
-                               "be read",
-                               from->path, entry->string,
-                               cJSON_IsString(type) ? type->valuestring : "(no text)");
+        return cairn_error_set(
+            CAIRN_BAD_INPUT,
+            "%s: tensor '%.128s' is of type %.16s; F32, F64, F16, BF16 and I64 can "
+            "be read",
+            from->path, entry->string, cJSON_IsString(type) ? type->valuestring : "(no text)");
     const cJSON *item;
     cJSON_ArrayForEach(item, shape) {
         if (rank == 8 || !whole_number(item, INT_MAX, &extent_value))

@@ -21,6 +21,8 @@ typedef struct {
     cairn_net *net;
     cairn_executor *executor;
     cairn_terminal *terminal;
+    cairn_board *board;
+    cairn_trace *trace; /* NULL: not wanted */
     cairn_provenance provenance;
     cairn_lock device;   /* held where the device was left to Cairn to choose */
     cairn_checkpoint at; /* where the run stands */
@@ -251,6 +253,10 @@ static cairn_status prepare(experiment *run) {
         cairn_provenance_find(&run->provenance);
         status = record_live(run);
     }
+    if (!status)
+        status = cairn_profile_open(&run->trace, run->options, run->executor);
+    if (!status)
+        status = cairn_board_open(&run->board, &run->folder, &run->at, run->data, run->executor);
     if (!status) {
         run->order = malloc((size_t)run->data->train.count * sizeof *run->order);
         run->terminal = cairn_terminal_open(run->options->quiet, (int)run->config->train.epochs);
@@ -298,7 +304,7 @@ static cairn_status watch_loss(experiment *run, double time) {
 /* Keeps the checkpoint before as well. Never of a diverged state unless it is wanted: the
  * checkpoint before is worth more. */
 static cairn_status save_checkpoint(experiment *run) {
-    double time = now();
+    double time = now(), begin = cairn_trace_now(run->trace);
     run->at.seconds += time - run->began;
     run->began = time;
     bool finite = run->config->train.on_nan == CAIRN_NAN_STOP;
@@ -306,12 +312,15 @@ static cairn_status save_checkpoint(experiment *run) {
     if (!status)
         status = check_loss(run, "train", run->at.stats.loss);
     if (!status)
+        status = cairn_board_sync(run->board);
+    if (!status)
         status = cairn_file_keep(run->folder.checkpoint, run->folder.previous);
     if (!status)
         status = cairn_checkpoint_save(run->executor, &run->at, run->folder.checkpoint, finite);
     if (!status)
         run->saved = true;
     run->saved_step = run->at.step;
+    cairn_trace_since(run->trace, "checkpoint", begin);
     return status;
 }
 
@@ -320,6 +329,15 @@ static bool checkpoint_is_due(const experiment *run, double time) {
     double seconds = run->config->checkpoint.every_seconds;
     return (steps > 0 && run->at.step - run->saved_step >= steps) ||
            (seconds > 0 && time - run->began >= seconds);
+}
+
+static cairn_status take_step(experiment *run, const cairn_step *step) {
+    bool traced = run->trace && run->at.batch < (uint32_t)run->options->profile_steps;
+    cairn_status status = cairn_board_begin_step(run->board, step);
+    if (!status)
+        status = traced ? cairn_profile_step(run->trace, run->executor, step)
+                        : cairn_executor_train_step(run->executor, step);
+    return status ? status : cairn_board_end_step(run->board, step);
 }
 
 /* The rest of the epoch under way, from batch at.batch on; at.batch is 0 again when it is done. */
@@ -335,7 +353,7 @@ static cairn_status train_epoch(experiment *run) {
                            .epoch = run->at.epoch,
                            .step = run->at.step,
                            .lr = rate_at(run, run->at.epoch, run->at.step)};
-        cairn_status status = cairn_executor_train_step(run->executor, &step);
+        cairn_status status = take_step(run, &step);
         if (status)
             return status;
         run->at.batch++;
@@ -374,6 +392,7 @@ static cairn_status measure_epoch(experiment *run, cairn_epoch_row *row) {
     run->at.train_seconds += now() - begin; /* a device that runs behind ends its steps here */
     if (!status)
         status = check_loss(run, "train", row->train_loss);
+    double trained = cairn_trace_now(run->trace);
     if (!status)
         status = cairn_executor_use_average(run->executor, true);
     if (!status)
@@ -382,6 +401,7 @@ static cairn_status measure_epoch(experiment *run, cairn_epoch_row *row) {
         status = take_means(run, &row->test_loss, &row->test_acc);
     if (!status)
         status = cairn_executor_use_average(run->executor, false);
+    cairn_trace_since(run->trace, "evaluate", trained);
     /* The train loss is measured before each update: the last one may have broken the weights. */
     return status ? status : check_loss(run, "test", row->test_loss);
 }
@@ -396,6 +416,7 @@ static cairn_status save_model(experiment *run) {
 
 /* Adds the row; writes the model when it is the best yet, then the checkpoint, then the metrics. */
 static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
+    double begin = cairn_trace_now(run->trace);
     const cairn_epoch_row *best = best_row(run);
     bool improved = !best || row->test_acc > best->test_acc;
     cairn_epoch_row *rows =
@@ -404,7 +425,10 @@ static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
         return cairn_error_set(CAIRN_FAILED, "out of memory for the metrics");
     run->at.rows = rows;
     run->at.rows[run->at.epoch++] = *row;
-    cairn_status status = improved ? save_model(run) : CAIRN_OK;
+    double rate = rate_at(run, run->at.epoch - 1, run->at.step - steps_per_epoch(run));
+    cairn_status status = cairn_board_epoch(run->board, &run->at, rate);
+    if (!status && improved)
+        status = save_model(run);
     if (!status)
         status = save_checkpoint(run);
     if (!status)
@@ -413,6 +437,7 @@ static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
         status = record_live(run);
     if (!status)
         cairn_terminal_epoch(run->terminal, row);
+    cairn_trace_since(run->trace, "record", begin);
     return status;
 }
 
@@ -421,11 +446,14 @@ static cairn_status train(experiment *run) {
     run->began = now();
     while (!status && run->at.epoch < run->config->train.epochs) {
         cairn_epoch_row row;
+        double begin = cairn_trace_now(run->trace);
         status = train_epoch(run);
+        cairn_trace_since(run->trace, "train", begin);
         if (!status)
             status = measure_epoch(run, &row);
         if (!status)
             status = record_epoch(run, &row);
+        cairn_trace_since(run->trace, "epoch", begin);
     }
     if (status != CAIRN_INTERRUPTED)
         return status;
@@ -472,6 +500,8 @@ static cairn_status finish(experiment *run, cairn_status trained) {
     if (!status)
         status = write_predictions(run);
     if (!status)
+        status = cairn_board_finish(run->board, &run->at);
+    if (!status)
         status = write_summary(run, "finished");
     const cairn_epoch_row *best = best_row(run);
     if (!status && best)
@@ -494,6 +524,9 @@ cairn_status cairn_experiment_run(const cairn_config *config,
     if (run.terminal)
         cairn_terminal_close(run.terminal);
     free(run.order);
+    cairn_board_close(run.board);
+    cairn_status traced = cairn_trace_close(run.trace);
+    status = status ? status : traced;
     cairn_checkpoint_free(&run.at);
     cairn_executor_destroy(run.executor);
     cairn_net_destroy(run.net);

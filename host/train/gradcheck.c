@@ -171,8 +171,11 @@ cairn_status cairn_gradcheck(const cairn_net *net, const cairn_backend *backend,
         status = cairn_executor_train_step(c.subject, &c.step);
     if (!status)
         status = measure_loss(&c, &c.loss);
-    for (int k = 0; k < net->parameter_count && !status; k++)
-        status = check_parameter(&c, check, k, &rows[k]);
+    for (int k = 0; k < net->parameter_count && !status; k++) {
+        rows[k] = (cairn_gradcheck_row){.ok = true};
+        if (net->parameter[k].trained)
+            status = check_parameter(&c, check, k, &rows[k]);
+    }
     cairn_executor_destroy(c.subject);
     cairn_executor_destroy(c.oracle);
     free(c.split.images);

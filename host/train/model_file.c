@@ -1,8 +1,12 @@
-/* Parameters in safetensors files, under PyTorch's names. */
+/* Parameters in safetensors files, under PyTorch's names. A model's file also has, for each batch
+ * normalisation, the counter of its training steps that PyTorch's state-dict has, and Cairn does
+ * not need. */
 #include "train.h"
 
 #include "cairn/safetensors.h"
 
+#include <math.h>
+#include <stdio.h>
 #include <string.h>
 
 cairn_status cairn_tensors_add(cairn_safetensors *file, cairn_executor *executor,
@@ -12,6 +16,8 @@ cairn_status cairn_tensors_add(cairn_safetensors *file, cairn_executor *executor
         const cairn_parameter *parameter = &net->parameter[k];
         char name[sizeof parameter->name + 32];
         float *values = NULL;
+        if (kind != CAIRN_PARAMETER && !parameter->trained)
+            continue;
         cairn_status status = cairn_path_format(name, sizeof name, "%s%s", prefix, parameter->name);
         if (!status)
             status = cairn_safetensors_add(file, name, parameter->rank, parameter->dim, &values);
@@ -34,6 +40,8 @@ cairn_status cairn_tensors_set(const cairn_safetensors *file, cairn_executor *ex
     for (int k = 0; k < net->parameter_count; k++) {
         const cairn_parameter *parameter = &net->parameter[k];
         char name[sizeof parameter->name + 32];
+        if (kind != CAIRN_PARAMETER && !parameter->trained)
+            continue;
         cairn_status status = cairn_path_format(name, sizeof name, "%s%s", prefix, parameter->name);
         if (status)
             return status;
@@ -66,9 +74,42 @@ static bool is_state(const char *name) {
            strncmp(name, "ema.", 4) == 0;
 }
 
+/* "<op>.num_batches_tracked" */
+static void counter_name(const cairn_op *op, char *name, size_t size) {
+    snprintf(name, size, "%s.num_batches_tracked", op->name);
+}
+
+static bool is_counter(const cairn_net *net, const char *name) {
+    for (int i = 0; i < net->op_count; i++) {
+        char counter[sizeof net->op[i].name + 32];
+        counter_name(&net->op[i], counter, sizeof counter);
+        if (net->op[i].kind == CAIRN_OP_BATCHNORM && strcmp(counter, name) == 0)
+            return true;
+    }
+    return false;
+}
+
+static cairn_status add_counters(cairn_safetensors *file, const cairn_executor *executor) {
+    const cairn_net *net = executor->net;
+    for (int i = 0; i < net->op_count; i++) {
+        char counter[sizeof net->op[i].name + 32];
+        float *value = NULL;
+        counter_name(&net->op[i], counter, sizeof counter);
+        if (net->op[i].kind != CAIRN_OP_BATCHNORM)
+            continue;
+        cairn_status status = cairn_safetensors_add(file, counter, 0, NULL, &value);
+        if (status)
+            return status;
+        *value = (float)executor->trained;
+    }
+    return CAIRN_OK;
+}
+
 cairn_status cairn_model_save(cairn_executor *executor, const char *path) {
     cairn_safetensors file = {0};
     cairn_status status = cairn_tensors_add(&file, executor, CAIRN_PARAMETER, "");
+    if (!status)
+        status = add_counters(&file, executor);
     if (!status)
         status = cairn_safetensors_write(&file, path);
     cairn_safetensors_free(&file);
@@ -80,7 +121,9 @@ cairn_status cairn_model_load(cairn_executor *executor, const char *path) {
     cairn_status status = cairn_safetensors_read(&file, path);
     for (size_t i = 0; i < file.tensor_count && !status; i++) {
         const char *name = file.tensor[i].name;
-        if (!is_parameter(executor->net, name) && !is_state(name))
+        if (is_counter(executor->net, name))
+            executor->trained = (uint32_t)fminf(fmaxf(file.tensor[i].values[0], 0), 0x1p31f);
+        else if (!is_parameter(executor->net, name) && !is_state(name))
             status = cairn_error_set(CAIRN_BAD_INPUT, "%s: tensor '%s' is none of the model's",
                                      path, name);
     }

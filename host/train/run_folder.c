@@ -3,7 +3,9 @@
 
 #include "cairn/schedule.h"
 
+#include <dirent.h>
 #include <errno.h>
+#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -113,6 +115,22 @@ cairn_status cairn_run_folder_check(cairn_run_folder *run, const cairn_config *c
                            run->folder, held->epoch, (long long)config->train.epochs);
 }
 
+/* An earlier run's event files for TensorBoard, which would read them as part of this one. */
+static cairn_status remove_events(const char *folder) {
+    cairn_status status = CAIRN_OK;
+    DIR *entries = opendir(folder);
+    if (!entries)
+        return cairn_error_set(CAIRN_FAILED, "%s: cannot open: %s", folder, strerror(errno));
+    for (struct dirent *entry; (entry = readdir(entries)) && !status;)
+        if (fnmatch("events.out.tfevents.*.cairn", entry->d_name, 0) == 0 &&
+            unlinkat(dirfd(entries), entry->d_name, 0) != 0)
+            status =
+                cairn_error_set(CAIRN_FAILED, "%s/%s: cannot remove the earlier run's file: %s",
+                                folder, entry->d_name, strerror(errno));
+    closedir(entries);
+    return status;
+}
+
 cairn_status cairn_run_folder_begin(cairn_run_folder *run, const cairn_config *config, bool fresh) {
     cairn_status status = cairn_folder_make(run->folder);
     if (!status)
@@ -127,6 +145,8 @@ cairn_status cairn_run_folder_begin(cairn_run_folder *run, const cairn_config *c
             status = cairn_error_set(CAIRN_FAILED, "%s: cannot remove the earlier run's file: %s",
                                      earlier[i], strerror(errno));
     }
+    if (!status && fresh)
+        status = remove_events(run->folder);
     char *text = NULL;
     if (!status)
         status = cairn_config_format(config, &text);

@@ -2,9 +2,11 @@
 #ifndef CAIRN_HOST_TRAIN_H
 #define CAIRN_HOST_TRAIN_H
 
+#include "cairn/dataset.h"
 #include "cairn/file.h"
 #include "cairn/lock.h"
 #include "cairn/safetensors.h"
+#include "cairn/trace.h"
 #include "cairn/train.h"
 
 #include <limits.h>
@@ -41,6 +43,30 @@ cairn_status cairn_run_folder_begin(cairn_run_folder *run, const cairn_config *c
 
 /* Unlocks it. */
 void cairn_run_folder_end(cairn_run_folder *run);
+
+/* The run's event files for TensorBoard; NULL, which every call allows, where they are not wanted.
+ * `at` and what it holds are the run's, as long as the board. */
+typedef struct cairn_board cairn_board;
+cairn_status cairn_board_open(cairn_board **board, const cairn_run_folder *folder,
+                              const cairn_checkpoint *at, const cairn_dataset *data,
+                              cairn_executor *executor);
+/* Around a training step; they wait for the device where the step is recorded. */
+cairn_status cairn_board_begin_step(cairn_board *board, const cairn_step *step);
+cairn_status cairn_board_end_step(cairn_board *board, const cairn_step *step);
+/* The last of at->rows, with the learning rate that its epoch began with. */
+cairn_status cairn_board_epoch(cairn_board *board, const cairn_checkpoint *at, double rate);
+/* Before a checkpoint: what was recorded up to it is not lost with it. */
+cairn_status cairn_board_sync(cairn_board *board);
+cairn_status cairn_board_finish(cairn_board *board, const cairn_checkpoint *at);
+void cairn_board_close(cairn_board *board);
+
+/* The trace that the options ask for; NULL: none. */
+cairn_status cairn_profile_open(cairn_trace **trace, const cairn_experiment_options *options,
+                                const cairn_executor *executor);
+
+/* A training step that the trace shows, by part where the executor can tell. */
+cairn_status cairn_profile_step(cairn_trace *trace, cairn_executor *executor,
+                                const cairn_step *step);
 
 /* Where a run's numbers come from; "" where that cannot be found out. */
 typedef struct {

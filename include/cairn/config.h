@@ -51,6 +51,8 @@ typedef struct {
     struct {
         char name[CAIRN_TEXT_MAX];
         double dropout;
+        char widths[CAIRN_TEXT_MAX]; /* whole numbers with blanks between */
+        int64_t depth, hidden;
     } model;
     struct {
         int64_t epochs;
@@ -87,6 +89,10 @@ typedef struct {
         int64_t every_steps; /* 0: no matter how many */
         double every_seconds;
     } checkpoint;
+    struct {
+        int64_t enabled; /* 0 or 1 */
+        int64_t every_steps, every_epochs;
+    } tensorboard;
     struct {
         char name[CAIRN_TEXT_MAX];
         char out_dir[CAIRN_TEXT_MAX];

@@ -82,6 +82,7 @@ typedef struct {
 /* How long one part of a training step took. */
 typedef struct {
     char name[64]; /* "features.0 forward" */
+    double begin;  /* seconds from where the step began */
     double seconds;
     double flops; /* 0 where bytes, not arithmetic, are what counts */
 } cairn_timing;
@@ -130,6 +131,10 @@ typedef struct {
      * They return `out`. Optional. */
     const char *(*device)(const cairn_executor *executor, char *out, size_t size);
     const char *(*choices)(const cairn_executor *executor, char *out, size_t size);
+    /* Waits. Parts that both the backend's own kernels and a library could do, each timed forward
+     * and backward over a whole batch: pairs of rows, the own first. Optional. */
+    cairn_status (*contests)(cairn_executor *executor, cairn_timing *rows, int capacity,
+                             int *count);
 } cairn_executor_ops;
 
 /* The head of every backend's own executor struct. */
@@ -140,6 +145,7 @@ struct cairn_executor {
     cairn_executor_options options;
     int split_count[2]; /* samples uploaded, by cairn_split_id; 0: none yet */
     bool averaged;      /* the average is in the parameters' place */
+    uint32_t trained;   /* steps that the parameters have gone through, as far as is known */
 };
 
 struct cairn_backend {

@@ -16,8 +16,9 @@ typedef struct {
     uint64_t seed; /* of images, labels and the choice of entries; parameters take options.seed */
 } cairn_gradcheck_options;
 
-/* One parameter's result. An entry's error is |gradient - quotient|, relative to the larger of the
- * two or of the root mean square of the parameter's gradient. */
+/* One parameter's result; one that is not trained has nothing checked and is ok. An entry's error
+ * is |gradient - quotient|, relative to the larger of the two or of the root mean square of the
+ * parameter's gradient. */
 typedef struct {
     int checked, kinks;
     double error; /* the largest; NaN when an entry was NaN */

@@ -40,8 +40,8 @@ const char *cairn_safetensors_metadata(const cairn_safetensors *file, const char
 /* Written atomically, as F32, tensors and metadata in the order added, with a digest of them. */
 cairn_status cairn_safetensors_write(const cairn_safetensors *file, const char *path);
 
-/* Reads F32, and F64, F16 and BF16 converted to float. Every offset, size and overlap is checked,
- * and the digest where there is one: CAIRN_BAD_INPUT names file and tensor. */
+/* Reads F32, and F64, F16, BF16 and I64 converted to float. Every offset, size and overlap is
+ * checked, and the digest where there is one: CAIRN_BAD_INPUT names file and tensor. */
 cairn_status cairn_safetensors_read(cairn_safetensors *file, const char *path);
 
 /* The same from memory; `name` stands for the file in messages. */

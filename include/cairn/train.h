@@ -14,6 +14,8 @@ typedef struct {
     bool overwrite;      /* replace whatever run the folder holds */
     bool quiet;
     bool dvclive; /* for DVC to follow: DVCLive's files in dvclive/, the summary every epoch */
+    const char *profile; /* NULL, or the path of a trace of the run's time (cairn/trace.h), ... */
+    int profile_steps;   /* ... with so many of the first steps of each epoch */
     const volatile sig_atomic_t *stop; /* becomes non-zero to stop after the current step */
 } cairn_experiment_options;
 

@@ -153,3 +153,27 @@ refused() {
     jq -e '.libraries | has("libyaml") and has("cJSON") and has("OpenSSL")' out
     jq -e '.threads >= 1' out
 }
+
+@test "model lists the networks, shows one as configured, and refuses what is none" {
+    cairn model
+    [ "$code" -eq 0 ] && [ ! -s err ]
+    [ "$(head -1 out)" = simple_cnn ] && [ "$(wc -l <out)" -ge 4 ]
+    for model in $(cat out); do
+        cairn model "$model"
+        [ "$code" -eq 0 ] && [ ! -s err ]
+        grep -q "^$model, for images of 3x32x32 and 10 classes" out
+    done
+    cairn model resnet20
+    grep -q '^layer2.0.add  *add  *32x16x16 .*layer2.0.downsample.1 + layer2.0.bn2$' out
+    grep -q '^272474 parameters are trained, 1568 more values are kept' out
+    cairn model simple_cnn -S 'model.widths=8 16' -S model.depth=2 -S model.hidden=32
+    grep -q '^features.8  *maxpool  *2x2/2  *16x8x8 ' out && false
+    grep -q '^features.9  *maxpool  *2x2/2  *16x8x8 ' out
+    grep -q '^classifier.1  *linear  *32  *32800 ' out
+    cairn model resnet21
+    [ "$code" -eq 2 ] && grep -q 'it must be simple_cnn, resnet20, resnet18 or wideresnet-16-4' err
+    cairn model resnet20 resnet18
+    refused "unexpected 'resnet18'; see \`cairn model --help\`"
+    cairn model simple_cnn -S model.widths=0
+    [ "$code" -eq 2 ] && grep -q 'model.widths=0: found 0; it must be one to eight numbers' err
+}

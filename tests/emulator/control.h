@@ -33,6 +33,10 @@ void emulator_fail_work(int nth, int code);
 /* The device breaks now. */
 void emulator_lose_device(int code);
 
+/* Work of that name, a library's function or a kernel as it stands in its LAUNCH, takes a second
+ * longer by the clock of events. */
+void emulator_slow(const char *what);
+
 /* How often the function of that name was called. */
 int emulator_calls(const char *function);
 

@@ -362,62 +362,7 @@ cudnnStatus_t cudnnConvolutionForward(cudnnHandle_t handle, const void *alpha,
         CHECK(check_call(of, algo, &at));
         return start(handle, at, [=] {
             convolve_forward(of, on_tensor_cores(*algo, of), x, w,
-                             write_to(y, kind(of.y.type), by, *algo), nullptr);
-        });
-    });
-}
-
-/* y = act(alpha1 conv(x) + alpha2 z + bias) */
-cudnnStatus_t cudnnConvolutionBiasActivationForward(
-    cudnnHandle_t handle, const void *alpha1, const cudnnTensorDescriptor_t x_desc, const void *x,
-    const cudnnFilterDescriptor_t w_desc, const void *w, const cudnnConvolutionDescriptor_t conv,
-    cudnnConvolutionFwdAlgo_t number, void *space, size_t space_bytes, const void *alpha2,
-    const cudnnTensorDescriptor_t z_desc, const void *z, const cudnnTensorDescriptor_t bias_desc,
-    const void *bias, const cudnnActivationDescriptor_t activation,
-    const cudnnTensorDescriptor_t y_desc, void *y) {
-    static const char *const what = "cudnnConvolutionBiasActivationForward";
-    return call(what, [&] {
-        problem of;
-        scales by; /* beta: alpha2 */
-        CHECK(check_problem(&of, handle, x_desc, w_desc, conv, y_desc));
-        CHECK(read_scales(what, &by, alpha1, alpha2));
-        CHECK(check_set(z_desc, "z's descriptor"));
-        CHECK(check_set(bias_desc, "the bias' descriptor"));
-        CHECK(check_set(activation, "the activation's descriptor"));
-        if (!same(*z_desc, *y_desc))
-            REFUSE(NOT_SUPPORTED, "z has to be like y");
-        if (bias_desc->n != 1 || bias_desc->h != 1 || bias_desc->w != 1 || bias_desc->c != of.w.k)
-            REFUSE(BAD_PARAM, "the bias has to be [1,k,1,1]");
-        if (bias_desc->c_stride != 1 || bias_desc->type != of.y.type)
-            REFUSE(NOT_SUPPORTED, "the bias has to be packed and of y's type");
-        if (activation->mode != CUDNN_ACTIVATION_RELU &&
-            activation->mode != CUDNN_ACTIVATION_IDENTITY)
-            REFUSE(NOT_SUPPORTED, "the activation has to be ReLU or identity");
-        if (activation->nan != CUDNN_NOT_PROPAGATE_NAN)
-            REFUSE(NOT_SUPPORTED, "the activation has to be CUDNN_NOT_PROPAGATE_NAN");
-        if (activation->mode == CUDNN_ACTIVATION_IDENTITY &&
-            number != CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM)
-            REFUSE(NOT_SUPPORTED, "identity goes with IMPLICIT_PRECOMP_GEMM only");
-        const algorithm *algo = find(forward_pass, number);
-        buffers at = {
-            what,
-            {{"x", x, bytes(of.x)}, {"w", w, bytes(of.w)}, {"the bias", bias, bytes(*bias_desc)}},
-            {"y", y, bytes(of.y)},
-            {"the workspace", space, space_bytes}};
-        if (by.beta != 0 && z != y)
-            at.in.push_back({"z", z, bytes(of.y)});
-        CHECK(check_call(of, algo, &at));
-        bool relu = activation->mode == CUDNN_ACTIVATION_RELU;
-        element type = kind(of.y.type);
-        return start(handle, at, [=] {
-            convolve_forward(of, on_tensor_cores(*algo, of), x, w, write_to(y, type, by, *algo),
-                             [=](int k, ptrdiff_t place, double sum) {
-                                 double value =
-                                     double(by.alpha) * sum + double(load(bias, type, k));
-                                 if (by.beta != 0)
-                                     value += double(by.beta) * double(load(z, type, place));
-                                 return relu && !(value > 0) ? 0 : value; /* NaN becomes 0 */
-                             });
+                             write_to(y, kind(of.y.type), by, *algo));
         });
     });
 }

@@ -78,8 +78,7 @@ void writer::write(ptrdiff_t at, double sum) {
     store(data, type, at, float(value));
 }
 
-void convolve_forward(const problem &of, bool tf32, const void *x, const void *w, writer y,
-                      const std::function<double(int, ptrdiff_t, double)> &finish) {
+void convolve_forward(const problem &of, bool tf32, const void *x, const void *w, writer y) {
     operand a = gathered(x, of.x, tf32), b = plain(w, of.w.type, tf32);
     a.rows = windows(of);
     for (int k = 0; k < of.w.k; k++)
@@ -90,13 +89,8 @@ void convolve_forward(const problem &of, bool tf32, const void *x, const void *w
     });
     std::vector<ptrdiff_t> out = pixels(of.y);
     multiply(a, b, [&](size_t i, const double *row) {
-        for (int k = 0; k < of.w.k; k++) {
-            ptrdiff_t at = out[i] + k * of.y.c_stride;
-            if (finish)
-                store(y.data, y.type, at, float(finish(k, at, row[k])));
-            else
-                y.write(at, row[k]);
-        }
+        for (int k = 0; k < of.w.k; k++)
+            y.write(out[i] + k * of.y.c_stride, row[k]);
     });
 }
 

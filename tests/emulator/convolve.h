@@ -28,10 +28,8 @@ struct writer {
 /* Every place of a tensor's channel 0, pixel by pixel. */
 std::vector<ptrdiff_t> pixels(const tensor &of);
 
-/* y = x * w; where `finish` is given, finish(k, place, sum) is stored instead. `tf32`: float32 is
- * rounded to it. */
-void convolve_forward(const problem &of, bool tf32, const void *x, const void *w, writer y,
-                      const std::function<double(int, ptrdiff_t, double)> &finish);
+/* y = x * w. `tf32`: float32 is rounded to it. */
+void convolve_forward(const problem &of, bool tf32, const void *x, const void *w, writer y);
 void convolve_data(const problem &of, bool tf32, const void *dy, const void *w, writer dx);
 void convolve_filter(const problem &of, bool tf32, const void *x, const void *dy, writer dw);
 

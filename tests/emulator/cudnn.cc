@@ -1,4 +1,4 @@
-/* The emulator's cuDNN, but for convolutions: handles, descriptors and max-pooling. */
+/* The emulator's cuDNN, but for convolutions and dropout: handles, descriptors and max-pooling. */
 #include "cudnn_state.h"
 
 #include <algorithm>
@@ -345,23 +345,12 @@ cudnnStatus_t cudnnSetConvolutionMathType(cudnnConvolutionDescriptor_t of, cudnn
     });
 }
 
-cudnnStatus_t cudnnCreateActivationDescriptor(cudnnActivationDescriptor_t *made) {
-    return create(__func__, made, cudnnActivationStruct());
+cudnnStatus_t cudnnCreateDropoutDescriptor(cudnnDropoutDescriptor_t *made) {
+    return create(__func__, made, cudnnDropoutStruct());
 }
 
-cudnnStatus_t cudnnDestroyActivationDescriptor(cudnnActivationDescriptor_t old) {
+cudnnStatus_t cudnnDestroyDropoutDescriptor(cudnnDropoutDescriptor_t old) {
     return destroy(__func__, old);
-}
-
-cudnnStatus_t cudnnSetActivationDescriptor(cudnnActivationDescriptor_t of,
-                                           cudnnActivationMode_t mode, cudnnNanPropagation_t nan,
-                                           double) {
-    return call(__func__, [&] {
-        if (!alive(of))
-            REFUSE(BAD_PARAM, "the descriptor is not alive");
-        *of = {true, mode, nan};
-        return CUDNN_STATUS_SUCCESS;
-    });
 }
 
 cudnnStatus_t cudnnCreatePoolingDescriptor(cudnnPoolingDescriptor_t *made) {

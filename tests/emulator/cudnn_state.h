@@ -43,10 +43,11 @@ struct cudnnPoolingStruct {
     int window_h, window_w, pad_h, pad_w, stride_h, stride_w;
 };
 
-struct cudnnActivationStruct {
+struct cudnnDropoutStruct {
     bool set;
-    cudnnActivationMode_t mode;
-    cudnnNanPropagation_t nan;
+    float p;
+    void *states;
+    size_t bytes;
 };
 
 namespace emulator {

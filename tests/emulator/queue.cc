@@ -18,6 +18,8 @@ namespace {
 CUstream_st legacy[4];
 int work_countdown, work_code;
 size_t work_done;
+std::set<std::string> slow;
+std::chrono::seconds pretended; /* that slow work has taken */
 thread_local cudaError_t last_error;
 
 } // namespace
@@ -40,6 +42,8 @@ void execute(const std::string &what, const work &run) {
     }
     run();
     work_done++;
+    if (slow.count(what))
+        pretended += std::chrono::seconds(1);
     check_guards(what.c_str());
 }
 
@@ -73,7 +77,7 @@ bool run_one(cudaStream_t stream, uint64_t order) {
         execute(next.what, next.run);
     if (next.mark) {
         next.mark->done = true;
-        next.mark->time = std::chrono::steady_clock::now();
+        next.mark->time = std::chrono::steady_clock::now() + pretended;
     }
     return true;
 }
@@ -250,7 +254,13 @@ void emulator_reset(void) {
     sticky = last_error = cudaSuccess;
     work_countdown = 0;
     work_done = 0;
+    slow.clear();
     reset_machine();
+}
+
+void emulator_slow(const char *what) {
+    guard hold(mutex);
+    slow.insert(what);
 }
 
 void emulator_fail_work(int nth, int code) {

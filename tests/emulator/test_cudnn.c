@@ -255,49 +255,6 @@ static void test_find_spoils_the_output(void **state) {
     free_convolution(&of);
 }
 
-static cudnnStatus_t run_fused(const convolution *of, int algorithm, cudnnActivationMode_t mode,
-                               cudnnNanPropagation_t nan, const buffer *z) {
-    cudnnActivationDescriptor_t act;
-    OK(cudnnCreateActivationDescriptor(&act));
-    OK(cudnnSetActivationDescriptor(act, mode, nan, 0));
-    cudnnStatus_t status = cudnnConvolutionBiasActivationForward(
-        cudnn, &one, of->x_desc, of->x.data, of->w_desc, of->w.data, of->conv,
-        (cudnnConvolutionFwdAlgo_t)algorithm, of->space.data, of->space.count * 4, z ? &one : &zero,
-        of->y_desc, z ? z->data : of->y.data, of->bias_desc, of->bias.data, act, of->y_desc,
-        of->y.data);
-    OK(cudnnDestroyActivationDescriptor(act));
-    return status;
-}
-
-static void test_fused_convolution(void **state) {
-    (void)state;
-    const int precomp = CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_PRECOMP_GEMM;
-    for (int variant = 0; variant < 4; variant++) {
-        bool relu = variant & 1, add = variant & 2;
-        conv_shape is = {2, 8, 6, 8, 3, 1, 1, 1, variant == 3, true, CUDNN_DEFAULT_MATH};
-        convolution of = make_convolution(is);
-        buffer z = make_buffer(is.half, of.y.count);
-        double *wanted = plain_convolution(&of, FORWARD);
-        for (size_t i = 0; i < of.y.count; i++) {
-            wanted[i] += of.bias.values[i % 8] + (add ? z.values[i] : 0);
-            wanted[i] = relu && wanted[i] < 0 ? 0 : wanted[i];
-        }
-        OK(run_fused(&of, precomp, relu ? CUDNN_ACTIVATION_RELU : CUDNN_ACTIVATION_IDENTITY,
-                     CUDNN_NOT_PROPAGATE_NAN, add ? &z : NULL));
-        assert_near(&of.y, wanted, is.half ? 1e-2 : 2e-3);
-        assert_int_equal(run_fused(&of, CUDNN_CONVOLUTION_FWD_ALGO_IMPLICIT_GEMM,
-                                   CUDNN_ACTIVATION_IDENTITY, CUDNN_NOT_PROPAGATE_NAN, NULL),
-                         CUDNN_STATUS_NOT_SUPPORTED);
-        assert_int_equal(run_fused(&of, precomp, CUDNN_ACTIVATION_RELU, CUDNN_PROPAGATE_NAN, NULL),
-                         CUDNN_STATUS_NOT_SUPPORTED);
-        assert_int_equal(
-            run_fused(&of, precomp, CUDNN_ACTIVATION_TANH, CUDNN_NOT_PROPAGATE_NAN, NULL),
-            CUDNN_STATUS_NOT_SUPPORTED);
-        free_buffer(&z);
-        free_convolution(&of);
-    }
-}
-
 static void test_bias_gradient(void **state) {
     (void)state;
     for (int nhwc = 0; nhwc < 2; nhwc++) {
@@ -391,6 +348,67 @@ static void test_convolution_misuse(void **state) {
     free_convolution(&of);
 }
 
+/* Dropout ---------------------------------------------------------------------------------------*/
+
+/* Keeps about 1 - p of the elements, scaled; backward keeps the same ones; the next call others. */
+static void test_dropout(void **state) {
+    (void)state;
+    enum { COUNT = 4096 };
+    cudnnTensorDescriptor_t shape, other;
+    cudnnDropoutDescriptor_t dropout;
+    size_t states_bytes, mask_bytes;
+    OK(cudnnCreateTensorDescriptor(&shape));
+    OK(cudnnCreateTensorDescriptor(&other));
+    OK(cudnnCreateDropoutDescriptor(&dropout));
+    OK(cudnnSetTensor4dDescriptor(shape, CUDNN_TENSOR_NHWC, CUDNN_DATA_BFLOAT16, 4, 64, 4, 4));
+    OK(cudnnSetTensor4dDescriptor(other, CUDNN_TENSOR_NCHW, CUDNN_DATA_BFLOAT16, 4, 64, 4, 4));
+    OK(cudnnDropoutGetStatesSize(cudnn, &states_bytes));
+    OK(cudnnDropoutGetReserveSpaceSize(shape, &mask_bytes));
+    buffer x = make_buffer(true, COUNT), y = make_buffer(true, COUNT),
+           again = make_buffer(true, COUNT);
+    buffer dx = make_buffer(true, COUNT);
+    buffer states = make_buffer(false, states_bytes / 4),
+           mask = make_buffer(false, mask_bytes / 4 + 1);
+    assert_int_equal(
+        cudnnDropoutForward(cudnn, dropout, shape, x.data, shape, y.data, mask.data, mask_bytes),
+        CUDNN_STATUS_BAD_PARAM); /* not set */
+    assert_int_equal(
+        cudnnSetDropoutDescriptor(dropout, cudnn, 0.25f, states.data, states_bytes - 1, 1),
+        CUDNN_STATUS_BAD_PARAM);
+    OK(cudnnSetDropoutDescriptor(dropout, cudnn, 0.25f, states.data, states_bytes, 1));
+    assert_int_equal(cudnnDropoutForward(cudnn, dropout, shape, x.data, shape, y.data, mask.data,
+                                         mask_bytes - 1),
+                     CUDNN_STATUS_BAD_PARAM);
+    assert_int_equal(
+        cudnnDropoutForward(cudnn, dropout, shape, x.data, other, y.data, mask.data, mask_bytes),
+        CUDNN_STATUS_NOT_SUPPORTED);
+    OK(cudnnDropoutForward(cudnn, dropout, shape, x.data, shape, y.data, mask.data, mask_bytes));
+    OK(cudnnDropoutBackward(cudnn, dropout, shape, x.data, shape, dx.data, mask.data, mask_bytes));
+    OK(cudnnDropoutForward(cudnn, dropout, shape, x.data, shape, again.data, mask.data,
+                           mask_bytes));
+    double *first = fetch(&y), *second = fetch(&again), *back = fetch(&dx);
+    int kept = 0, differ = 0;
+    for (int i = 0; i < COUNT; i++) {
+        assert_true(first[i] == 0 || fabs(first[i] - x.values[i] / 0.75) <= 0x1p-7);
+        assert_true(back[i] == first[i]);
+        kept += first[i] != 0;
+        differ += (first[i] == 0) != (second[i] == 0);
+    }
+    assert_true(kept > COUNT * 7 / 10 && kept < COUNT * 8 / 10 && differ > COUNT / 5);
+    free(first);
+    free(second);
+    free(back);
+    free_buffer(&x);
+    free_buffer(&y);
+    free_buffer(&again);
+    free_buffer(&dx);
+    free_buffer(&states);
+    free_buffer(&mask);
+    OK(cudnnDestroyDropoutDescriptor(dropout));
+    OK(cudnnDestroyTensorDescriptor(other));
+    OK(cudnnDestroyTensorDescriptor(shape));
+}
+
 /* Pooling ---------------------------------------------------------------------------------------*/
 
 static void test_pooling(void **state) {
@@ -472,10 +490,10 @@ int main(void) {
         TEST(test_math_types),
         TEST(test_determinism),
         TEST(test_find_spoils_the_output),
-        TEST(test_fused_convolution),
         TEST(test_bias_gradient),
         TEST(test_convolution_refuses),
         TEST(test_convolution_misuse),
+        TEST(test_dropout),
         TEST(test_pooling),
         TEST(test_handles),
         TEST(test_broken_device),

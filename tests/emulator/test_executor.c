@@ -159,6 +159,95 @@ static void test_measured_algorithms(void **state) {
     cairn_net_destroy(net);
 }
 
+static void assert_equal_tensors(cairn_executor *a, cairn_executor *b, cairn_tensor_kind kind) {
+    for (int k = 0; k < a->net->parameter_count; k++) {
+        size_t bytes = a->net->parameter[k].count * sizeof(float);
+        float *one = malloc(bytes), *other = malloc(bytes);
+        assert_true(one && other);
+        must(cairn_executor_get(a, kind, k, one));
+        must(cairn_executor_get(b, kind, k, other));
+        assert_memory_equal(one, other, bytes);
+        free(one);
+        free(other);
+    }
+}
+
+/* Pooling by cuDNN: only where it proved faster, and only in a training that need not be
+ * deterministic. The losses are those of our kernels, but for who wins among equals. */
+static void test_measured_pooling(void **state) {
+    (void)state;
+    static const char *const kernels[] = {"(pool_forward<T, V, NHWC, 2>)", "cudnnPoolingForward"};
+    cairn_net *net = small_net();
+    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    double losses[2][4];
+    for (int cudnns = 0; cudnns < 2; cudnns++) /* are faster */
+        for (int p = 0; p < 2; p++) {
+            cairn_precision precision = p ? CAIRN_BF16 : CAIRN_FLOAT32;
+            emulator_reset();
+            cairn_executor *plain = make(cuda_backend(), net, precision, &split), *free = NULL;
+            cairn_executor_options options = plain->options;
+            char choices[2048];
+            cairn_stats zero = {0}, stats[2];
+            options.deterministic = false;
+            emulator_slow(kernels[!cudnns]);
+            must(cairn_executor_create(&free, cuda_backend(), net, &options));
+            must(cairn_executor_upload(free, CAIRN_SPLIT_TRAIN, &split));
+            must(cairn_executor_upload(free, CAIRN_SPLIT_TEST, &split));
+            must(cairn_executor_initialise(free, 7));
+            int measured = emulator_calls("cudnnPoolingBackward");
+            train(free, 0, 4, losses[0]);
+            assert_int_equal(emulator_calls("cudnnPoolingBackward") > measured, cudnns);
+            train(plain, 0, 4, losses[1]);
+            for (int t = 0; t < 4; t++)
+                assert_true(fabs(losses[0][t] - losses[1][t]) < (p ? 3e-2 : 1e-3));
+            free->ops->choices(free, choices, sizeof choices);
+            assert_non_null(
+                strstr(choices, cudnns ? "pooling by cuDNN (ours " : "pooling by ours (ours "));
+            cairn_executor *both[] = {free, plain};
+            for (int e = 0; e < 2; e++) {
+                must(cairn_executor_set_stats(both[e], &zero));
+                must(cairn_executor_evaluate(both[e], CAIRN_SPLIT_TEST, 0, SAMPLES));
+                must(cairn_executor_get_stats(both[e], &stats[e]));
+            }
+            assert_true(loss_error(&stats[0], &stats[1]) < (p ? 3e-2 : 1e-3));
+            plain->ops->choices(plain, choices, sizeof choices);
+            assert_null(strstr(choices, "pooling"));
+            cairn_executor_destroy(free);
+            cairn_executor_destroy(plain);
+        }
+    free_split(&split);
+    cairn_net_destroy(net);
+}
+
+/* A bench sees both ways of pooling and dropout; the training beside it goes on as if it had not.
+ */
+static void test_contests(void **state) {
+    (void)state;
+    static const char *const names[] = {
+        "features.2 pooling, ours",  "features.2 pooling, cuDNN",  "features.5 pooling, ours",
+        "features.5 pooling, cuDNN", "classifier.3 dropout, ours", "classifier.3 dropout, cuDNN"};
+    cairn_net *net = small_net();
+    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    cairn_executor *watched = make(cuda_backend(), net, CAIRN_BF16, &split);
+    cairn_executor *plain = make(cuda_backend(), net, CAIRN_BF16, &split);
+    cairn_timing rows[8];
+    int count = 0;
+    train(watched, 0, 3, NULL);
+    must(watched->ops->contests(watched, rows, 8, &count));
+    assert_int_equal(count, 6);
+    for (int i = 0; i < count; i++) {
+        assert_string_equal(rows[i].name, names[i]);
+        assert_true(rows[i].seconds > 0);
+    }
+    train(watched, 3, 6, NULL);
+    train(plain, 0, 6, NULL);
+    assert_equal_tensors(watched, plain, CAIRN_PARAMETER);
+    cairn_executor_destroy(watched);
+    cairn_executor_destroy(plain);
+    free_split(&split);
+    cairn_net_destroy(net);
+}
+
 /* Resuming ---------------------------------------------------------------------------------------
  */
 
@@ -173,19 +262,6 @@ static void copy_tensors(cairn_executor *from, cairn_executor *to) {
             must(cairn_executor_set(to, kinds[i], k, values));
             free(values);
         }
-}
-
-static void assert_equal_tensors(cairn_executor *a, cairn_executor *b, cairn_tensor_kind kind) {
-    for (int k = 0; k < a->net->parameter_count; k++) {
-        size_t bytes = a->net->parameter[k].count * sizeof(float);
-        float *one = malloc(bytes), *other = malloc(bytes);
-        assert_true(one && other);
-        must(cairn_executor_get(a, kind, k, one));
-        must(cairn_executor_get(b, kind, k, other));
-        assert_memory_equal(one, other, bytes);
-        free(one);
-        free(other);
-    }
 }
 
 static void test_resumed_is_unbroken(void **state) {
@@ -329,6 +405,43 @@ static void test_logits_keep_the_stats(void **state) {
     cairn_net_destroy(net);
 }
 
+/* A number that is none has to reach the loss from wherever it is: a ReLU that made it 0 would hide
+ * that a training diverged. */
+static void test_nan_reaches_the_loss(void **state) {
+    (void)state;
+    static const cairn_precision precisions[] = {CAIRN_FLOAT32, CAIRN_TF32, CAIRN_BF16};
+    cairn_net *net =
+        build_ops("conv 4 3 1 1, relu, conv 4 3 1 1, relu, pool 2 2, norm, relu, flat, "
+                  "linear 12, relu, linear 12, relu, drop 20, linear 10",
+                  (cairn_shape){3, 8, 8});
+    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    for (int p = 0; p < 3; p++)
+        for (int k = 0; k < net->parameter_count; k++) {
+            const cairn_op *op = owner_of(net, k);
+            if (k != op->weight && k != op->bias)
+                continue;
+            cairn_executor *executor = make(cuda_backend(), net, precisions[p], &split);
+            float *values = get_tensor(executor, CAIRN_PARAMETER, k);
+            cairn_stats stats[2], zero = {0};
+            for (size_t i = 0; i < net->parameter[k].count; i++)
+                values[i] = NAN;
+            must(cairn_executor_set(executor, CAIRN_PARAMETER, k, values));
+            must(cairn_executor_evaluate(executor, CAIRN_SPLIT_TEST, 0, 5));
+            must(cairn_executor_get_stats(executor, &stats[0]));
+            must(cairn_executor_set_stats(executor, &zero));
+            train(executor, 0, 1, NULL);
+            must(cairn_executor_get_stats(executor, &stats[1]));
+            for (int i = 0; i < 2; i++)
+                if (!isnan(stats[i].loss))
+                    fail_msg("%s: %s hides NaN in %s", cairn_precision_name(precisions[p]),
+                             i ? "training" : "evaluation", net->parameter[k].name);
+            free(values);
+            cairn_executor_destroy(executor);
+        }
+    free_split(&split);
+    cairn_net_destroy(net);
+}
+
 static void test_profile_has_every_part(void **state) {
     (void)state;
     cairn_net *net = small_net();
@@ -355,10 +468,12 @@ static void test_profile_has_every_part(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_an_epoch_of_the_model), TEST(test_measured_algorithms),
-        TEST(test_resumed_is_unbroken),   TEST(test_a_step_is_one_graph),
-        TEST(test_the_ring_goes_round),   TEST(test_a_split_is_replaced),
-        TEST(test_logits_keep_the_stats), TEST(test_profile_has_every_part),
+        TEST(test_an_epoch_of_the_model),  TEST(test_measured_algorithms),
+        TEST(test_measured_pooling),       TEST(test_contests),
+        TEST(test_resumed_is_unbroken),    TEST(test_a_step_is_one_graph),
+        TEST(test_the_ring_goes_round),    TEST(test_a_split_is_replaced),
+        TEST(test_logits_keep_the_stats),  TEST(test_nan_reaches_the_loss),
+        TEST(test_profile_has_every_part),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -58,7 +58,7 @@ seed("safetensors", "types", safetensors(
     {"a": ("F32", [2, 1], bytes(8)), "b": ("F64", [1], struct.pack("<d", 1e300)),
      "c": ("F16", [], b"\x01\x7c"), "d": ("BF16", [2], bytes(4)), "e": ("F32", [0, 3], b"")},
     {"key": "value", "\n": ""}))
-seed("safetensors", "other", safetensors({"i": ("I64", [1], bytes(8))}))
+seed("safetensors", "other", safetensors({"i": ("I32", [1], bytes(4))}))
 POSITION = dict(params="data: {dir: d}\ntrain: {epochs: 2, batch_size: 8, lr: 0.1}\n"
                 "run: {name: a}\n", data_digest="0" * 64, rows=json.dumps(ROWS), epoch="2",
                 batch="0", step="14", correct="7", seen="0", trained_images="100", loss="0x1p+3",

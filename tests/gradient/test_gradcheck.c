@@ -41,7 +41,7 @@ static void check_net(cairn_net *net, const char *what, int batch, int samples) 
         fail_msg("%s: %s", what, cairn_error_message());
     bool ok = true;
     for (int k = 0; k < net->parameter_count; k++) {
-        ok = ok && rows[k].ok && rows[k].checked > 0;
+        ok = ok && rows[k].ok && (rows[k].checked > 0) == net->parameter[k].trained;
         if (!rows[k].ok)
             print_error("%s, batch %d: %s: entry %zu of %d checked: gradient %.9g, quotient %.9g, "
                         "error %.2g, kinks %d\n",
@@ -120,17 +120,75 @@ static void test_simple_cnn(void **state) {
         check_net(small_cnn(), "simple_cnn", batches[b], 60);
 }
 
-/* The builder makes chains only, so a second reader is wired by hand: conv's output goes to branch,
- * and to relu, which leads nowhere and must add nothing. */
+/* conv's output goes to branch, and to relu, which leads nowhere and must add nothing. */
 static void test_output_with_two_readers(void **state) {
     (void)state;
     cairn_net *net = NULL;
     must(cairn_net_create(&net, (cairn_shape){2, 5, 5}));
     must(cairn_net_conv2d(net, "conv", 3, 3, 1, 1));
     must(cairn_net_relu(net, "relu"));
+    cairn_net_branch(net, 0);
     must(cairn_net_conv2d(net, "branch", 3, 3, 1, 1));
-    net->op[2].input = 0;
     check_net(net, "two readers", 3, 60);
+}
+
+/* A convolution before, so that the op's data gradient is seen through its weights. */
+static void test_smooth_ops(void **state) {
+    (void)state;
+    for (int b = 0; b < 3; b++) {
+        cairn_net *net = NULL;
+        must(cairn_net_create(&net, (cairn_shape){2, 6, 5}));
+        must(cairn_net_conv2d_unbiased(net, "conv", 3, 3, 1, 1));
+        must(cairn_net_batchnorm(net, "norm"));
+        must(cairn_net_conv2d(net, "next", 4, 1, 1, 0));
+        must(cairn_net_gelu(net, "gelu"));
+        must(cairn_net_avgpool(net, "avg", 3, 2));
+        must(cairn_net_flatten(net, "flat"));
+        must(cairn_net_linear_unbiased(net, "linear", 5));
+        check_net(net, "norm, gelu, avgpool", batches[b], 60);
+    }
+}
+
+/* A frozen weight's gradient stays zero, and it does not stop those behind and before it. */
+static void test_frozen_weight(void **state) {
+    (void)state;
+    cairn_net *net = NULL;
+    must(cairn_net_create(&net, (cairn_shape){2, 5, 5}));
+    must(cairn_net_conv2d(net, "first", 3, 3, 1, 1));
+    must(cairn_net_conv2d(net, "frozen", 3, 3, 1, 1));
+    must(cairn_net_gelu(net, "gelu"));
+    must(cairn_net_batchnorm(net, "norm"));
+    must(cairn_net_flatten(net, "flat"));
+    must(cairn_net_linear(net, "last", 4));
+    net->parameter[net->op[1].weight].trained = net->parameter[net->op[3].weight].trained = false;
+    check_net(net, "frozen", 3, 60);
+}
+
+/* A block in the manner of He et al.: two normalised convolutions beside a projection, summed. */
+static void test_residual_net(void **state) {
+    (void)state;
+    for (int b = 0; b < 3; b++) {
+        cairn_net *net = NULL;
+        must(cairn_net_create(&net, (cairn_shape){2, 7, 6}));
+        must(cairn_net_conv2d_unbiased(net, "stem", 3, 3, 1, 1));
+        int stem = cairn_net_last(net);
+        must(cairn_net_conv2d_unbiased(net, "a", 4, 3, 2, 1));
+        must(cairn_net_batchnorm(net, "a_norm"));
+        must(cairn_net_gelu(net, "a_gelu"));
+        must(cairn_net_conv2d_unbiased(net, "b", 4, 3, 1, 1));
+        must(cairn_net_batchnorm(net, "b_norm"));
+        int block = cairn_net_last(net);
+        cairn_net_branch(net, stem);
+        must(cairn_net_conv2d_unbiased(net, "projection", 4, 1, 2, 0));
+        must(cairn_net_add(net, "sum", block));
+        int sum = cairn_net_last(net);
+        must(cairn_net_conv2d(net, "c", 4, 3, 1, 1));
+        must(cairn_net_add(net, "sum2", sum));
+        must(cairn_net_avgpool(net, "pool", 3, 3));
+        must(cairn_net_flatten(net, "flat"));
+        must(cairn_net_linear(net, "fc", 5));
+        check_net(net, "residual", batches[b], 40);
+    }
 }
 
 /* Mutations ---------------------------------------------------------------------------------------
@@ -204,6 +262,9 @@ int main(void) {
         cmocka_unit_test(test_linear_relu_dropout),
         cmocka_unit_test(test_simple_cnn),
         cmocka_unit_test(test_output_with_two_readers),
+        cmocka_unit_test(test_smooth_ops),
+        cmocka_unit_test(test_frozen_weight),
+        cmocka_unit_test(test_residual_net),
         cmocka_unit_test(test_wrong_gradient_is_caught),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

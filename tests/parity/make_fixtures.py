@@ -9,7 +9,7 @@ A fixture holds results alone. Images, labels, weights, crops and dropout masks 
 PyTorch works in float64. Every file has the metadata
 
     ops, channels, height, width, batch, padding, seed   the net, as tests/parity/parity.h builds it, and its data
-    model                                                 simple_cnn instead of ops: host/model/simple_cnn.c
+    model                                                 simple_cnn or resnet instead of ops: host/model/
     exact                                                 1: pixels 0 and 255 and weights in quarters, so that what ReLU
                                                           and max-pooling compare is exact in every precision; only the
                                                           third step moves the weights, and Adam's epsilon is 1e-3.
@@ -22,7 +22,8 @@ and the tensors
     eval_logits [samples, classes], eval_loss             over all samples, in order; sum of losses
     losses [3]                                            mean loss of each training step; the second is a smaller batch
     gradient.<parameter>                                  of the first step
-    parameter.<parameter>, exp_avg.<parameter>, exp_avg_sq.<parameter>    after three steps of Adam
+    parameter.<parameter>, exp_avg.<parameter>, exp_avg_sq.<parameter>    after three steps of Adam; running statistics
+                                                          are parameters too
 """
 import math
 from pathlib import Path
@@ -78,18 +79,75 @@ class Dropout(nn.Module):
         return x * torch.from_numpy(kept.reshape(x.shape)) / (1 - self.p)
 
 
-def sequential(ops, channels, height, width, seed):
-    """The net of an ops text: conv OUT KERNEL STRIDE PADDING, relu, pool KERNEL STRIDE, flat, linear OUT, drop PERCENT."""
-    net, probe = nn.Sequential(), torch.zeros(1, channels, height, width, dtype=torch.float64)
-    for ordinal, text in enumerate(ops.split(", ")):
-        kind, *n = text.split()
-        n = [int(x) for x in n]
-        op = {"conv": lambda: nn.Conv2d(probe.shape[1], n[0], n[1], n[2], n[3]), "relu": nn.ReLU, "flat": nn.Flatten,
-              "pool": lambda: nn.MaxPool2d(n[0], n[1]), "linear": lambda: nn.Linear(probe.shape[1], n[0]),
-              "drop": lambda: Dropout(n[0] / 100, ordinal, seed)}[kind]().double()
-        probe = op.eval()(probe)
-        net.append(op)
-    return net
+class Graph(nn.Module):
+    """The net of an ops text: conv OUT KERNEL STRIDE PADDING, relu, pool KERNEL STRIDE, avg KERNEL STRIDE, flat,
+    linear OUT, drop PERCENT, norm, gelu, add OP; convn and linearn without bias; "at OP": what the next op reads."""
+
+    def __init__(self, ops, shape, seed):
+        super().__init__()
+        self.kinds, self.reads, self.adds, reads = [], [], [], -1
+        values = {-1: torch.zeros(2, *shape, dtype=torch.float64)}
+        for text in ops.split(", "):
+            kind, *n = text.split()
+            n = [int(x) for x in n]
+            if kind == "at":
+                reads = n[0]
+                continue
+            ordinal, x = len(self.kinds), values[reads]
+            op = {"conv": lambda: nn.Conv2d(x.shape[1], *n), "convn": lambda: nn.Conv2d(x.shape[1], *n, bias=False),
+                  "linear": lambda: nn.Linear(x.shape[1], n[0]), "gelu": nn.GELU, "relu": nn.ReLU, "flat": nn.Flatten,
+                  "linearn": lambda: nn.Linear(x.shape[1], n[0], bias=False), "add": nn.Identity,
+                  "norm": lambda: (nn.BatchNorm2d if x.dim() == 4 else nn.BatchNorm1d)(x.shape[1]),
+                  "pool": lambda: nn.MaxPool2d(*n), "avg": lambda: nn.AvgPool2d(*n),
+                  "drop": lambda: Dropout(n[0] / 100, ordinal, seed)}[kind]().double()
+            self.add_module(str(ordinal), op)
+            self.kinds.append(kind)
+            self.reads.append(reads)
+            self.adds.append(n[0] if kind == "add" else None)
+            values[ordinal] = op.eval()(x)
+            reads = ordinal
+
+    def forward(self, x):
+        values = {-1: x}
+        for i, (reads, adds) in enumerate(zip(self.reads, self.adds)):
+            x = values[i] = getattr(self, str(i))(values[reads]) + (0 if adds is None else values[adds])
+        return x
+
+
+class Block(nn.Module):
+    """He et al.'s basic block, with torchvision's names."""
+
+    def __init__(self, i, o, stride):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(i, o, 3, stride, 1, bias=False), nn.BatchNorm2d(o)
+        self.conv2, self.bn2 = nn.Conv2d(o, o, 3, 1, 1, bias=False), nn.BatchNorm2d(o)
+        self.downsample = nn.Sequential(nn.Conv2d(i, o, 1, stride, bias=False), nn.BatchNorm2d(o)) \
+            if stride > 1 or i != o else nn.Identity()
+
+    def forward(self, x):
+        y = self.bn2(self.conv2(functional.relu(self.bn1(self.conv1(x)))))
+        return functional.relu(y + self.downsample(x))
+
+
+class ResNet(nn.Module):
+    """host/model/resnet.c's for small images."""
+
+    def __init__(self, widths, blocks):
+        super().__init__()
+        self.conv1, self.bn1 = nn.Conv2d(3, widths[0], 3, 1, 1, bias=False), nn.BatchNorm2d(widths[0])
+        self.layers = []
+        for s, (width, count) in enumerate(zip(widths, blocks)):
+            first = Block(widths[max(s - 1, 0)], width, 2 if s else 1)
+            layer = nn.Sequential(first, *[Block(width, width, 1) for _ in range(count - 1)])
+            self.add_module(f"layer{s + 1}", layer)
+            self.layers.append(layer)
+        self.fc = nn.Linear(widths[-1], 10)
+
+    def forward(self, x):
+        x = functional.relu(self.bn1(self.conv1(x)))
+        for layer in self.layers:
+            x = layer(x)
+        return self.fc(x.mean((2, 3)))
 
 
 class SimpleCNN(nn.Module):
@@ -106,24 +164,39 @@ class SimpleCNN(nn.Module):
         return self.classifier(self.features(x))
 
 
+def cairn_parameters(net):
+    """Names and values in Cairn's order: running statistics are among them, PyTorch's counters are not."""
+    return [(name, value) for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")]
+
+
+def owner(net, name):
+    return net.get_submodule(name.rpartition(".")[0])
+
+
 def set_quarters(net, seed):
-    """Multiples of 1/4 in [-1/2, 1/2]."""
-    for ordinal, parameter in enumerate(net.parameters()):
-        fifths = below(random_words(seed, TEST, 0, 8 + ordinal, parameter.numel(), True), 5)
-        parameter.data = torch.from_numpy(0.25 * (fifths.reshape(parameter.shape).astype(float) - 2))
+    """Multiples of 1/4 in [-1/2, 1/2]; a norm's bias 1/8 more, its running variance 1 more."""
+    for ordinal, (name, value) in enumerate(cairn_parameters(net)):
+        norm = isinstance(owner(net, name), (nn.BatchNorm1d, nn.BatchNorm2d))
+        shift = 1 if name.endswith("running_var") else 0.125 if norm and name.endswith("bias") else 0
+        fifths = below(random_words(seed, TEST, 0, 8 + ordinal, value.numel(), True), 5)
+        value.copy_(torch.from_numpy(0.25 * (fifths.reshape(value.shape).astype(float) - 2) + shift))
 
 
 def initialise(net, seed):
-    """Cairn's initial weights, which must fill the range of PyTorch's own."""
-    for ordinal, (name, parameter) in enumerate(net.named_parameters()):
-        weight = net.get_parameter(name.replace("bias", "weight"))
-        bound = np.float32(1 / math.sqrt(weight[0].numel()))
-        assert parameter.abs().max() <= bound * 1.0001
-        assert parameter.numel() < 1000 or parameter.abs().max() > bound * 0.98
-        words = random_words(seed, INIT, 0, ordinal, parameter.numel())
+    """Cairn's initial weights: PyTorch's range; He et al.'s for the convolutions of a residual net."""
+    for ordinal, (name, value) in enumerate(cairn_parameters(net)):
+        op = owner(net, name)
+        if isinstance(op, nn.BatchNorm2d):
+            continue
+        kaiming = isinstance(net, ResNet) and isinstance(op, nn.Conv2d)
+        bound = np.float32(math.sqrt((6 if kaiming else 1) / op.weight[0].numel()))
+        if not kaiming:
+            assert value.abs().max() <= bound * 1.0001
+            assert value.numel() < 1000 or value.abs().max() > bound * 0.98
+        words = random_words(seed, INIT, 0, ordinal, value.numel())
         unit = (words >> np.uint64(8)).astype(np.float32) * np.float32(2**-24)
         values = bound * (np.float32(2) * unit - np.float32(1))
-        parameter.data = torch.from_numpy(values.reshape(parameter.shape)).double()
+        value.copy_(torch.from_numpy(values.reshape(value.shape)).double())
 
 
 def normalise(images):
@@ -176,7 +249,7 @@ def make(name, net, seed, batch, shape, exact, padding=1, stride=1, **metadata):
     out["losses"] = torch.stack(losses)
     for key, parameter in net.named_parameters():
         out |= {f"{kind}.{key}": adam.state[parameter][kind] for kind in ("exp_avg", "exp_avg_sq")}
-        out[f"parameter.{key}"] = parameter.detach()
+    out |= {f"parameter.{key}": value for key, value in cairn_parameters(net)}
     kept = {k: v.flatten()[::stride if v.numel() > LONG else 1] for k, v in sorted(out.items())}
     metadata |= dict(channels=shape[0], height=shape[1], width=shape[2], batch=batch, padding=padding, seed=seed,
                      exact=int(exact), stride=stride, torch=torch.__version__)
@@ -192,6 +265,9 @@ NETS = {
     "pool_overlap": ("conv 5 3 1 1, relu, pool 3 2", 1),
     "linear": ("flat, linear 17, relu, linear 10", 127),
     "dropout": ("conv 5 3 1 1, drop 25, flat, linear 8, relu, drop 50, linear 10", 13),
+    "norm": ("convn 8 3 1 1, norm, relu, avg 2 2, flat, linearn 17, gelu, linear 10", 31),
+    "branches": ("conv 8 3 1 1, gelu, convn 8 3 2 1, norm, at 1, convn 8 1 2 0, norm, add 3, gelu, avg 2 2, flat, "
+                 "linear 10", 16),
 }
 
 if __name__ == "__main__":
@@ -199,5 +275,6 @@ if __name__ == "__main__":
     OUT.mkdir(exist_ok=True)
     for number, (name, (ops, batch)) in enumerate(NETS.items()):
         seed = 2**40 + number
-        make(name, sequential(ops, 3, 11, 9, seed), seed, batch, (3, 11, 9), True, ops=ops)
+        make(name, Graph(ops, (3, 11, 9), seed), seed, batch, (3, 11, 9), True, ops=ops)
     make("simple_cnn", SimpleCNN(42), 42, 16, (3, 32, 32), False, padding=4, stride=251, model="simple_cnn")
+    make("resnet", ResNet([4, 8, 12], [1, 2, 1]), 43, 8, (3, 12, 12), False, padding=2, model="resnet")

@@ -68,8 +68,10 @@ static inline const cairn_backend *reference_backend(void) {
 }
 
 /* The net of a text such as "conv 5 3 1 1, relu, pool 2 2", its ops named "0", "1", ...:
- * conv <out> <kernel> <stride> <padding> | pool <kernel> <stride> | linear <out> | drop <percent>
- * | relu | flat, separated by commas. */
+ * conv <out> <kernel> <stride> <padding> | pool <kernel> <stride> | avg <kernel> <stride>
+ * | linear <out> | drop <percent> | norm | gelu | relu | flat | add <op>, separated by commas;
+ * convn and linearn have no bias. "at <op>" is no op: the next one reads that op, or the input of
+ * the net where it is -1. */
 static inline cairn_net *build_ops(const char *ops, cairn_shape input) {
     cairn_net *net = NULL;
     must(cairn_net_create(&net, input));
@@ -81,6 +83,20 @@ static inline cairn_net *build_ops(const char *ops, cairn_shape input) {
         snprintf(name, sizeof name, "%d", net->op_count);
         if (strcmp(op, "conv") == 0)
             must(cairn_net_conv2d(net, name, a, b, c, d));
+        else if (strcmp(op, "convn") == 0)
+            must(cairn_net_conv2d_unbiased(net, name, a, b, c, d));
+        else if (strcmp(op, "avg") == 0)
+            must(cairn_net_avgpool(net, name, a, b));
+        else if (strcmp(op, "linearn") == 0)
+            must(cairn_net_linear_unbiased(net, name, a));
+        else if (strcmp(op, "norm") == 0)
+            must(cairn_net_batchnorm(net, name));
+        else if (strcmp(op, "gelu") == 0)
+            must(cairn_net_gelu(net, name));
+        else if (strcmp(op, "add") == 0)
+            must(cairn_net_add(net, name, a));
+        else if (strcmp(op, "at") == 0)
+            cairn_net_branch(net, a);
         else if (strcmp(op, "pool") == 0)
             must(cairn_net_maxpool(net, name, a, b));
         else if (strcmp(op, "linear") == 0)
@@ -105,15 +121,29 @@ static inline float *get_tensor(cairn_executor *executor, cairn_tensor_kind kind
     return values;
 }
 
+/* The op of a parameter. */
+static inline const cairn_op *owner_of(const cairn_net *net, int parameter) {
+    const cairn_op *op = net->op;
+    while (op->weight != parameter && op->bias != parameter && op->mean != parameter &&
+           op->variance != parameter)
+        op++;
+    return op;
+}
+
 /* Every parameter becomes quarters in [-1/2, 1/2]. With inputs of -1 and 1, what ReLU and
- * max-pooling compare is then an exact sum in every precision. */
+ * max-pooling compare is then an exact sum in every precision. Batch normalisation's bias is moved
+ * by 1/8, away from ties, and its running variance is in [1/2, 3/2]. */
 static inline void set_weights(cairn_executor *executor, uint64_t seed) {
     const cairn_net *net = executor->net;
     for (int k = 0; k < net->parameter_count; k++) {
+        const cairn_op *op = owner_of(net, k);
+        bool norm = op->kind == CAIRN_OP_BATCHNORM;
+        float shift = !norm ? 0 : k == op->variance ? 1 : k == op->bias ? 0.125f : 0;
         float *values = get_tensor(executor, CAIRN_PARAMETER, k);
         for (size_t i = 0; i < net->parameter[k].count; i++)
             values[i] =
-                0.25f * ((float)cairn_rng_below(random_word(seed, 8 + (uint32_t)k, i), 5) - 2);
+                0.25f * ((float)cairn_rng_below(random_word(seed, 8 + (uint32_t)k, i), 5) - 2) +
+                shift;
         must(cairn_executor_set(executor, CAIRN_PARAMETER, k, values));
         free(values);
     }

@@ -5,13 +5,15 @@
  * The small nets are exact where ReLU and max-pooling compare (see test_ops.c) and meet the
  * tolerances of single ops. SimpleCNN trains as in earnest: in another precision than PyTorch's
  * float64 some ReLUs decide otherwise, and Adam turns the sign of a vanishing gradient into a whole
- * step, so only float64 keeps to them there. */
+ * step, so only float64 keeps to them there. So does the small residual net, and is not compared in
+ * less than float32: the biases of its normalisations start at zero and are such steps alone. */
 #include "parity.h"
 
 #include "cairn/safetensors.h"
 
-static const char *const fixtures[] = {"conv",   "conv_bare", "relu_pool", "pool_overlap",
-                                       "linear", "dropout",   "simple_cnn"};
+static const char *const fixtures[] = {"conv",       "conv_bare", "relu_pool", "pool_overlap",
+                                       "linear",     "dropout",   "norm",      "branches",
+                                       "simple_cnn", "resnet"};
 
 enum { STEPS = 3 };
 
@@ -22,7 +24,7 @@ typedef struct {
     cairn_net *net;
     cairn_split split;
     int batch, padding;
-    bool exact;
+    bool exact, residual;
     size_t stride;
     uint64_t seed;
 } fixture;
@@ -46,8 +48,13 @@ static fixture open_fixture(const char *name) {
     f.exact = atoi(text_of(&f, "exact"));
     f.stride = strtoull(text_of(&f, "stride"), NULL, 10);
     f.seed = strtoull(text_of(&f, "seed"), NULL, 10);
-    if (cairn_safetensors_metadata(&f.file, "model")) {
-        cairn_simple_cnn reference = {{32, 64, 128}, 3, 256, 0.2f};
+    const char *model = cairn_safetensors_metadata(&f.file, "model");
+    f.residual = model && strcmp(model, "resnet") == 0;
+    if (f.residual) {
+        const cairn_resnet small = {{4, 8, 12}, {1, 2, 1}, 3};
+        must(cairn_resnet_build(&f.net, &small, input, 10));
+    } else if (model) {
+        cairn_simple_cnn reference = {{32, 64, 128}, 3, 256, 0.2f, 1};
         assert_string_equal(text_of(&f, "model"), "simple_cnn");
         must(cairn_simple_cnn_build(&f.net, &reference, input, 10));
     } else {
@@ -92,6 +99,8 @@ static int compare_parameters(const fixture *f, const subject *s, cairn_executor
     static const char *const kinds[] = {"parameter", "gradient", "exp_avg", "exp_avg_sq"};
     int bad = 0;
     for (int k = 0; k < f->net->parameter_count; k++) {
+        if (kind != CAIRN_PARAMETER && !f->net->parameter[k].trained)
+            continue;
         float *values = get_tensor(executor, kind, k);
         bad += differs(f, s, kinds[kind], f->net->parameter[k].name, f->net->parameter[k].count,
                        values, tolerance);
@@ -193,7 +202,8 @@ static void test_every_backend_on_every_fixture(void **state) {
     for (size_t i = 0; i < sizeof fixtures / sizeof fixtures[0]; i++) {
         fixture f = open_fixture(fixtures[i]);
         for (int k = 0; k < count; k++)
-            bad += compare(&f, &subjects[k]);
+            if (!f.residual || op_tolerance(subjects[k].precision) <= 1e-5)
+                bad += compare(&f, &subjects[k]);
         close_fixture(&f);
     }
     assert_int_equal(bad, 0);

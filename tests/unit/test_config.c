@@ -162,7 +162,7 @@ static void overrides_win(void **state) {
 #define NAME_FORM "it must be one folder name: no '/', not '.' or '..', at most 255 bytes"
 #define TOP_LEVEL                                                                                  \
     "the top level has seed, device, data, model, train, optimizer, ema, schedule, checkpoint, "   \
-    "run"
+    "tensorboard, run"
 
 static void refuses_what_follows_the_required_keys(void **state) {
     (void)state;
@@ -178,7 +178,8 @@ static void refuses_what_follows_the_required_keys(void **state) {
         {"solver: x\n", "p.yaml:4:1: solver: unknown key; " TOP_LEVEL},
         {"model: {\n  drop_out: 1}\n",
          "p.yaml:5:3: model.drop_out: unknown key; did you mean model.dropout?"},
-        {"model: {depth: 1}\n", "p.yaml:4:9: model.depth: unknown key; model has name, dropout"},
+        {"model: {layers: 1}\n",
+         "p.yaml:4:9: model.layers: unknown key; model has name, dropout, widths, depth, hidden"},
         {"model: {model.name: x}\n",
          "p.yaml:4:9: model.model.name: unknown key; did you mean model.name?"},
         {"train.lr: 1\n", "p.yaml:4:1: train.lr: found a dotted name; write lr: under train:"},
@@ -266,14 +267,17 @@ static void refuses_what_follows_the_required_keys(void **state) {
          "p.yaml:4:9: device: found cuda:-1; it must be auto, cpu, reference, cuda or cuda:N"},
         {"device: cuda:01\n",
          "p.yaml:4:9: device: found cuda:01; it must be auto, cpu, reference, cuda or cuda:N"},
-        {"model: {name: resnet}\n", "p.yaml:4:15: model.name: found resnet; it must be simple_cnn"},
-        {"model: {name: }\n", "p.yaml:4:15: model.name: found nothing; it must be simple_cnn"},
+        {"model: {name: resnet}\n", "p.yaml:4:15: model.name: found resnet; it must be simple_cnn, "
+                                    "resnet20, resnet18 or wideresnet-16-4"},
+        {"model: {name: }\n", "p.yaml:4:15: model.name: found nothing; it must be simple_cnn, "
+                              "resnet20, resnet18 or wideresnet-16-4"},
         /* structure */
         {"seed: {a: 1}\n", "p.yaml:4:7: seed: found a section; " SEED_RANGE},
         {"seed: [1]\n", "p.yaml:4:7: seed: found a list; " SEED_RANGE},
-        {"model: 3\n", "p.yaml:4:8: model: found 3; it must be a section with name, dropout"},
-        {"model: [3]\n",
-         "p.yaml:4:8: model: found a list; it must be a section with name, dropout"},
+        {"model: 3\n", "p.yaml:4:8: model: found 3; it must be a section with name, dropout, "
+                       "widths, depth, hidden"},
+        {"model: [3]\n", "p.yaml:4:8: model: found a list; it must be a section with name, "
+                         "dropout, widths, depth, hidden"},
         {"seed: *b\n", "p.yaml:4:7: found the alias *b; no value before it has the anchor &b"},
         {"model: &m {name: simple_cnn}\nseed: *m\n",
          "p.yaml:5:7: found the alias *m; no value before it has the anchor &m"},
@@ -459,6 +463,9 @@ static void writes_the_whole_configuration(void **state) {
                               "model:\n"
                               "  name: simple_cnn\n"
                               "  dropout: 0.2\n"
+                              "  widths: \"32 64 128\"\n"
+                              "  depth: 1\n"
+                              "  hidden: 256\n"
                               "train:\n"
                               "  epochs: 10\n"
                               "  batch_size: 128\n"
@@ -499,6 +506,10 @@ static void writes_the_whole_configuration(void **state) {
                               "checkpoint:\n"
                               "  every_steps: 0\n"
                               "  every_seconds: 60\n"
+                              "tensorboard:\n"
+                              "  enabled: false\n"
+                              "  every_steps: 100\n"
+                              "  every_epochs: 1\n"
                               "run:\n"
                               "  name: exp2_low_lr_more_epochs\n"
                               "  out_dir: runs\n");
@@ -651,7 +662,7 @@ static void schema_is_consistent(void **state) {
     (void)state;
     size_t count;
     const cairn_key *keys = cairn_config_keys(&count);
-    assert_int_equal(count, 47);
+    assert_int_equal(count, 53);
     for (size_t i = 0; i < count; i++) {
         char expected[256];
         assert_true(strlen(keys[i].help) > 0);
@@ -667,8 +678,33 @@ static void schema_is_consistent(void **state) {
     assert_string_equal(cairn_precision_name(CAIRN_TF32), "tf32");
 }
 
+static void refuses_widths_that_are_none(void **state) {
+    (void)state;
+    static const char *const wrong[] = {
+        "\"\"", "0",   "32 0", "32  64", "\"32 \"", "\" 32\"",          "\"32,64\"",
+        "-1",   "1.5", "5000", "wide",   "032",     "1 2 3 4 5 6 7 8 9"};
+    for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
+        cairn_config config;
+        char text[256];
+        snprintf(text, sizeof text, "%smodel: {widths: %s}\n", REQUIRED, wrong[i]);
+        assert_int_equal(parse(&config, text), CAIRN_BAD_INPUT);
+        if (!strstr(cairn_error_message(), "model.widths: found") ||
+            !strstr(cairn_error_message(), "one to eight numbers"))
+            fail_msg("%s: %s", wrong[i], cairn_error_message());
+    }
+    static const char *const right[] = {"32", "32 64 128", "1 2 3 4 5 6 7 4096"};
+    for (size_t i = 0; i < 3; i++) {
+        cairn_config config;
+        char text[256];
+        snprintf(text, sizeof text, "%smodel: {widths: %s}\n", REQUIRED, right[i]);
+        assert_int_equal(parse(&config, text), CAIRN_OK);
+        assert_string_equal(config.model.widths, right[i]);
+    }
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(refuses_widths_that_are_none),
         cmocka_unit_test(reads_the_reference_file),
         cmocka_unit_test(reads_every_spelling),
         cmocka_unit_test(overrides_win),

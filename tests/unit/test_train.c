@@ -376,6 +376,39 @@ static void an_optimizer_resumes_exactly(void **state) {
     assert_int_equal(run(other, overrides, COUNT - 2, RESUME), CAIRN_OK);
 }
 
+/* Running statistics go on as weights do, and the model's file counts its batches for PyTorch. */
+static void a_normalised_net_resumes_exactly(void **state) {
+    (void)state;
+    const cairn_backend *backend;
+    int ordinal;
+    bool quick = cairn_backend_find(&backend, &ordinal, "cpu", CAIRN_FLOAT32) == CAIRN_OK;
+    const char *const overrides[] = {"model.name=resnet20",
+                                     quick ? "device=cpu" : "device=reference"};
+    assert_int_equal(run(fast, overrides, 2, OVERWRITE), CAIRN_OK);
+    for (int step = 2; step <= 3; step++) {
+        clear(other);
+        steps_to_stop = step;
+        assert_int_equal(run(other, overrides, 2, FRESH), CAIRN_INTERRUPTED);
+        assert_int_equal(run(other, overrides, 2, RESUME), CAIRN_OK);
+        assert_same_run(fast, other);
+    }
+    cairn_safetensors model, checkpoint;
+    assert_int_equal(cairn_safetensors_read(&model, path_of(fast, "model.safetensors")), CAIRN_OK);
+    const cairn_tensor *batches = cairn_safetensors_find(&model, "bn1.num_batches_tracked");
+    assert_non_null(batches);
+    assert_int_equal(batches->rank, 0);
+    assert_true(batches->values[0] == 3 || batches->values[0] == 6); /* the best epoch's steps */
+    assert_int_equal(cairn_safetensors_read(&checkpoint, path_of(fast, "checkpoint.safetensors")),
+                     CAIRN_OK);
+    const cairn_tensor *variance = cairn_safetensors_find(&checkpoint, "layer3.2.bn2.running_var");
+    assert_non_null(variance);
+    assert_true(variance->values[0] != 1);
+    assert_null(cairn_safetensors_find(&checkpoint, "adam.exp_avg.bn1.running_mean"));
+    assert_non_null(cairn_safetensors_find(&checkpoint, "adam.exp_avg.bn1.weight"));
+    cairn_safetensors_free(&checkpoint);
+    cairn_safetensors_free(&model);
+}
+
 static void no_run_is_lost_in_silence(void **state) {
     (void)state;
     steps_to_stop = 2;
@@ -617,6 +650,7 @@ int main(void) {
         TEST(more_epochs_may_follow),
         TEST(a_schedule_resumes_exactly),
         TEST(an_optimizer_resumes_exactly),
+        TEST(a_normalised_net_resumes_exactly),
         TEST(no_run_is_lost_in_silence),
         TEST(bad_checkpoints_are_refused),
         TEST(the_checkpoint_before_stands_in),

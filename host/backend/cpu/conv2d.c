@@ -1,4 +1,5 @@
-/* Convolution, with the ReLU and max-pooling behind it, as oneDNN primitives.
+/* Convolution, with what is behind it (ReLU and pooling; in evaluation batch normalisation and a
+ * sum too), as oneDNN primitives; and pooling by itself.
  *
  * ReLU is fused into the convolution. Max and ReLU commute, so with pooling behind it the backward
  * pass masks the pooled gradient, a quarter of the elements: a window's winner passed its ReLU
@@ -31,22 +32,28 @@ static cairn_status refreshed_weights(cpu_plan *plan, const cairn_op *op, onednn
     return plan_weights(plan, op, weights_layout(plan, op, dnnl_f32, dnnl_oihw), wanted, weights);
 }
 
-/* Max-pooling's forward op with its workspace, from stage->made to stage->dst. */
+static bool averages(const cairn_op *pool) {
+    return pool->kind == CAIRN_OP_AVGPOOL;
+}
+
+/* Pooling's forward op, with max-pooling's workspace, from stage->made to stage->dst. */
 static cairn_status add_pooling(cpu_plan *plan, cpu_stage *stage, const cairn_op *pool) {
     onednn_op *op = &stage->pooling;
     cairn_status status =
-        onednn_maxpool_forward(plan->pool, op, stage->made.layout,
-                               any_layout(plan, pool->out, plan_type(plan)), window_of(pool));
+        onednn_pool_forward(plan->pool, op, stage->made.layout,
+                            any_layout(plan, pool->out, onednn_layout_type(stage->made.layout)),
+                            window_of(pool), averages(pool));
     if (!status)
         status = plan_tensor(plan, &stage->dst, onednn_op_layout(op, dnnl_query_dst_md), NULL);
-    if (!status)
+    if (!status && !averages(pool))
         status = plan_tensor(plan, &stage->workspace, onednn_op_layout(op, dnnl_query_workspace_md),
                              NULL);
     if (status)
         return status;
     onednn_bind(op, DNNL_ARG_SRC, stage->made.memory);
     onednn_bind(op, DNNL_ARG_DST, stage->dst.memory);
-    onednn_bind(op, DNNL_ARG_WORKSPACE, stage->workspace.memory);
+    if (!averages(pool))
+        onednn_bind(op, DNNL_ARG_WORKSPACE, stage->workspace.memory);
     return plan_add_op(&plan->forward, op, pool, "forward", 0);
 }
 
@@ -54,56 +61,77 @@ static cairn_status add_pooling(cpu_plan *plan, cpu_stage *stage, const cairn_op
 static cairn_status add_pooling_backward(cpu_plan *plan, const cpu_stage *stage,
                                          const cairn_op *pool, const tensor *given, tensor *made) {
     onednn_op op = {0};
-    cairn_status status = onednn_maxpool_backward(plan->pool, &op, stage->made.layout,
-                                                  given->layout, window_of(pool), &stage->pooling);
+    cairn_status status = onednn_pool_backward(plan->pool, &op, stage->made.layout, given->layout,
+                                               window_of(pool), averages(pool), &stage->pooling);
     if (!status)
         status = plan_tensor(plan, made, stage->made.layout, NULL);
     if (status)
         return status;
     onednn_bind(&op, DNNL_ARG_DIFF_DST, given->memory);
-    onednn_bind(&op, DNNL_ARG_WORKSPACE, stage->workspace.memory);
+    if (!averages(pool))
+        onednn_bind(&op, DNNL_ARG_WORKSPACE, stage->workspace.memory);
     onednn_bind(&op, DNNL_ARG_DIFF_SRC, made->memory);
     return plan_add_op(&plan->backward, &op, pool, "backward", 0);
 }
 
-static cairn_status run_mask_f32(const cpu_plan *plan, const cpu_task *task) {
-    (void)plan;
-    mask_positive_f32(task->in, task->out, task->count);
-    return CAIRN_OK;
-}
-
-static cairn_status run_mask_bf16(const cpu_plan *plan, const cpu_task *task) {
-    (void)plan;
-    mask_positive_bf16(task->in, task->out, task->count);
-    return CAIRN_OK;
-}
-
-/* Masks the gradient of stage->dst, of the same layout, where the fused ReLU was zero. The padding
- * that blocked layouts add is zero in both and stays so. */
-static cairn_status add_mask(cpu_plan *plan, const cpu_stage *stage, const tensor *gradient) {
-    cpu_task *added = plan_add(&plan->backward, stage->layer, "ReLU mask");
-    if (!added)
-        return CAIRN_FAILED;
-    bool half = plan_type(plan) == dnnl_bf16;
-    added->run = half ? run_mask_bf16 : run_mask_f32;
-    added->in = stage->dst.data;
-    added->out = gradient->data;
-    added->count = onednn_layout_bytes(stage->dst.layout) / (half ? sizeof(bf16) : sizeof(float));
-    return CAIRN_OK;
-}
-
 /* Convolution -----------------------------------------------------------------------------------*/
 
-/* How many ops go into this stage: the convolution, a ReLU, and a pooling behind that. */
+/* How many ops go into this stage: the convolution; in evaluation a batch normalisation, and a sum
+ * with something that is there already; a ReLU, and a max-pooling behind that. */
 static int fuse(const cpu_plan *plan, cpu_stage *stage) {
-    const cairn_net *net = plan->executor->base.net;
-    int next = stage->ordinal + 1;
-    stage->relu = next < net->op_count && net->op[next].kind == CAIRN_OP_RELU;
+    int last = stage->ordinal;
+    if (!plan->training) {
+        stage->norm = plan_next(plan, last, CAIRN_OP_BATCHNORM);
+        last += stage->norm != NULL;
+        stage->sum = plan_next(plan, last, CAIRN_OP_ADD);
+        last += stage->sum != NULL;
+    }
+    stage->relu = plan_next(plan, last, CAIRN_OP_RELU) != NULL;
+    last += stage->relu;
     if (stage->relu)
-        next++;
-    if (stage->relu && next < net->op_count && net->op[next].kind == CAIRN_OP_MAXPOOL)
-        stage->pool = &net->op[next++];
-    return next - stage->ordinal;
+        stage->pool = plan_next(plan, last, CAIRN_OP_MAXPOOL);
+    last += stage->pool != NULL;
+    return last - stage->ordinal + 1;
+}
+
+/* Where the convolution leaves its output. A sum adds to what is there before, so the other summand
+ * must be: the output takes its memory where nobody reads it any more, not even this convolution;
+ * else a copy is made. */
+static cairn_status place_output(cpu_plan *plan, cpu_stage *stage) {
+    onednn_layout layout = onednn_op_layout(&stage->forward, dnnl_query_dst_md);
+    if (!stage->sum)
+        return plan_tensor(plan, &stage->made, layout, NULL);
+    int before = (int)(stage->sum - plan->executor->base.net->op) - 1;
+    int other = stage->sum->input == before ? stage->sum->other : stage->sum->input;
+    const tensor *summand = plan_value(plan, other);
+    const cpu_value *value = other == CAIRN_NET_INPUT ? NULL : &plan->value[other];
+    bool free_after = value && value->last_reader == before + 1 && !value->flattened &&
+                      summand->data != stage->src.data;
+    if (free_after && onednn_layout_equal(summand->layout, layout)) {
+        stage->made = *summand;
+        return CAIRN_OK;
+    }
+    cairn_status status = plan_tensor(plan, &stage->made, layout, NULL);
+    return status ? status : plan_copy(plan, &plan->forward, summand, &stage->made, stage->sum);
+}
+
+/* Weights and bias in the primitive's layouts; a bias's memory stays empty where there is none. */
+static cairn_status place_weights(cpu_plan *plan, cpu_stage *stage, tensor *weights, tensor *bias) {
+    const cairn_op *layer = stage->layer;
+    onednn_layout wanted = onednn_op_layout(&stage->forward, dnnl_query_weights_md);
+    float *folded = NULL, *offset = NULL;
+    cairn_status status;
+    if (stage->norm) {
+        status = plan_fold(plan, stage, &folded, &offset);
+        if (!status)
+            status =
+                plan_weights_from(plan, layer, weights_layout(plan, layer, dnnl_f32, dnnl_oihw),
+                                  folded, wanted, weights);
+    } else {
+        status = refreshed_weights(plan, layer, wanted, weights);
+        offset = layer->bias < 0 ? NULL : plan_parameter(plan, CAIRN_PARAMETER, layer->bias);
+    }
+    return status || !offset ? status : plan_tensor(plan, bias, bias_layout(plan, layer), offset);
 }
 
 static cairn_status conv2d_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
@@ -112,30 +140,29 @@ static cairn_status conv2d_forward(cpu_plan *plan, cpu_stage *stage, const tenso
     onednn_op *op = &stage->forward;
     dnnl_data_type_t type = plan_type(plan);
     *taken = fuse(plan, stage);
+    bool biased = layer->bias >= 0 || stage->norm;
+    onednn_fused fused = {.sum = stage->sum != NULL, .relu = stage->relu};
     /* The first convolution reads the batch as it is assembled, row-major. */
     onednn_layout src =
         layer->input == CAIRN_NET_INPUT ? given->layout : any_layout(plan, layer->in, type);
     cairn_status status = onednn_conv_forward(
         plan->pool, op, src, weights_layout(plan, layer, type, dnnl_format_tag_any),
-        bias_layout(plan, layer), any_layout(plan, layer->out, type), window_of(layer),
-        stage->relu);
-    tensor weights, bias;
+        biased ? bias_layout(plan, layer) : NULL, any_layout(plan, layer->out, type),
+        window_of(layer), fused);
+    tensor weights, bias = {0};
     if (!status)
         status = plan_convert(plan, &plan->forward, given, onednn_op_layout(op, dnnl_query_src_md),
                               layer, &stage->src);
     if (!status)
-        status =
-            refreshed_weights(plan, layer, onednn_op_layout(op, dnnl_query_weights_md), &weights);
+        status = place_weights(plan, stage, &weights, &bias);
     if (!status)
-        status = plan_tensor(plan, &bias, bias_layout(plan, layer),
-                             plan_parameter(plan, CAIRN_PARAMETER, layer->bias));
-    if (!status)
-        status = plan_tensor(plan, &stage->made, onednn_op_layout(op, dnnl_query_dst_md), NULL);
+        status = place_output(plan, stage);
     if (status)
         return status;
     onednn_bind(op, DNNL_ARG_SRC, stage->src.memory);
     onednn_bind(op, DNNL_ARG_WEIGHTS, weights.memory);
-    onednn_bind(op, DNNL_ARG_BIAS, bias.memory);
+    if (biased)
+        onednn_bind(op, DNNL_ARG_BIAS, bias.memory);
     onednn_bind(op, DNNL_ARG_DST, stage->made.memory);
     status =
         plan_add_op(&plan->forward, op, layer, "forward", plan->count * cairn_op_flops(layer, 0));
@@ -147,17 +174,18 @@ static cairn_status add_weight_gradient(cpu_plan *plan, const cpu_stage *stage,
                                         const tensor *gradient) {
     const cairn_op *layer = stage->layer;
     onednn_op op = {0};
-    cairn_status status = onednn_conv_backward_weights(
-        plan->pool, &op, stage->src.layout,
-        weights_layout(plan, layer, dnnl_f32, dnnl_format_tag_any), bias_layout(plan, layer),
-        gradient->layout, window_of(layer), &stage->forward);
-    tensor weights, plain, bias;
+    bool biased = layer->bias >= 0;
+    cairn_status status =
+        onednn_conv_backward_weights(plan->pool, &op, stage->src.layout,
+                                     weights_layout(plan, layer, dnnl_f32, dnnl_format_tag_any),
+                                     biased ? bias_layout(plan, layer) : NULL, gradient->layout,
+                                     window_of(layer), &stage->forward);
+    tensor weights, plain, bias = {0};
     if (!status)
-        status = plan_tensor(plan, &plain, weights_layout(plan, layer, dnnl_f32, dnnl_oihw),
-                             plan_parameter(plan, CAIRN_GRADIENT, layer->weight));
-    if (!status)
-        status = plan_tensor(plan, &bias, bias_layout(plan, layer),
-                             plan_parameter(plan, CAIRN_GRADIENT, layer->bias));
+        status = plan_gradient(plan, weights_layout(plan, layer, dnnl_f32, dnnl_oihw),
+                               layer->weight, &plain);
+    if (!status && biased)
+        status = plan_gradient(plan, bias_layout(plan, layer), layer->bias, &bias);
     if (status)
         return status;
     status =
@@ -167,7 +195,8 @@ static cairn_status add_weight_gradient(cpu_plan *plan, const cpu_stage *stage,
     onednn_bind(&op, DNNL_ARG_SRC, stage->src.memory);
     onednn_bind(&op, DNNL_ARG_DIFF_DST, gradient->memory);
     onednn_bind(&op, DNNL_ARG_DIFF_WEIGHTS, weights.memory);
-    onednn_bind(&op, DNNL_ARG_DIFF_BIAS, bias.memory);
+    if (biased)
+        onednn_bind(&op, DNNL_ARG_DIFF_BIAS, bias.memory);
     status = plan_add_op(&plan->backward, &op, layer, "weight gradient",
                          plan->count * cairn_op_flops(layer, 0));
     return status ? status : plan_copy(plan, &plan->backward, &weights, &plain, layer);
@@ -199,43 +228,46 @@ static cairn_status add_data_gradient(cpu_plan *plan, const cpu_stage *stage,
 
 static cairn_status conv2d_backward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
                                     tensor *made) {
+    const cairn_op *layer = stage->layer;
     tensor gradient;
     cairn_status status =
-        plan_convert(plan, &plan->backward, given, stage->dst.layout, stage->layer, &gradient);
+        stage->relu
+            ? plan_own(plan, &plan->backward, given, stage->dst.layout, layer, &gradient)
+            : plan_convert(plan, &plan->backward, given, stage->dst.layout, layer, &gradient);
     if (!status && stage->relu)
-        status = add_mask(plan, stage, &gradient);
+        status = plan_mask(&plan->backward, layer, &stage->dst, &gradient, &gradient);
     if (!status && stage->pool) {
         tensor pooled = gradient;
         status = add_pooling_backward(plan, stage, stage->pool, &pooled, &gradient);
     }
-    if (!status)
+    if (!status && (plan_trains(plan, layer->weight) || plan_trains(plan, layer->bias)))
         status = add_weight_gradient(plan, stage, &gradient);
-    if (!status && stage->layer->input != CAIRN_NET_INPUT)
+    if (!status && plan_wants(plan, layer->input))
         status = add_data_gradient(plan, stage, &gradient, made);
     return status;
 }
 
 const layer_compiler compile_conv2d = {conv2d_forward, conv2d_backward};
 
-/* Max-pooling by itself -------------------------------------------------------------------------*/
+/* Pooling by itself -----------------------------------------------------------------------------*/
 
-static cairn_status maxpool_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
-                                    int *taken) {
+static cairn_status pool_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
+                                 int *taken) {
     (void)taken;
-    onednn_layout plain = plan_plain(plan, stage->layer->in, plan_type(plan));
+    onednn_layout layout = given->layout;
+    if (onednn_layout_type(layout) != plan_type(plan))
+        layout = plan_plain(plan, stage->layer->in, plan_type(plan));
     cairn_status status =
-        plan_convert(plan, &plan->forward, given, plain, stage->layer, &stage->made);
+        plan_convert(plan, &plan->forward, given, layout, stage->layer, &stage->made);
     return status ? status : add_pooling(plan, stage, stage->layer);
 }
 
-static cairn_status maxpool_backward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
-                                     tensor *made) {
-    if (stage->layer->input == CAIRN_NET_INPUT)
-        return CAIRN_OK;
+static cairn_status pool_backward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
+                                  tensor *made) {
     tensor gradient;
     cairn_status status =
         plan_convert(plan, &plan->backward, given, stage->dst.layout, stage->layer, &gradient);
     return status ? status : add_pooling_backward(plan, stage, stage->layer, &gradient, made);
 }
 
-const layer_compiler compile_maxpool = {maxpool_forward, maxpool_backward};
+const layer_compiler compile_pool = {pool_forward, pool_backward};

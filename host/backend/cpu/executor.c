@@ -70,15 +70,23 @@ static void extend_spans(cpu_executor *executor, size_t begin, cairn_treatment t
     executor->spans[executor->span_count - 1].end = executor->total;
 }
 
+static void deal_out(cpu_executor *executor, const cairn_net *net, bool trained) {
+    for (int k = 0; k < net->parameter_count; k++) {
+        if (net->parameter[k].trained != trained)
+            continue;
+        size_t begin = executor->offset[k] = executor->total;
+        executor->total += (net->parameter[k].count + 15) / 16 * 16;
+        extend_spans(
+            executor, begin,
+            cairn_optimizer_treatment(&executor->base.options.optimizer, &net->parameter[k]));
+    }
+}
+
 /* Each parameter starts on a cache line of its own; the gaps are zero and updates keep them so. */
 static cairn_status lay_out_parameters(cpu_executor *executor, const cairn_net *net) {
     const cairn_executor_options *options = &executor->base.options;
-    for (int k = 0; k < net->parameter_count; k++) {
-        size_t begin = executor->offset[k] = executor->total;
-        executor->total += (net->parameter[k].count + 15) / 16 * 16;
-        extend_spans(executor, begin,
-                     cairn_optimizer_treatment(&options->optimizer, &net->parameter[k]));
-    }
+    deal_out(executor, net, true);
+    deal_out(executor, net, false);
     float **rows[CAIRN_TENSOR_KINDS + 1];
     int count = 0;
     for (int kind = 0; kind < CAIRN_TENSOR_KINDS; kind++)
@@ -113,7 +121,7 @@ static cairn_status create(cairn_executor **made, const cairn_net *net,
     cpu_plan *first = NULL;
     if (!status) {
         int before = enter(executor);
-        status = leave(before, plan_find(&first, executor, options->batch));
+        status = leave(before, plan_find(&first, executor, options->batch, true));
     }
     if (status) {
         destroy(&executor->base);
@@ -136,11 +144,13 @@ static cairn_status forward(cpu_plan *plan, const batch_source *source) {
     assemble_batch(&executor->base.options, executor->base.net->input, source, plan->count,
                    plan->input.data, plan->input_bf16, plan->labels);
     plan_time(executor, "batch assembly", 0, begin);
-    if (plan->weights_version != executor->weights_version) {
+    if (executor->refreshed != plan || plan->weights_version != executor->weights_version) {
+        executor->refreshed = NULL;
         cairn_status status = plan_run(plan, &plan->refresh);
         if (status)
             return status;
         plan->weights_version = executor->weights_version;
+        executor->refreshed = plan;
     }
     return plan_run(plan, &plan->forward);
 }
@@ -148,7 +158,7 @@ static cairn_status forward(cpu_plan *plan, const batch_source *source) {
 /* The gradient of a batch's mean loss. */
 static cairn_status train_batch(cpu_executor *executor, const cairn_step *step) {
     cpu_plan *plan = NULL;
-    cairn_status status = plan_find(&plan, executor, step->count);
+    cairn_status status = plan_find(&plan, executor, step->count, true);
     if (status)
         return status;
     batch_source source = {.images = executor->splits[CAIRN_SPLIT_TRAIN].images,
@@ -233,6 +243,7 @@ static cairn_status profile_step(cairn_executor *base, const cairn_step *step, c
     cpu_executor *executor = own(base);
     executor->timing = rows;
     executor->timing_capacity = capacity;
+    executor->timing_began = omp_get_wtime();
     cairn_status status = train_step(base, step);
     *count = executor->timing_count;
     executor->timing = NULL;
@@ -251,7 +262,7 @@ static cairn_status infer(cpu_executor *executor, cairn_split_id id, int first, 
                                .labels = executor->splits[id].labels,
                                .first = first + done};
         cpu_plan *plan = NULL;
-        cairn_status status = plan_find(&plan, executor, part);
+        cairn_status status = plan_find(&plan, executor, part, false);
         if (!status)
             status = forward(plan, &source);
         if (status)

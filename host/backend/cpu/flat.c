@@ -15,10 +15,11 @@ static cairn_status plain_output(cpu_plan *plan, cpu_stage *stage) {
     return plan_tensor(plan, &stage->dst, layout, NULL);
 }
 
+/* To be changed in place. */
 static cairn_status plain_gradient(cpu_plan *plan, const cpu_stage *stage, const tensor *given,
                                    tensor *gradient) {
     onednn_layout layout = plan_plain(plan, stage->layer->out, dnnl_f32);
-    return plan_convert(plan, &plan->backward, given, layout, stage->layer, gradient);
+    return plan_own(plan, &plan->backward, given, layout, stage->layer, gradient);
 }
 
 /* Flatten: a row-major [n,c,h,w] is a row-major [n,c*h*w] already -------------------------------*/
@@ -66,12 +67,6 @@ static cairn_status run_relu(const cpu_plan *plan, const cpu_task *task) {
     return CAIRN_OK;
 }
 
-static cairn_status run_relu_backward(const cpu_plan *plan, const cpu_task *task) {
-    (void)plan;
-    mask_positive_f32(task->in, task->out, task->count);
-    return CAIRN_OK;
-}
-
 static cairn_status relu_compile(cpu_plan *plan, cpu_stage *stage, const tensor *given,
                                  int *taken) {
     (void)taken;
@@ -86,9 +81,7 @@ static cairn_status relu_compile(cpu_plan *plan, cpu_stage *stage, const tensor 
 static cairn_status relu_backward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
                                   tensor *made) {
     cairn_status status = plain_gradient(plan, stage, given, made);
-    return status ? status
-                  : add_loop(plan, &plan->backward, stage, "backward", run_relu_backward,
-                             stage->dst.data, made->data);
+    return status ? status : plan_mask(&plan->backward, stage->layer, &stage->dst, made, made);
 }
 
 const layer_compiler compile_relu = {relu_compile, relu_backward};

@@ -11,14 +11,6 @@
 /* Below this many elements a parallel region costs more than it saves. */
 enum { PARALLEL_MIN = 1 << 14 };
 
-/* Round to nearest, ties to even; NaN stays NaN. */
-static inline bf16 to_bf16(float value) {
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof bits);
-    uint32_t rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
-    return (bf16)(value != value ? (bits >> 16 | 0x40u) : rounded);
-}
-
 /* What a byte becomes, by channel: (x / 255 - mean) / std, rounded once. */
 typedef struct {
     float f32[CAIRN_CHANNELS_MAX][256];
@@ -146,17 +138,48 @@ void relu_forward(const float *x, float *y, size_t count) {
         y[i] = x[i] < 0.0f ? 0.0f : x[i];
 }
 
-void mask_positive_f32(const float *y, float *dy, size_t count) {
+static void mask_f32(const float *y, const float *dy, float *out, size_t count) {
 #pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
     for (size_t i = 0; i < count; i++)
-        dy[i] = y[i] > 0.0f ? dy[i] : 0.0f;
+        out[i] = y[i] > 0.0f ? dy[i] : 0.0f;
 }
 
-void mask_positive_bf16(const bf16 *y, bf16 *dy, size_t count) {
+static void mask_bf16(const bf16 *y, const bf16 *dy, bf16 *out, size_t count) {
     /* A bf16 is positive when its bits, as a signed integer, are. */
 #pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
     for (size_t i = 0; i < count; i++)
-        dy[i] = (int16_t)y[i] > 0 ? dy[i] : 0;
+        out[i] = (int16_t)y[i] > 0 ? dy[i] : 0;
+}
+
+void mask_positive(const void *y, const void *dy, void *out, size_t count, bool half) {
+    if (half)
+        mask_bf16(y, dy, out, count);
+    else
+        mask_f32(y, dy, out, count);
+}
+
+static void add_f32(const float *a, const float *b, float *y, size_t count, float least) {
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t i = 0; i < count; i++) {
+        float sum = a[i] + b[i];
+        y[i] = sum < least ? least : sum;
+    }
+}
+
+static void add_bf16(const bf16 *a, const bf16 *b, bf16 *y, size_t count, float least) {
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t i = 0; i < count; i++) {
+        float sum = from_bf16(a[i]) + from_bf16(b[i]);
+        y[i] = to_bf16(sum < least ? least : sum);
+    }
+}
+
+void add_tensors(const void *a, const void *b, void *y, size_t count, bool relu, bool half) {
+    float least = relu ? 0.0f : -INFINITY;
+    if (half)
+        add_bf16(a, b, y, count, least);
+    else
+        add_f32(a, b, y, count, least);
 }
 
 void dropout(const float *x, float *y, size_t count, float p, uint64_t seed, uint32_t step,

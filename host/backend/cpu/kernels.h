@@ -3,12 +3,12 @@
 #ifndef CAIRN_BACKEND_CPU_KERNELS_H
 #define CAIRN_BACKEND_CPU_KERNELS_H
 
+#include "bf16.h"
+
 #include "cairn/executor.h"
 
 #include <stddef.h>
 #include <stdint.h>
-
-typedef uint16_t bf16; /* the upper half of a float */
 
 /* Where a batch comes from: samples of a split, by index or (indices == NULL) from `first` on. */
 typedef struct {
@@ -33,9 +33,12 @@ void cross_entropy(const float *logits, const uint8_t *labels, int count, int cl
 /* y = max(x, 0), NaN kept. */
 void relu_forward(const float *x, float *y, size_t count);
 
-/* dy = y > 0 ? dy : 0, in place: the gradient of a ReLU whose output was y. */
-void mask_positive_f32(const float *y, float *dy, size_t count);
-void mask_positive_bf16(const bf16 *y, bf16 *dy, size_t count);
+/* out = y > 0 ? dy : 0: the gradient of a ReLU whose output was y. `out` may be dy. Here and below,
+ * tensors are of floats or, where `half`, of bf16. */
+void mask_positive(const void *y, const void *dy, void *out, size_t count, bool half);
+
+/* y = a + b, then max(y, 0) where `relu`. y may be either. */
+void add_tensors(const void *a, const void *b, void *y, size_t count, bool relu, bool half);
 
 /* y = x / (1 - p) where rng.h's dropout rule keeps the element, else 0. Its own gradient. */
 void dropout(const float *x, float *y, size_t count, float p, uint64_t seed, uint32_t step,

@@ -14,11 +14,17 @@ static onednn_layout weights_layout(cpu_plan *plan, const cairn_op *layer, dnnl_
     return matrix_layout(plan, layer->out.c, layer->in.c, type, tag);
 }
 
-static cairn_status bias_tensor(cpu_plan *plan, const cairn_op *layer, cairn_tensor_kind kind,
+/* All empty where there is no bias. */
+static cairn_status bias_tensor(cpu_plan *plan, const cairn_op *layer, bool gradient,
                                 tensor *bias) {
+    *bias = (tensor){0};
+    if (layer->bias < 0)
+        return CAIRN_OK;
     dnnl_dims_t dim = {layer->out.c};
     onednn_layout layout = onednn_layout_create(plan->pool, 1, dim, dnnl_f32, dnnl_a);
-    return plan_tensor(plan, bias, layout, plan_parameter(plan, kind, layer->bias));
+    if (gradient)
+        return plan_gradient(plan, layout, layer->bias, bias);
+    return plan_tensor(plan, bias, layout, plan_parameter(plan, CAIRN_PARAMETER, layer->bias));
 }
 
 /* A row-major activation [n,features,1,1] as the matrix [n,features] over the same memory. */
@@ -44,7 +50,7 @@ static cairn_status linear_forward(cpu_plan *plan, cpu_stage *stage, const tenso
     if (!status)
         status = as_matrix(plan, &stage->dst, layer->out.c, dnnl_f32, &dst);
     if (!status)
-        status = bias_tensor(plan, layer, CAIRN_PARAMETER, &bias);
+        status = bias_tensor(plan, layer, false, &bias);
     if (!status)
         status = onednn_linear_forward(plan->pool, op, stage->src.layout,
                                        weights_layout(plan, layer, type, dnnl_format_tag_any),
@@ -56,7 +62,8 @@ static cairn_status linear_forward(cpu_plan *plan, cpu_stage *stage, const tenso
         return status;
     onednn_bind(op, DNNL_ARG_SRC, stage->src.memory);
     onednn_bind(op, DNNL_ARG_WEIGHTS, weights.memory);
-    onednn_bind(op, DNNL_ARG_BIAS, bias.memory);
+    if (bias.memory)
+        onednn_bind(op, DNNL_ARG_BIAS, bias.memory);
     onednn_bind(op, DNNL_ARG_DST, dst.memory);
     return plan_add_op(&plan->forward, op, layer, "forward",
                        plan->count * cairn_op_flops(layer, 0));
@@ -69,10 +76,10 @@ static cairn_status add_weight_gradient(cpu_plan *plan, const cpu_stage *stage,
     const cairn_op *layer = stage->layer;
     onednn_op op = {0};
     tensor weights, bias;
-    cairn_status status = bias_tensor(plan, layer, CAIRN_GRADIENT, &bias);
+    cairn_status status = bias_tensor(plan, layer, true, &bias);
     if (!status)
-        status = plan_tensor(plan, &weights, weights_layout(plan, layer, dnnl_f32, dnnl_ab),
-                             plan_parameter(plan, CAIRN_GRADIENT, layer->weight));
+        status = plan_gradient(plan, weights_layout(plan, layer, dnnl_f32, dnnl_ab), layer->weight,
+                               &weights);
     if (!status)
         status = onednn_linear_backward_weights(plan->pool, &op, stage->src.layout, weights.layout,
                                                 bias.layout, gradient->layout, &stage->forward);
@@ -81,7 +88,8 @@ static cairn_status add_weight_gradient(cpu_plan *plan, const cpu_stage *stage,
     onednn_bind(&op, DNNL_ARG_SRC, stage->src.memory);
     onednn_bind(&op, DNNL_ARG_DIFF_DST, gradient->memory);
     onednn_bind(&op, DNNL_ARG_DIFF_WEIGHTS, weights.memory);
-    onednn_bind(&op, DNNL_ARG_DIFF_BIAS, bias.memory);
+    if (bias.memory)
+        onednn_bind(&op, DNNL_ARG_DIFF_BIAS, bias.memory);
     return plan_add_op(&plan->backward, &op, layer, "weight gradient",
                        plan->count * cairn_op_flops(layer, 0));
 }
@@ -120,9 +128,9 @@ static cairn_status linear_backward(cpu_plan *plan, cpu_stage *stage, const tens
                                        plan_plain(plan, layer->out, type), layer, &plain);
     if (!status)
         status = as_matrix(plan, &plain, layer->out.c, type, &gradient);
-    if (!status)
+    if (!status && (plan_trains(plan, layer->weight) || plan_trains(plan, layer->bias)))
         status = add_weight_gradient(plan, stage, &gradient);
-    if (!status && layer->input != CAIRN_NET_INPUT)
+    if (!status && plan_wants(plan, layer->input))
         status = add_data_gradient(plan, stage, &gradient, made);
     return status;
 }

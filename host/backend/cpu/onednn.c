@@ -126,6 +126,16 @@ bool onednn_layout_equal(onednn_layout a, onednn_layout b) {
     return dnnl_memory_desc_equal(a, b) != 0;
 }
 
+dnnl_data_type_t onednn_layout_type(onednn_layout layout) {
+#if DNNL_VERSION_MAJOR >= 3
+    dnnl_data_type_t type = dnnl_data_type_undef;
+    dnnl_memory_desc_query(layout, dnnl_query_data_type, &type);
+    return type;
+#else
+    return layout->data_type;
+#endif
+}
+
 cairn_status onednn_memory_create(onednn_pool *pool, dnnl_memory_t *memory, onednn_layout layout,
                                   void *data) {
     cairn_status status =
@@ -169,17 +179,25 @@ static geometry spread(onednn_window window) {
                       .padding = {window.padding, window.padding}};
 }
 
-static dnnl_status_t attributes_with_relu(dnnl_primitive_attr_t *attributes) {
+static dnnl_status_t fused_attributes(dnnl_primitive_attr_t *attributes, onednn_fused fused) {
     dnnl_post_ops_t chain = NULL;
+    if (!fused.sum && !fused.relu)
+        return dnnl_success;
     dnnl_status_t status = dnnl_primitive_attr_create(attributes);
     if (status == dnnl_success)
         status = dnnl_post_ops_create(&chain);
     if (status != dnnl_success)
         return status;
 #if DNNL_VERSION_MAJOR >= 3
-    status = dnnl_post_ops_append_eltwise(chain, dnnl_eltwise_relu, 0.0f, 0.0f);
+    if (fused.sum)
+        status = dnnl_post_ops_append_sum(chain, 1.0f, 0, dnnl_data_type_undef);
+    if (fused.relu && status == dnnl_success)
+        status = dnnl_post_ops_append_eltwise(chain, dnnl_eltwise_relu, 0.0f, 0.0f);
 #else
-    status = dnnl_post_ops_append_eltwise(chain, 1.0f, dnnl_eltwise_relu, 0.0f, 0.0f);
+    if (fused.sum)
+        status = dnnl_post_ops_append_sum(chain, 1.0f);
+    if (fused.relu && status == dnnl_success)
+        status = dnnl_post_ops_append_eltwise(chain, 1.0f, dnnl_eltwise_relu, 0.0f, 0.0f);
 #endif
     if (status == dnnl_success)
         status = dnnl_primitive_attr_set_post_ops(*attributes, chain);
@@ -196,10 +214,10 @@ static const dnnl_alg_kind_t algorithms[ALGORITHMS] = {dnnl_convolution_winograd
 
 cairn_status onednn_conv_forward(onednn_pool *pool, onednn_op *op, onednn_layout src,
                                  onednn_layout weights, onednn_layout bias, onednn_layout dst,
-                                 onednn_window window, bool relu) {
+                                 onednn_window window, onednn_fused fused) {
     geometry g = spread(window);
     dnnl_primitive_attr_t attributes = NULL;
-    dnnl_status_t status = relu ? attributes_with_relu(&attributes) : dnnl_success;
+    dnnl_status_t status = fused_attributes(&attributes, fused);
     bool ready = status == dnnl_success, found = false;
     for (int i = 0; i < ALGORITHMS && ready && !found; i++) {
 #if DNNL_VERSION_MAJOR >= 3
@@ -266,41 +284,47 @@ cairn_status onednn_conv_backward_weights(onednn_pool *pool, onednn_op *op, oned
     return finish(pool, op, status, "convolution weight gradient");
 }
 
-cairn_status onednn_maxpool_forward(onednn_pool *pool, onednn_op *op, onednn_layout src,
-                                    onednn_layout dst, onednn_window window) {
+static dnnl_alg_kind_t pooling_algorithm(bool average) {
+    return average ? dnnl_pooling_avg_exclude_padding : dnnl_pooling_max;
+}
+
+cairn_status onednn_pool_forward(onednn_pool *pool, onednn_op *op, onednn_layout src,
+                                 onednn_layout dst, onednn_window window, bool average) {
     geometry g = spread(window);
+    dnnl_alg_kind_t algorithm = pooling_algorithm(average);
 #if DNNL_VERSION_MAJOR >= 3
     dnnl_status_t status = dnnl_pooling_forward_primitive_desc_create(
-        &op->desc, pool->engine, dnnl_forward_training, dnnl_pooling_max, src, dst, g.stride,
-        g.kernel, g.dilation, g.padding, g.padding, NULL);
+        &op->desc, pool->engine, dnnl_forward_training, algorithm, src, dst, g.stride, g.kernel,
+        g.dilation, g.padding, g.padding, NULL);
 #else
     dnnl_pooling_desc_t described;
     dnnl_status_t status =
-        dnnl_pooling_forward_desc_init(&described, dnnl_forward_training, dnnl_pooling_max, src,
-                                       dst, g.stride, g.kernel, g.padding, g.padding);
+        dnnl_pooling_forward_desc_init(&described, dnnl_forward_training, algorithm, src, dst,
+                                       g.stride, g.kernel, g.padding, g.padding);
     if (status == dnnl_success)
         status = dnnl_primitive_desc_create(&op->desc, &described, NULL, pool->engine, NULL);
 #endif
-    return finish(pool, op, status, "max-pooling forward");
+    return finish(pool, op, status, "pooling forward");
 }
 
-cairn_status onednn_maxpool_backward(onednn_pool *pool, onednn_op *op, onednn_layout diff_src,
-                                     onednn_layout diff_dst, onednn_window window,
-                                     const onednn_op *forward) {
+cairn_status onednn_pool_backward(onednn_pool *pool, onednn_op *op, onednn_layout diff_src,
+                                  onednn_layout diff_dst, onednn_window window, bool average,
+                                  const onednn_op *forward) {
     geometry g = spread(window);
+    dnnl_alg_kind_t algorithm = pooling_algorithm(average);
 #if DNNL_VERSION_MAJOR >= 3
     dnnl_status_t status = dnnl_pooling_backward_primitive_desc_create(
-        &op->desc, pool->engine, dnnl_pooling_max, diff_src, diff_dst, g.stride, g.kernel,
-        g.dilation, g.padding, g.padding, forward->desc, NULL);
+        &op->desc, pool->engine, algorithm, diff_src, diff_dst, g.stride, g.kernel, g.dilation,
+        g.padding, g.padding, forward->desc, NULL);
 #else
     dnnl_pooling_desc_t described;
     dnnl_status_t status = dnnl_pooling_backward_desc_init(
-        &described, dnnl_pooling_max, diff_src, diff_dst, g.stride, g.kernel, g.padding, g.padding);
+        &described, algorithm, diff_src, diff_dst, g.stride, g.kernel, g.padding, g.padding);
     if (status == dnnl_success)
         status =
             dnnl_primitive_desc_create(&op->desc, &described, NULL, pool->engine, forward->desc);
 #endif
-    return finish(pool, op, status, "max-pooling backward");
+    return finish(pool, op, status, "pooling backward");
 }
 
 cairn_status onednn_linear_forward(onednn_pool *pool, onednn_op *op, onednn_layout src,
@@ -348,6 +372,37 @@ cairn_status onednn_linear_backward_weights(onednn_pool *pool, onednn_op *op, on
         status = dnnl_primitive_desc_create(&op->desc, &desc, NULL, pool->engine, forward->desc);
 #endif
     return finish(pool, op, status, "linear weight gradient");
+}
+
+cairn_status onednn_gelu_forward(onednn_pool *pool, onednn_op *op, onednn_layout src) {
+#if DNNL_VERSION_MAJOR >= 3
+    dnnl_status_t status = dnnl_eltwise_forward_primitive_desc_create(
+        &op->desc, pool->engine, dnnl_forward_training, dnnl_eltwise_gelu_erf, src, src, 0.0f, 0.0f,
+        NULL);
+#else
+    dnnl_eltwise_desc_t desc;
+    dnnl_status_t status = dnnl_eltwise_forward_desc_init(&desc, dnnl_forward_training,
+                                                          dnnl_eltwise_gelu_erf, src, 0.0f, 0.0f);
+    if (status == dnnl_success)
+        status = dnnl_primitive_desc_create(&op->desc, &desc, NULL, pool->engine, NULL);
+#endif
+    return finish(pool, op, status, "GELU forward");
+}
+
+cairn_status onednn_gelu_backward(onednn_pool *pool, onednn_op *op, onednn_layout src,
+                                  const onednn_op *forward) {
+#if DNNL_VERSION_MAJOR >= 3
+    dnnl_status_t status =
+        dnnl_eltwise_backward_primitive_desc_create(&op->desc, pool->engine, dnnl_eltwise_gelu_erf,
+                                                    src, src, src, 0.0f, 0.0f, forward->desc, NULL);
+#else
+    dnnl_eltwise_desc_t desc;
+    dnnl_status_t status =
+        dnnl_eltwise_backward_desc_init(&desc, dnnl_eltwise_gelu_erf, src, src, 0.0f, 0.0f);
+    if (status == dnnl_success)
+        status = dnnl_primitive_desc_create(&op->desc, &desc, NULL, pool->engine, forward->desc);
+#endif
+    return finish(pool, op, status, "GELU backward");
 }
 
 cairn_status onednn_reorder(onednn_pool *pool, onednn_op *op, onednn_layout from,

@@ -41,6 +41,7 @@ onednn_layout onednn_layout_create(onednn_pool *pool, int rank, const dnnl_dims_
                                    dnnl_data_type_t type, dnnl_format_tag_t tag);
 size_t onednn_layout_bytes(onednn_layout layout);
 bool onednn_layout_equal(onednn_layout a, onednn_layout b);
+dnnl_data_type_t onednn_layout_type(onednn_layout layout);
 
 /* A memory object over `data`, which the caller owns. */
 cairn_status onednn_memory_create(onednn_pool *pool, dnnl_memory_t *memory, onednn_layout layout,
@@ -55,11 +56,16 @@ typedef struct {
     int kernel, stride, padding;
 } onednn_window;
 
-/* Descriptors: layouts with dnnl_format_tag_any are chosen by the library. Backward ones take the
- * forward op as their hint. `relu` fuses a ReLU behind the convolution. */
+/* What is fused behind a convolution: first what dst held before is added, then ReLU. */
+typedef struct {
+    bool sum, relu;
+} onednn_fused;
+
+/* Descriptors: layouts with dnnl_format_tag_any are chosen by the library; a bias's is NULL where
+ * there is none. Backward ones take the forward op as their hint. */
 cairn_status onednn_conv_forward(onednn_pool *pool, onednn_op *op, onednn_layout src,
                                  onednn_layout weights, onednn_layout bias, onednn_layout dst,
-                                 onednn_window window, bool relu);
+                                 onednn_window window, onednn_fused fused);
 cairn_status onednn_conv_backward_data(onednn_pool *pool, onednn_op *op, onednn_layout diff_src,
                                        onednn_layout weights, onednn_layout diff_dst,
                                        onednn_window window, const onednn_op *forward);
@@ -67,11 +73,16 @@ cairn_status onednn_conv_backward_weights(onednn_pool *pool, onednn_op *op, oned
                                           onednn_layout diff_weights, onednn_layout diff_bias,
                                           onednn_layout diff_dst, onednn_window window,
                                           const onednn_op *forward);
-cairn_status onednn_maxpool_forward(onednn_pool *pool, onednn_op *op, onednn_layout src,
-                                    onednn_layout dst, onednn_window window);
-cairn_status onednn_maxpool_backward(onednn_pool *pool, onednn_op *op, onednn_layout diff_src,
-                                     onednn_layout diff_dst, onednn_window window,
-                                     const onednn_op *forward);
+/* Max-pooling, which has a workspace, or average-pooling, which has none. */
+cairn_status onednn_pool_forward(onednn_pool *pool, onednn_op *op, onednn_layout src,
+                                 onednn_layout dst, onednn_window window, bool average);
+cairn_status onednn_pool_backward(onednn_pool *pool, onednn_op *op, onednn_layout diff_src,
+                                  onednn_layout diff_dst, onednn_window window, bool average,
+                                  const onednn_op *forward);
+/* The exact GELU, of any layout. */
+cairn_status onednn_gelu_forward(onednn_pool *pool, onednn_op *op, onednn_layout src);
+cairn_status onednn_gelu_backward(onednn_pool *pool, onednn_op *op, onednn_layout src,
+                                  const onednn_op *forward);
 /* The fully connected layer: src [n,in], weights [out,in], dst [n,out]. */
 cairn_status onednn_linear_forward(onednn_pool *pool, onednn_op *op, onednn_layout src,
                                    onednn_layout weights, onednn_layout bias, onednn_layout dst);

@@ -7,9 +7,11 @@
 #include <stdlib.h>
 
 static const layer_compiler *compilers[] = {
-    [CAIRN_OP_CONV2D] = &compile_conv2d,   [CAIRN_OP_RELU] = &compile_relu,
-    [CAIRN_OP_MAXPOOL] = &compile_maxpool, [CAIRN_OP_FLATTEN] = &compile_flatten,
-    [CAIRN_OP_LINEAR] = &compile_linear,   [CAIRN_OP_DROPOUT] = &compile_dropout,
+    [CAIRN_OP_CONV2D] = &compile_conv2d,       [CAIRN_OP_RELU] = &compile_relu,
+    [CAIRN_OP_MAXPOOL] = &compile_pool,        [CAIRN_OP_FLATTEN] = &compile_flatten,
+    [CAIRN_OP_LINEAR] = &compile_linear,       [CAIRN_OP_DROPOUT] = &compile_dropout,
+    [CAIRN_OP_BATCHNORM] = &compile_batchnorm, [CAIRN_OP_ADD] = &compile_add,
+    [CAIRN_OP_AVGPOOL] = &compile_pool,        [CAIRN_OP_GELU] = &compile_gelu,
 };
 
 /* Memory ----------------------------------------------------------------------------------------*/
@@ -17,6 +19,10 @@ static const layer_compiler *compilers[] = {
 float *plan_parameter(const cpu_plan *plan, cairn_tensor_kind kind, int ordinal) {
     const cpu_executor *executor = plan->executor;
     return executor->tensors[kind] + executor->offset[ordinal];
+}
+
+bool plan_trains(const cpu_plan *plan, int parameter) {
+    return parameter >= 0 && plan->executor->base.net->parameter[parameter].trained;
 }
 
 void *plan_scratch(cpu_plan *plan, size_t bytes) {
@@ -113,12 +119,32 @@ cairn_status plan_convert(cpu_plan *plan, task_list *list, const tensor *given,
     return status ? status : plan_copy(plan, list, given, wanted, layer);
 }
 
+cairn_status plan_own(cpu_plan *plan, task_list *list, const tensor *given, onednn_layout layout,
+                      const cairn_op *layer, tensor *wanted) {
+    cairn_status status = plan_convert(plan, list, given, layout, layer, wanted);
+    if (status || !wanted->shared)
+        return status;
+    status = plan_tensor(plan, wanted, layout, NULL);
+    return status ? status : plan_copy(plan, list, given, wanted, layer);
+}
+
+cairn_status plan_weights_from(cpu_plan *plan, const cairn_op *layer, onednn_layout plain,
+                               void *data, onednn_layout wanted, tensor *weights) {
+    tensor master;
+    cairn_status status = plan_tensor(plan, &master, plain, data);
+    return status ? status : plan_convert(plan, &plan->refresh, &master, wanted, layer, weights);
+}
+
 cairn_status plan_weights(cpu_plan *plan, const cairn_op *layer, onednn_layout plain,
                           onednn_layout wanted, tensor *weights) {
-    tensor master;
-    cairn_status status =
-        plan_tensor(plan, &master, plain, plan_parameter(plan, CAIRN_PARAMETER, layer->weight));
-    return status ? status : plan_convert(plan, &plan->refresh, &master, wanted, layer, weights);
+    float *master = plan_parameter(plan, CAIRN_PARAMETER, layer->weight);
+    return plan_weights_from(plan, layer, plain, master, wanted, weights);
+}
+
+cairn_status plan_gradient(cpu_plan *plan, onednn_layout layout, int parameter, tensor *gradient) {
+    float *place =
+        plan_trains(plan, parameter) ? plan_parameter(plan, CAIRN_GRADIENT, parameter) : NULL;
+    return plan_tensor(plan, gradient, layout, place);
 }
 
 dnnl_data_type_t plan_type(const cpu_plan *plan) {
@@ -129,7 +155,9 @@ void plan_time(cpu_executor *executor, const char *name, double flops, double be
     if (!executor->timing || executor->timing_count == executor->timing_capacity)
         return;
     cairn_timing *row = &executor->timing[executor->timing_count++];
-    *row = (cairn_timing){.seconds = omp_get_wtime() - begin, .flops = flops};
+    *row = (cairn_timing){.begin = begin - executor->timing_began,
+                          .seconds = omp_get_wtime() - begin,
+                          .flops = flops};
     snprintf(row->name, sizeof row->name, "%s", name);
 }
 
@@ -145,79 +173,159 @@ cairn_status plan_run(const cpu_plan *plan, const task_list *list) {
     return CAIRN_OK;
 }
 
+/* The graph -------------------------------------------------------------------------------------*/
+
+const cairn_op *plan_next(const cpu_plan *plan, int ordinal, cairn_op_kind kind) {
+    const cairn_net *net = plan->executor->base.net;
+    const cairn_op *next = &net->op[ordinal + 1];
+    bool alone = ordinal + 1 < net->op_count && plan->value[ordinal].readers == 1;
+    return alone && next->kind == kind && (next->input == ordinal || next->other == ordinal) ? next
+                                                                                             : NULL;
+}
+
+const tensor *plan_value(const cpu_plan *plan, int ordinal) {
+    return ordinal == CAIRN_NET_INPUT ? &plan->input : &plan->value[ordinal].value;
+}
+
+bool plan_wants(const cpu_plan *plan, int ordinal) {
+    return ordinal >= 0 && plan->value[ordinal].wanted;
+}
+
+static void note_reader(cpu_plan *plan, int ordinal, int reader, bool flatten) {
+    if (ordinal < 0)
+        return;
+    cpu_value *value = &plan->value[ordinal];
+    value->readers++;
+    value->last_reader = reader;
+    value->flattened |= flatten;
+}
+
+static void survey(cpu_plan *plan, const cairn_net *net) {
+    for (int i = 0; i < net->op_count; i++) {
+        const cairn_op *op = &net->op[i];
+        bool flatten = op->kind == CAIRN_OP_FLATTEN;
+        note_reader(plan, op->input, i, flatten);
+        note_reader(plan, op->other, i, flatten);
+        plan->value[i].wanted = plan_trains(plan, op->weight) || plan_trains(plan, op->bias) ||
+                                plan_wants(plan, op->input) || plan_wants(plan, op->other);
+    }
+    note_reader(plan, net->op_count - 1, net->op_count, false);
+}
+
+/* Adds `made` to the gradient of an op's output. */
+static cairn_status pass_gradient(cpu_plan *plan, int ordinal, const tensor *made,
+                                  const cairn_op *layer) {
+    if (!plan_wants(plan, ordinal))
+        return CAIRN_OK;
+    tensor *sum = &plan->value[ordinal].gradient, part, old = *sum;
+    if (!sum->data) {
+        *sum = *made;
+        return CAIRN_OK;
+    }
+    cairn_status status = plan_convert(plan, &plan->backward, made, old.layout, layer, &part);
+    if (!status && !part.shared)
+        *sum = part;
+    else if (!status && old.shared)
+        status = plan_tensor(plan, sum, old.layout, NULL);
+    return status ? status
+                  : plan_sum(&plan->backward, layer, "gradient sum", &old, &part, sum, false);
+}
+
 /* Compiling -------------------------------------------------------------------------------------*/
 
 /* The assembled batch. Only a convolution reads bf16; all else starts from float32. */
 static cairn_status compile_input(cpu_plan *plan, const cairn_net *net) {
-    plan->input_bf16 =
-        plan->executor->base.options.precision == CAIRN_BF16 && net->op[0].kind == CAIRN_OP_CONV2D;
+    bool convolved = false;
+    for (int i = 0; i < net->op_count; i++)
+        convolved |= net->op[i].input == CAIRN_NET_INPUT && net->op[i].kind == CAIRN_OP_CONV2D;
+    plan->input_bf16 = plan_type(plan) == dnnl_bf16 && convolved;
     onednn_layout layout = plan_plain(plan, net->input, plan->input_bf16 ? dnnl_bf16 : dnnl_f32);
     plan->labels = plan_scratch(plan, (size_t)plan->count);
     return plan->labels ? plan_tensor(plan, &plan->input, layout, NULL) : CAIRN_FAILED;
 }
 
 /* The last op's output in row-major order is the logits; their gradient has the same layout. */
-static cairn_status compile_logits(cpu_plan *plan, const cairn_net *net, const tensor *last,
-                                   tensor *gradient) {
+static cairn_status compile_logits(cpu_plan *plan, const cairn_net *net) {
     const cairn_op *op = &net->op[net->op_count - 1];
+    cpu_value *last = &plan->value[net->op_count - 1];
     tensor logits;
     onednn_layout layout = plan_plain(plan, op->out, dnnl_f32);
-    cairn_status status = plan_convert(plan, &plan->forward, last, layout, op, &logits);
+    cairn_status status = plan_convert(plan, &plan->forward, &last->value, layout, op, &logits);
     if (!status)
-        status = plan_tensor(plan, gradient, layout, NULL);
+        status = plan_tensor(plan, &last->gradient, layout, NULL);
     if (status)
         return status;
     plan->logits = logits.data;
-    plan->logits_gradient = gradient->data;
+    plan->logits_gradient = last->gradient.data;
     return CAIRN_OK;
+}
+
+static cairn_status compile_backward(cpu_plan *plan, cpu_stage *stage) {
+    const cairn_op *layer = stage->layer;
+    const cpu_value *value = &plan->value[stage->last];
+    if (!value->gradient.data || !value->wanted)
+        return CAIRN_OK; /* it leads nowhere, or from nowhere */
+    tensor made = {0};
+    cairn_status status = compilers[layer->kind]->backward(plan, stage, &value->gradient, &made);
+    if (!status)
+        status = pass_gradient(plan, layer->input, &made, layer);
+    return status ? status : pass_gradient(plan, layer->other, &made, layer);
 }
 
 static cairn_status compile(cpu_plan *plan, const cairn_net *net, cpu_stage *stages) {
     int stage_count = 0;
+    survey(plan, net);
     cairn_status status = compile_input(plan, net);
-    tensor current = plan->input;
     for (int i = 0, taken = 1; i < net->op_count && !status; i += taken, taken = 1) {
-        if (net->op[i].input != i - 1)
-            return cairn_error_set(CAIRN_FAILED, "%s: the cpu backend runs chains of ops only",
-                                   net->op[i].name);
         cpu_stage *stage = &stages[stage_count++];
+        tensor given = *plan_value(plan, net->op[i].input);
         stage->layer = &net->op[i];
         stage->ordinal = i;
-        status = compilers[stage->layer->kind]->forward(plan, stage, &current, &taken);
-        current = stage->dst;
+        status = compilers[stage->layer->kind]->forward(plan, stage, &given, &taken);
+        stage->last = i + taken - 1;
+        plan->value[stage->last].value = stage->dst;
     }
-    tensor gradient;
     if (!status)
-        status = compile_logits(plan, net, &current, &gradient);
-    for (int s = stage_count - 1; s >= 0 && !status; s--) {
-        tensor made = {0};
-        status = compilers[stages[s].layer->kind]->backward(plan, &stages[s], &gradient, &made);
-        gradient = made;
-    }
+        status = compile_logits(plan, net);
+    for (int s = stage_count - 1; s >= 0 && !status && plan->training; s--)
+        status = compile_backward(plan, &stages[s]);
     return status;
 }
 
-cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count) {
+static bool is_normalised(const cairn_net *net) {
+    for (int i = 0; i < net->op_count; i++)
+        if (net->op[i].kind == CAIRN_OP_BATCHNORM)
+            return true;
+    return false;
+}
+
+cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count, bool training) {
+    const cairn_net *net = executor->base.net;
+    training = training || !is_normalised(net);
     for (cpu_plan *known = executor->plans; known; known = known->next)
-        if (known->count == count) {
+        if (known->count == count && known->training == training) {
             *found = known;
             return CAIRN_OK;
         }
-    const cairn_net *net = executor->base.net;
     cpu_stage *stages = calloc((size_t)net->op_count, sizeof *stages);
+    cpu_value *values = calloc((size_t)net->op_count, sizeof *values);
     cpu_plan *made = calloc(1, sizeof *made);
     cairn_status status = CAIRN_OK;
-    if (!stages || !made) {
+    if (!stages || !values || !made) {
         status = cairn_error_set(CAIRN_FAILED, "out of memory for a plan");
         goto done;
     }
     made->executor = executor;
     made->count = count;
+    made->training = training;
+    made->value = values;
     status = onednn_pool_create(&made->pool);
     if (!status)
         status = compile(made, net, stages);
+    made->value = NULL;
 done:
     free(stages);
+    free(values);
     if (status) {
         plan_destroy(made);
         return status;

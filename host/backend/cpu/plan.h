@@ -1,6 +1,8 @@
 /* Inside the cpu backend: the executor's state, and plans. A plan is a net compiled for one batch
- * size: three flat lists of tasks (refresh the weights' layouts, forward, backward), each task one
- * oneDNN primitive or one loop of kernels.h, bound to its memory once and for all. */
+ * size, for training or for evaluation: three flat lists of tasks (refresh the weights' layouts,
+ * forward, backward), each task one oneDNN primitive or one loop of kernels.h, bound to its memory
+ * once and for all. A net without batch normalisation is evaluated by the training plan; else the
+ * evaluation plan folds normalisation into the convolution before it. */
 #ifndef CAIRN_BACKEND_CPU_PLAN_H
 #define CAIRN_BACKEND_CPU_PLAN_H
 
@@ -14,6 +16,7 @@ typedef struct {
     onednn_layout layout;
     dnnl_memory_t memory;
     void *data;
+    bool shared; /* a gradient that has two owners: nobody writes to it */
 } tensor;
 
 typedef struct cpu_plan cpu_plan;
@@ -25,9 +28,14 @@ typedef struct cpu_task {
     onednn_op op;          /* for run_primitive */
     const cairn_op *layer; /* for the loops */
     int ordinal;           /* the layer's place in the net */
-    const void *in;
+    const cairn_op *norm;  /* batch normalisation, where the loop is about one */
+    const void *in, *with; /* with: a second input, or NULL */
     void *out;
-    size_t count; /* elements of in and out */
+    size_t count;    /* elements of in, with and out */
+    bool half, relu; /* they are bf16; a ReLU follows */
+    int block;       /* of a norm, as in cpu_stage */
+    float *statistics;
+    void *scratch;
 } cpu_task;
 
 typedef struct {
@@ -37,13 +45,26 @@ typedef struct {
 
 /* What compiling a layer's forward pass leaves for compiling its backward pass. */
 typedef struct {
-    const cairn_op *layer, *pool; /* pool: the max-pooling fused into a convolution, or NULL */
-    int ordinal;
+    /* Fused into a convolution, or NULL: pooling and, in evaluation, the batch normalisation and
+     * the sum before it. */
+    const cairn_op *layer, *pool, *norm, *sum;
+    int ordinal, last;     /* its first and its last op */
     bool relu;             /* a ReLU is fused in */
     tensor src, made, dst; /* made: before pooling, the same as dst without */
     onednn_op forward, pooling;
     tensor workspace; /* of max-pooling: which element won */
+    int block;        /* of a norm: channels that lie together */
+    float
+        *statistics; /* of a norm, in training: the batch's mean and variance, and as much again */
 } cpu_stage;
+
+/* What compiling knows about the outputs of the ops, by ordinal. */
+typedef struct {
+    int readers, last_reader; /* how many ops read it, the loss included; which is the last */
+    bool flattened;           /* one of them is a flatten, whose output is the same memory */
+    bool wanted;              /* some parameter depends on its gradient */
+    tensor value, gradient;   /* gradient: the sum over the readers compiled so far */
+} cpu_value;
 
 typedef struct cpu_executor cpu_executor;
 
@@ -51,6 +72,8 @@ struct cpu_plan {
     cpu_plan *next;
     cpu_executor *executor;
     int count; /* samples */
+    bool training;
+    cpu_value *value; /* while it is compiled */
     onednn_pool *pool;
     task_list refresh, forward, backward;
     uint64_t weights_version; /* of the parameters that the refreshed layouts hold */
@@ -63,7 +86,7 @@ struct cpu_plan {
 
 /* Buffers that all plans share, since only one runs at a time: a plan's k-th request takes block k.
  */
-enum { BLOCKS_MAX = 1024 };
+enum { BLOCKS_MAX = 4096 };
 typedef struct {
     void *data;
     size_t bytes;
@@ -83,16 +106,18 @@ struct cpu_executor {
     cairn_split splits[2]; /* the caller's, by cairn_split_id */
     cairn_stats stats;
     cpu_plan *plans;
+    const cpu_plan *refreshed; /* whose layouts of the weights the blocks hold; NULL: none */
     block blocks[BLOCKS_MAX];
     uint64_t weights_version; /* grows whenever parameters change */
     uint32_t step, batch;     /* of the training step under way; the batch's number in it */
     bool training;
     cairn_timing *timing; /* NULL but in profile_step */
     int timing_capacity, timing_count;
+    double timing_began; /* when the profiled step did */
 };
 
 /* The plan for that many samples: an earlier one, or a new one. */
-cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count);
+cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count, bool training);
 void plan_destroy(cpu_plan *plan);
 
 /* Runs a list in order. */
@@ -104,6 +129,18 @@ void plan_time(cpu_executor *executor, const char *name, double flops, double be
 /* For the layers that compile themselves into a plan ------------------------------------------- */
 
 float *plan_parameter(const cpu_plan *plan, cairn_tensor_kind kind, int ordinal);
+
+/* Whether there is such a parameter and it is trained. */
+bool plan_trains(const cpu_plan *plan, int parameter);
+
+/* The op behind that one, if it is of the kind and alone in reading it; else NULL. */
+const cairn_op *plan_next(const cpu_plan *plan, int ordinal, cairn_op_kind kind);
+
+/* An op's output, or the net's input. */
+const tensor *plan_value(const cpu_plan *plan, int ordinal);
+
+/* Whether the gradient of an op's output, or of the net's input, is of use. */
+bool plan_wants(const cpu_plan *plan, int ordinal);
 
 /* A buffer from the shared blocks, or memory that lives as long as the executor. */
 void *plan_scratch(cpu_plan *plan, size_t bytes);
@@ -135,23 +172,50 @@ cairn_status plan_stand_in(cpu_plan *plan, const tensor *other, onednn_layout la
 cairn_status plan_convert(cpu_plan *plan, task_list *list, const tensor *given,
                           onednn_layout layout, const cairn_op *layer, tensor *wanted);
 
+/* The same, but never memory that has another owner too. */
+cairn_status plan_own(cpu_plan *plan, task_list *list, const tensor *given, onednn_layout layout,
+                      const cairn_op *layer, tensor *wanted);
+
+/* Elements of a tensor, with those of its layout's padding, which are zero. */
+size_t plan_elements(const tensor *given);
+bool plan_is_half(const tensor *given); /* of bf16 */
+
+/* Appends y = a + b, all of one layout, with a ReLU behind it where `relu`. */
+cairn_status plan_sum(task_list *list, const cairn_op *layer, const char *what, const tensor *a,
+                      const tensor *b, const tensor *y, bool relu);
+
+/* Appends the masking of a gradient where the ReLU with output y was zero, into `masked`. */
+cairn_status plan_mask(task_list *list, const cairn_op *layer, const tensor *y,
+                       const tensor *gradient, const tensor *masked);
+
 /* A parameter in the layout that a primitive wants, refreshed after every change. `plain` is its
  * own row-major layout. */
 cairn_status plan_weights(cpu_plan *plan, const cairn_op *layer, onednn_layout plain,
                           onednn_layout wanted, tensor *weights);
+
+/* The same from other memory than the parameter's own. */
+cairn_status plan_weights_from(cpu_plan *plan, const cairn_op *layer, onednn_layout plain,
+                               void *data, onednn_layout wanted, tensor *weights);
+
+/* Where a primitive leaves a parameter's gradient: there, or where nobody looks. */
+cairn_status plan_gradient(cpu_plan *plan, onednn_layout layout, int parameter, tensor *gradient);
 
 /* The type of activations that primitives read and write: float32 or bf16. */
 dnnl_data_type_t plan_type(const cpu_plan *plan);
 
 /* The layers. Forward: reads `given`, sets stage->dst; `*taken` ops of the net went into the stage.
  * Backward: `given` is the gradient of stage->dst; sets `*made`, the gradient of the stage's input
- * (not for a stage that reads the net's input). */
+ * or inputs (where that is wanted). */
 typedef struct {
     cairn_status (*forward)(cpu_plan *plan, cpu_stage *stage, const tensor *given, int *taken);
     cairn_status (*backward)(cpu_plan *plan, cpu_stage *stage, const tensor *given, tensor *made);
 } layer_compiler;
 
-extern const layer_compiler compile_conv2d, compile_relu, compile_maxpool, compile_flatten,
-    compile_linear, compile_dropout;
+extern const layer_compiler compile_conv2d, compile_relu, compile_pool, compile_flatten,
+    compile_linear, compile_dropout, compile_batchnorm, compile_add, compile_gelu;
+
+/* In a plan for evaluation: makes stage->layer's weights with stage->norm folded in, refreshed
+ * after every change, in row-major order, and the bias. */
+cairn_status plan_fold(cpu_plan *plan, const cpu_stage *stage, float **weights, float **bias);
 
 #endif

@@ -1,5 +1,6 @@
 /* The reference executor: walks the net op by op, one buffer for each op's output and one for that
  * output's gradient. Included by float32.c and float64.c after a typedef of `real`. */
+#include "norm_impl.h"
 #include "ops_impl.h"
 #include "update_impl.h"
 
@@ -13,7 +14,8 @@ typedef struct {
     real *y, *dy; /* [batch, out] */
     real *padded; /* conv2d: its input and dy on the padded grid */
     real *spread;
-    int32_t *chosen; /* maxpool */
+    int32_t *chosen;            /* maxpool */
+    batchnorm_statistics batch; /* batchnorm */
 } op_buffers;
 
 typedef struct {
@@ -87,18 +89,28 @@ static real *gradient_of(const executor *e, int ordinal) {
     return ordinal == CAIRN_NET_INPUT ? NULL : e->op[ordinal].dy;
 }
 
+/* The parameter, or NULL where the op has none. */
+static real *parameter_of(const executor *e, int ordinal) {
+    return ordinal < 0 ? NULL : e->tensor[CAIRN_PARAMETER][ordinal];
+}
+
+/* Its gradient, or NULL where nobody wants that. */
+static real *wanted_gradient(const executor *e, int ordinal) {
+    bool wanted = ordinal >= 0 && e->base.net->parameter[ordinal].trained;
+    return wanted ? e->tensor[CAIRN_GRADIENT][ordinal] : NULL;
+}
+
 /* step is NULL in evaluation. */
 static void forward_op(executor *e, int ordinal, int count, const cairn_step *step) {
     const cairn_op *op = &e->base.net->op[ordinal];
     const op_buffers *buffers = &e->op[ordinal];
     const real *x = output_of(e, op->input);
-    real *const *parameter = e->tensor[CAIRN_PARAMETER];
+    const real *weight = parameter_of(e, op->weight), *bias = parameter_of(e, op->bias);
     size_t total = (size_t)count * cairn_shape_count(op->out);
     switch (op->kind) {
     case CAIRN_OP_CONV2D:
         conv2d_pad(op, count, e->threads, x, buffers->padded);
-        conv2d_forward(op, count, e->threads, buffers->padded, parameter[op->weight],
-                       parameter[op->bias], e->planes, buffers->y);
+        conv2d_forward(op, count, e->threads, buffers->padded, weight, bias, e->planes, buffers->y);
         break;
     case CAIRN_OP_RELU:
         relu_forward(total, e->threads, x, buffers->y);
@@ -109,8 +121,7 @@ static void forward_op(executor *e, int ordinal, int count, const cairn_step *st
     case CAIRN_OP_FLATTEN:
         break;
     case CAIRN_OP_LINEAR:
-        linear_forward(op, count, e->threads, x, parameter[op->weight], parameter[op->bias],
-                       buffers->y);
+        linear_forward(op, count, e->threads, x, weight, bias, buffers->y);
         break;
     case CAIRN_OP_DROPOUT:
         if (step)
@@ -118,6 +129,26 @@ static void forward_op(executor *e, int ordinal, int count, const cairn_step *st
                           e->threads, x, buffers->y, false);
         else
             memcpy(buffers->y, x, total * sizeof *x);
+        break;
+    case CAIRN_OP_BATCHNORM:
+        if (step)
+            batchnorm_measure(op, count, e->threads, x, buffers->batch, parameter_of(e, op->mean),
+                              parameter_of(e, op->variance));
+        else
+            batchnorm_recall(op, buffers->batch, parameter_of(e, op->mean),
+                             parameter_of(e, op->variance));
+        batchnorm_forward(op, count, e->threads, x, buffers->batch, weight, bias, buffers->y);
+        break;
+    case CAIRN_OP_ADD:
+        add_forward(total, e->threads, x, output_of(e, op->other), buffers->y);
+        break;
+    case CAIRN_OP_AVGPOOL:
+        avgpool_forward(op, count, e->threads, x, buffers->y);
+        break;
+    case CAIRN_OP_GELU:
+        gelu_forward(total, e->threads, x, buffers->y);
+        break;
+    case CAIRN_OP_KINDS:
         break;
     }
 }
@@ -127,22 +158,25 @@ static void backward_op(executor *e, int ordinal, int count, const cairn_step *s
     const op_buffers *buffers = &e->op[ordinal];
     const real *x = output_of(e, op->input), *dy = buffers->dy;
     real *dx = gradient_of(e, op->input);
-    real *const *parameter = e->tensor[CAIRN_PARAMETER];
-    real *const *gradient = e->tensor[CAIRN_GRADIENT];
+    const real *weight = parameter_of(e, op->weight);
+    real *dweight = wanted_gradient(e, op->weight), *dbias = wanted_gradient(e, op->bias);
     size_t total = (size_t)count * cairn_shape_count(op->out);
     if (op->kind == CAIRN_OP_CONV2D) {
         conv2d_spread(op, count, e->threads, dy, buffers->spread);
-        conv2d_backward_parameters(op, count, e->threads, buffers->padded, buffers->spread,
-                                   gradient[op->weight], gradient[op->bias]);
+        conv2d_backward_parameters(op, count, e->threads, buffers->padded, buffers->spread, dweight,
+                                   dbias);
     } else if (op->kind == CAIRN_OP_LINEAR)
-        linear_backward_parameters(op, count, e->threads, x, dy, gradient[op->weight],
-                                   gradient[op->bias]);
+        linear_backward_parameters(op, count, e->threads, x, dy, dweight, dbias);
+    else if (op->kind == CAIRN_OP_BATCHNORM)
+        batchnorm_backward(op, count, e->threads, x, buffers->batch, weight, dy, dweight, dbias,
+                           dx);
+    else if (op->kind == CAIRN_OP_ADD && gradient_of(e, op->other))
+        add_backward(total, e->threads, dy, gradient_of(e, op->other));
     if (!dx)
         return;
     switch (op->kind) {
     case CAIRN_OP_CONV2D:
-        conv2d_backward_input(op, count, e->threads, parameter[op->weight], buffers->spread,
-                              e->planes, dx);
+        conv2d_backward_input(op, count, e->threads, weight, buffers->spread, e->planes, dx);
         break;
     case CAIRN_OP_RELU:
         relu_backward(total, e->threads, buffers->y, dy, dx);
@@ -153,11 +187,23 @@ static void backward_op(executor *e, int ordinal, int count, const cairn_step *s
     case CAIRN_OP_FLATTEN:
         break;
     case CAIRN_OP_LINEAR:
-        linear_backward_input(op, count, e->threads, parameter[op->weight], dy, dx);
+        linear_backward_input(op, count, e->threads, weight, dy, dx);
         break;
     case CAIRN_OP_DROPOUT:
         dropout_apply(op, e->base.options.seed, step->step, e->batch, ordinal, total, e->threads,
                       dy, dx, true);
+        break;
+    case CAIRN_OP_ADD:
+        add_backward(total, e->threads, dy, dx);
+        break;
+    case CAIRN_OP_AVGPOOL:
+        avgpool_backward(op, count, e->threads, dy, dx);
+        break;
+    case CAIRN_OP_GELU:
+        gelu_backward(total, e->threads, x, dy, dx);
+        break;
+    case CAIRN_OP_BATCHNORM: /* with its parameters, above */
+    case CAIRN_OP_KINDS:
         break;
     }
 }
@@ -353,6 +399,10 @@ static bool take_op_buffers(executor *e, int ordinal) {
         size_t ins = batch * (size_t)op->in.c, outs = batch * (size_t)op->out.c;
         buffers->padded = take(e, ins * grid.plane * sizeof(real), &ok);
         buffers->spread = take(e, outs * (grid.margin + grid.plane) * sizeof(real), &ok);
+    }
+    if (op->kind == CAIRN_OP_BATCHNORM) {
+        buffers->batch.mean = take(e, (size_t)op->in.c * sizeof(real), &ok);
+        buffers->batch.inverse = take(e, (size_t)op->in.c * sizeof(real), &ok);
     }
     if (op->kind == CAIRN_OP_MAXPOOL)
         buffers->chosen = take(e, total * sizeof *buffers->chosen, &ok);

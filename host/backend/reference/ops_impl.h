@@ -92,7 +92,7 @@ static void conv2d_forward(const cairn_op *op, int count, int threads, const rea
             real *sum = planes + (size_t)omp_get_thread_num() * grid.plane;
             const real *w = weight + o * channels * k * k;
             for (size_t t = 0; t < grid.span; t++)
-                sum[t] = bias[o];
+                sum[t] = bias ? bias[o] : 0;
             for (size_t c = 0; c < channels; c++) {
                 const real *x = padded + (n * channels + c) * grid.plane;
                 for (size_t u = 0; u < k; u++)
@@ -121,6 +121,7 @@ static void conv2d_spread(const cairn_op *op, int count, int threads, const real
     }
 }
 
+/* dweight, dbias: NULL where not wanted. */
 static void conv2d_backward_parameters(const cairn_op *op, int count, int threads,
                                        const real *padded, const real *spread, real *dweight,
                                        real *dbias) {
@@ -130,8 +131,11 @@ static void conv2d_backward_parameters(const cairn_op *op, int count, int thread
     for (size_t o = 0; o < outs; o++)
         for (size_t n = 0; n < (size_t)count; n++) {
             const real *d = spread + (n * outs + o) * (grid.margin + grid.plane) + grid.margin;
+            if (dbias)
+                dbias[o] += sum_of(grid.span, d);
+            if (!dweight)
+                continue;
             real *dw = dweight + o * channels * k * k;
-            dbias[o] += sum_of(grid.span, d);
             for (size_t c = 0; c < channels; c++) {
                 const real *x = padded + (n * channels + c) * grid.plane;
                 for (size_t u = 0; u < k; u++)
@@ -173,17 +177,20 @@ static void linear_forward(const cairn_op *op, int count, int threads, const rea
 #pragma omp parallel for num_threads(threads)
     for (size_t n = 0; n < (size_t)count; n++)
         for (size_t o = 0; o < outs; o++)
-            y[n * outs + o] = bias[o] + dot(ins, weight + o * ins, x + n * ins);
+            y[n * outs + o] = (bias ? bias[o] : 0) + dot(ins, weight + o * ins, x + n * ins);
 }
 
+/* dweight, dbias: NULL where not wanted. */
 static void linear_backward_parameters(const cairn_op *op, int count, int threads, const real *x,
                                        const real *dy, real *dweight, real *dbias) {
     size_t ins = (size_t)op->in.c, outs = (size_t)op->out.c;
 #pragma omp parallel for num_threads(threads)
     for (size_t o = 0; o < outs; o++)
         for (size_t n = 0; n < (size_t)count; n++) {
-            dbias[o] += dy[n * outs + o];
-            add_scaled(ins, dy[n * outs + o], x + n * ins, dweight + o * ins);
+            if (dbias)
+                dbias[o] += dy[n * outs + o];
+            if (dweight)
+                add_scaled(ins, dy[n * outs + o], x + n * ins, dweight + o * ins);
         }
 }
 
@@ -208,6 +215,68 @@ static void relu_backward(size_t total, int threads, const real *y, const real *
 #pragma omp parallel for simd num_threads(threads)
     for (size_t i = 0; i < total; i++)
         dx[i] += y[i] <= 0 ? 0 : dy[i];
+}
+
+/* GELU (Hendrycks and Gimpel, arXiv:1606.08415): x P(x), P the standard normal distribution. Its
+ * derivative is P(x) + x p(x), p the density ------------------------------------------------------
+ */
+static void gelu_forward(size_t total, int threads, const real *x, real *y) {
+#pragma omp parallel for num_threads(threads)
+    for (size_t i = 0; i < total; i++)
+        y[i] = (real)(0.5 * (double)x[i] * (1 + erf((double)x[i] * M_SQRT1_2)));
+}
+
+static void gelu_backward(size_t total, int threads, const real *x, const real *dy, real *dx) {
+#pragma omp parallel for num_threads(threads)
+    for (size_t i = 0; i < total; i++) {
+        double at = (double)x[i], below = 0.5 * (1 + erf(at * M_SQRT1_2));
+        double density = 0.5 * M_SQRT1_2 * M_2_SQRTPI * exp(-0.5 * at * at);
+        dx[i] += (real)(below + at * density) * dy[i];
+    }
+}
+
+/* Sum: y = a + b; both take dy ------------------------------------------------------------------*/
+static void add_forward(size_t total, int threads, const real *a, const real *b, real *y) {
+#pragma omp parallel for simd num_threads(threads)
+    for (size_t i = 0; i < total; i++)
+        y[i] = a[i] + b[i];
+}
+
+static void add_backward(size_t total, int threads, const real *dy, real *dx) {
+#pragma omp parallel for simd num_threads(threads)
+    for (size_t i = 0; i < total; i++)
+        dx[i] += dy[i];
+}
+
+/* Average-pooling: each window gives its mean, and takes dy in equal parts ----------------------*/
+static void avgpool_forward(const cairn_op *op, int count, int threads, const real *x, real *y) {
+    int k = op->kernel, s = op->stride, width = op->in.w;
+#pragma omp parallel for num_threads(threads)
+    for (int plane = 0; plane < count * op->out.c; plane++) {
+        const real *from = x + (size_t)plane * (size_t)(op->in.h * width);
+        real *to = y + (size_t)plane * (size_t)(op->out.h * op->out.w);
+        for (int i = 0; i < op->out.h; i++)
+            for (int j = 0; j < op->out.w; j++) {
+                real sum = 0;
+                for (int u = 0; u < k; u++)
+                    sum += sum_of((size_t)k, from + (i * s + u) * width + j * s);
+                *to++ = sum / (real)(k * k);
+            }
+    }
+}
+
+static void avgpool_backward(const cairn_op *op, int count, int threads, const real *dy, real *dx) {
+    int k = op->kernel, s = op->stride, width = op->in.w;
+#pragma omp parallel for num_threads(threads)
+    for (int plane = 0; plane < count * op->out.c; plane++) {
+        const real *from = dy + (size_t)plane * (size_t)(op->out.h * op->out.w);
+        real *to = dx + (size_t)plane * (size_t)(op->in.h * width);
+        for (int i = 0; i < op->out.h; i++)
+            for (int j = 0; j < op->out.w; j++, from++)
+                for (int u = 0; u < k; u++)
+                    for (int v = 0; v < k; v++)
+                        to[(i * s + u) * width + j * s + v] += *from / (real)(k * k);
+    }
 }
 
 /* Max-pooling: `chosen` [n,c,oh,ow] holds each maximum's place in its input plane. The first of

@@ -1,0 +1,192 @@
+/* Batch normalisation, with the ReLU behind it, by norm_kernels.h's loops; its folding into a
+ * convolution in evaluation; and GELU, the other layer that takes whatever layout its input has. */
+#include "plan.h"
+
+#include "norm_kernels.h"
+
+/* Batch normalisation ---------------------------------------------------------------------------*/
+
+/* How many channels of that layout lie together: 8, 16, or all of them; 0: none of these. */
+static int block_of(cpu_plan *plan, cairn_shape shape, onednn_layout layout) {
+    const struct {
+        dnnl_format_tag_t tag;
+        int block;
+    } known[] = {{dnnl_aBcd16b, 16}, {dnnl_aBcd8b, 8}, {dnnl_acdb, shape.c}};
+    dnnl_dims_t dim = {plan->count, shape.c, shape.h, shape.w};
+    for (int i = 0; i < 3; i++) {
+        onednn_layout one =
+            onednn_layout_create(plan->pool, 4, dim, onednn_layout_type(layout), known[i].tag);
+        if (one && onednn_layout_equal(layout, one))
+            return known[i].block;
+    }
+    return 0;
+}
+
+static norm_shape shape_of(const cpu_plan *plan, const cpu_task *task) {
+    const cairn_op *op = task->layer;
+    return (norm_shape){.count = plan->count,
+                        .channels = op->in.c,
+                        .block = task->block,
+                        .area = (size_t)op->in.h * (size_t)op->in.w,
+                        .half = task->half,
+                        .relu = task->relu,
+                        .epsilon = op->epsilon};
+}
+
+/* With the batch's statistics, [2][channels], or the running ones. */
+static norm_parameters parameters_of(const cpu_plan *plan, const cairn_op *op, const float *batch) {
+    return (norm_parameters){
+        .weight = plan_parameter(plan, CAIRN_PARAMETER, op->weight),
+        .shift = plan_parameter(plan, CAIRN_PARAMETER, op->bias),
+        .mean = batch ? batch : plan_parameter(plan, CAIRN_PARAMETER, op->mean),
+        .variance = batch ? batch + op->in.c : plan_parameter(plan, CAIRN_PARAMETER, op->variance)};
+}
+
+static cairn_status run_norm(const cpu_plan *plan, const cpu_task *task) {
+    const cairn_op *op = task->layer;
+    norm_shape shape = shape_of(plan, task);
+    if (plan->training) {
+        float *mean = task->statistics, *variance = mean + op->in.c;
+        norm_measure(&shape, task->in, task->scratch, mean, variance);
+        norm_move(mean, variance, plan_parameter(plan, CAIRN_PARAMETER, op->mean),
+                  plan_parameter(plan, CAIRN_PARAMETER, op->variance), op->in.c, op->momentum,
+                  (double)plan->count * (double)shape.area);
+    }
+    norm_parameters norm = parameters_of(plan, op, task->statistics);
+    norm_apply(&shape, &norm, task->in, task->scratch, task->out);
+    return CAIRN_OK;
+}
+
+static cairn_status run_norm_backward(const cpu_plan *plan, const cpu_task *task) {
+    const cairn_op *op = task->layer;
+    norm_shape shape = shape_of(plan, task);
+    norm_parameters norm = parameters_of(plan, op, task->statistics);
+    /* A frozen one's gradient goes where nobody looks: behind the statistics. */
+    float *unseen = task->statistics + 2 * op->in.c;
+    float *dweight =
+        plan_trains(plan, op->weight) ? plan_parameter(plan, CAIRN_GRADIENT, op->weight) : unseen;
+    float *dshift = plan_trains(plan, op->bias) ? plan_parameter(plan, CAIRN_GRADIENT, op->bias)
+                                                : unseen + op->in.c;
+    norm_backward(&shape, &norm, task->in, task->with, task->scratch, dweight, dshift, task->out);
+    return CAIRN_OK;
+}
+
+static cairn_status add_norm(cpu_plan *plan, task_list *list, const cpu_stage *stage,
+                             const char *what, const void *with, const tensor *out) {
+    cpu_task *added = plan_add(list, stage->layer, what);
+    if (!added)
+        return CAIRN_FAILED;
+    added->run = with ? run_norm_backward : run_norm;
+    added->in = stage->src.data;
+    added->with = with;
+    added->out = out->data;
+    added->half = plan_is_half(&stage->src);
+    added->relu = stage->relu;
+    added->block = stage->block;
+    added->statistics = stage->statistics;
+    norm_shape shape = shape_of(plan, added);
+    added->scratch = plan_scratch(plan, norm_scratch(&shape));
+    return added->scratch ? CAIRN_OK : CAIRN_FAILED;
+}
+
+static cairn_status norm_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
+                                 int *taken) {
+    const cairn_op *layer = stage->layer;
+    dnnl_dims_t dim = {plan->count, layer->in.c, layer->in.h, layer->in.w};
+    onednn_layout layout = given->layout;
+    stage->relu = plan_next(plan, stage->ordinal, CAIRN_OP_RELU) != NULL;
+    *taken += stage->relu;
+    stage->block = block_of(plan, layer->in, layout);
+    if (!stage->block) {
+        stage->block = 16;
+        layout = onednn_layout_create(plan->pool, 4, dim, onednn_layout_type(layout), dnnl_aBcd16b);
+    }
+    cairn_status status = plan_convert(plan, &plan->forward, given, layout, layer, &stage->src);
+    if (!status)
+        status = plan_tensor(plan, &stage->dst, layout, NULL);
+    if (!status && plan->training) {
+        stage->statistics = plan_scratch(plan, 4 * (size_t)layer->in.c * sizeof(float));
+        status = stage->statistics ? CAIRN_OK : CAIRN_FAILED;
+    }
+    return status ? status : add_norm(plan, &plan->forward, stage, "forward", NULL, &stage->dst);
+}
+
+static cairn_status norm_backward_compile(cpu_plan *plan, cpu_stage *stage, const tensor *given,
+                                          tensor *made) {
+    tensor gradient;
+    onednn_layout layout = stage->src.layout;
+    cairn_status status =
+        plan_convert(plan, &plan->backward, given, layout, stage->layer, &gradient);
+    if (!status)
+        status = plan_tensor(plan, made, layout, NULL);
+    return status ? status
+                  : add_norm(plan, &plan->backward, stage, "backward", gradient.data, made);
+}
+
+const layer_compiler compile_batchnorm = {norm_forward, norm_backward_compile};
+
+/* Folding ---------------------------------------------------------------------------------------*/
+
+static cairn_status run_fold(const cpu_plan *plan, const cpu_task *task) {
+    const cairn_op *norm = task->norm, *layer = task->layer;
+    norm_parameters parameters = parameters_of(plan, norm, NULL);
+    float *folded = task->out;
+    norm_fold(&parameters, norm->epsilon, task->in, task->with, layer->out.c,
+              task->count / (size_t)layer->out.c, folded, folded + task->count);
+    return CAIRN_OK;
+}
+
+cairn_status plan_fold(cpu_plan *plan, const cpu_stage *stage, float **weights, float **bias) {
+    const cairn_op *layer = stage->layer;
+    size_t count = plan->executor->base.net->parameter[layer->weight].count;
+    cpu_task *added = plan_add(&plan->refresh, layer, "folding");
+    *weights = plan_scratch(plan, (count + (size_t)layer->out.c) * sizeof **weights);
+    if (!added || !*weights)
+        return CAIRN_FAILED;
+    *bias = *weights + count;
+    added->run = run_fold;
+    added->norm = stage->norm;
+    added->in = plan_parameter(plan, CAIRN_PARAMETER, layer->weight);
+    added->with = layer->bias < 0 ? NULL : plan_parameter(plan, CAIRN_PARAMETER, layer->bias);
+    added->out = *weights;
+    added->count = count;
+    return CAIRN_OK;
+}
+
+/* GELU ------------------------------------------------------------------------------------------*/
+
+static cairn_status gelu_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
+                                 int *taken) {
+    (void)taken;
+    onednn_op *op = &stage->forward;
+    stage->src = *given;
+    cairn_status status = plan_tensor(plan, &stage->dst, given->layout, NULL);
+    if (!status)
+        status = onednn_gelu_forward(plan->pool, op, given->layout);
+    if (status)
+        return status;
+    onednn_bind(op, DNNL_ARG_SRC, stage->src.memory);
+    onednn_bind(op, DNNL_ARG_DST, stage->dst.memory);
+    return plan_add_op(&plan->forward, op, stage->layer, "forward", 0);
+}
+
+static cairn_status gelu_backward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
+                                  tensor *made) {
+    onednn_op op = {0};
+    tensor gradient;
+    onednn_layout layout = stage->src.layout;
+    cairn_status status =
+        plan_convert(plan, &plan->backward, given, layout, stage->layer, &gradient);
+    if (!status)
+        status = onednn_gelu_backward(plan->pool, &op, layout, &stage->forward);
+    if (!status)
+        status = plan_tensor(plan, made, layout, NULL);
+    if (status)
+        return status;
+    onednn_bind(&op, DNNL_ARG_SRC, stage->src.memory);
+    onednn_bind(&op, DNNL_ARG_DIFF_DST, gradient.memory);
+    onednn_bind(&op, DNNL_ARG_DIFF_SRC, made->memory);
+    return plan_add_op(&plan->backward, &op, stage->layer, "backward", 0);
+}
+
+const layer_compiler compile_gelu = {gelu_forward, gelu_backward};

@@ -1,0 +1,155 @@
+/* `cairn model`: what a network is made of: its ops, shapes, parameters, FLOPs and memory. */
+#include "cli.h"
+
+#include "cairn/model.h"
+
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+static const char *shape_text(cairn_shape shape, char *out, size_t size) {
+    if (shape.h == 1 && shape.w == 1)
+        snprintf(out, size, "%d", shape.c);
+    else
+        snprintf(out, size, "%dx%dx%d", shape.c, shape.h, shape.w);
+    return out;
+}
+
+/* What an op reads, where that is not the op before it. */
+static const char *sources_text(const cairn_net *net, int ordinal, char *out, size_t size) {
+    const cairn_op *op = &net->op[ordinal];
+    const char *input = op->input == CAIRN_NET_INPUT ? "the image" : net->op[op->input].name;
+    const char *other = op->other == CAIRN_NET_INPUT  ? "the image"
+                        : op->other == CAIRN_NET_NONE ? NULL
+                                                      : net->op[op->other].name;
+    *out = '\0';
+    if (other)
+        snprintf(out, size, "%s + %s", input, other);
+    else if (op->input != ordinal - 1)
+        snprintf(out, size, "of %s", input);
+    return out;
+}
+
+static size_t trained_count(const cairn_net *net, int parameter) {
+    return parameter >= 0 && net->parameter[parameter].trained ? net->parameter[parameter].count
+                                                               : 0;
+}
+
+/* Names are as long as they are. */
+static int name_width(const cairn_net *net) {
+    int width = 4;
+    for (int i = 0; i < net->op_count; i++)
+        if ((int)strlen(net->op[i].name) > width)
+            width = (int)strlen(net->op[i].name);
+    return width;
+}
+
+static void print_op(const cairn_net *net, int ordinal, int width, double bytes) {
+    const cairn_op *op = &net->op[ordinal];
+    char shape[48], kernel[32] = "", sources[128];
+    size_t trained = trained_count(net, op->weight) + trained_count(net, op->bias);
+    if (op->kernel)
+        snprintf(kernel, sizeof kernel, "%dx%d/%d", op->kernel, op->kernel, op->stride);
+    sources_text(net, ordinal, sources, sizeof sources);
+    printf("%-*s  %-9s %-6s %-11s %10zu %10.3f %8.1f%s%s\n", width, op->name,
+           cairn_op_kind_name(op->kind), kernel, shape_text(op->out, shape, sizeof shape), trained,
+           1e-6 * cairn_op_flops(op, 0), bytes * (double)cairn_shape_count(op->out) / 1024,
+           *sources ? "  " : "", sources);
+}
+
+/* A flatten's output is its input, and a fused ReLU's its op's: what a backend keeps is less. */
+static double activation_bytes(const cairn_net *net, double bytes) {
+    double total = bytes * (double)cairn_shape_count(net->input);
+    for (int i = 0; i < net->op_count; i++)
+        if (net->op[i].kind != CAIRN_OP_FLATTEN)
+            total += bytes * (double)cairn_shape_count(net->op[i].out);
+    return total;
+}
+
+static void print_totals(const cairn_config *config, const cairn_net *net, double bytes) {
+    const double mega = 1024 * 1024;
+    double trained = (double)cairn_net_parameter_total(net), values = 0;
+    for (int k = 0; k < net->parameter_count; k++)
+        values += (double)net->parameter[k].count;
+    double activations = activation_bytes(net, bytes);
+    printf("\n%.0f parameters are trained, %.0f more values are kept (running statistics, frozen "
+           "weights)\n",
+           trained, values - trained);
+    printf("an image costs %.1f MFLOP to classify and %.1f to train on\n",
+           1e-6 * cairn_net_flops(net, 0), 1e-6 * cairn_net_flops(net, 1));
+    printf("memory: the model file %.1f MiB; values, gradients and Adam's moments %.1f MiB; "
+           "outputs in %s\n%.2f MiB an image, %.0f MiB a batch of %lld, and in training as much "
+           "again for their gradients\n",
+           4 * values / mega, 16 * trained / mega,
+           cairn_precision_name((cairn_precision)config->train.precision), activations / mega,
+           (double)config->train.batch_size * activations / mega,
+           (long long)config->train.batch_size);
+}
+
+static cairn_status print_model(const cairn_config *config) {
+    const cairn_shape shape = {3, 32, 32};
+    cairn_net *net = NULL;
+    cairn_status status = cairn_model_build(&net, config, shape, 10);
+    if (status)
+        return status;
+    double bytes = config->train.precision == CAIRN_BF16      ? 2
+                   : config->train.precision == CAIRN_FLOAT64 ? 8
+                                                              : 4;
+    int width = name_width(net);
+    printf("%s, for images of 3x32x32 and 10 classes\n\n", config->model.name);
+    printf("%-*s  %-9s %-6s %-11s %10s %10s %8s\n", width, "name", "op", "window", "output",
+           "parameters", "MFLOP", "KiB");
+    for (int i = 0; i < net->op_count; i++)
+        print_op(net, i, width, bytes);
+    print_totals(config, net, bytes);
+    cairn_net_destroy(net);
+    return CAIRN_OK;
+}
+
+static void list_models(void) {
+    for (const char *const *name = cairn_model_names(); *name; name++)
+        puts(*name);
+}
+
+static cairn_status run(int argc, char **argv) {
+    const char *positionals[argc];
+    size_t count = 0;
+    cairn_common_arguments common;
+    cairn_config config;
+    cairn_status status = cairn_arguments_parse(argc, argv, NULL, 0, &common, positionals, &count);
+    if (status)
+        return status;
+    if (count > 1)
+        return cairn_error_set(CAIRN_BAD_INPUT, "unexpected '%s'; see `cairn model --help`",
+                               positionals[1]);
+    if (count == 0) {
+        list_models();
+        return CAIRN_OK;
+    }
+    /* The keys that have no default say nothing about a model. */
+    static const char required[] = "data: {dir: data/raw}\n"
+                                   "train: {epochs: 1, batch_size: 128, lr: 0.001}\n"
+                                   "run: {name: model}\n";
+    char name[CAIRN_TEXT_MAX];
+    const char *overrides[CAIRN_OVERRIDES_MAX + 1] = {name};
+    if ((size_t)snprintf(name, sizeof name, "model.name=%s", positionals[0]) >= sizeof name)
+        return cairn_error_set(CAIRN_BAD_INPUT, "a model's name is not that long");
+    memcpy(overrides + 1, common.overrides, common.override_count * sizeof *overrides);
+    if (common.params)
+        status = cairn_config_read(&config, common.params, overrides, common.override_count + 1);
+    else
+        status = cairn_config_parse(&config, required, sizeof required - 1, "defaults", overrides,
+                                    common.override_count + 1);
+    return status ? status : print_model(&config);
+}
+
+const cairn_command cairn_command_model = {
+    "model", "list the networks; show one's ops, shapes, parameters, FLOPs and memory",
+    "usage: cairn model [NAME [--params FILE] [-S key=value]...]\n\n"
+    "Without NAME prints the names, one a line. With it prints a line for each op: its name, its\n"
+    "window and stride, its output for one image, the parameters that are trained, the FLOPs of\n"
+    "its forward pass (a multiply-add is two), the memory of its output, and where it reads not\n"
+    "the op before it, what it reads. -S sets keys such as model.widths; other settings are the\n"
+    "defaults, or those of FILE.\n\n"
+    "Exit codes: 0 done; 2 wrong usage or configuration.\n",
+    run};

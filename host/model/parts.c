@@ -1,0 +1,37 @@
+/* What the builders of this room share. */
+#include "parts.h"
+
+#include <stdio.h>
+
+label label_of(const char *prefix, const char *part) {
+    label made;
+    snprintf(made.text, sizeof made.text, "%s.%s", prefix, part);
+    return made;
+}
+
+cairn_status add_conv(cairn_net *net, const char *name, int width, int kernel, int stride) {
+    cairn_status status = cairn_net_conv2d_unbiased(net, name, width, kernel, stride, kernel / 2);
+    if (!status)
+        cairn_net_kaiming(net);
+    return status;
+}
+
+cairn_status add_head(cairn_net *net, int classes) {
+    cairn_shape shape = net->op[cairn_net_last(net)].out;
+    if (shape.h != shape.w)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "this model takes square images; here %dx%d would be left of one",
+                               shape.h, shape.w);
+    cairn_status status = cairn_net_avgpool(net, "avgpool", shape.h, 1);
+    if (!status)
+        status = cairn_net_flatten(net, "flatten");
+    return status ? status : cairn_net_linear(net, "fc", classes);
+}
+
+cairn_status hand_over(cairn_net **net, cairn_net *made, cairn_status status) {
+    if (status)
+        cairn_net_destroy(made);
+    else
+        *net = made;
+    return status;
+}

@@ -1,0 +1,164 @@
+/* The models: known numbers of parameters, names, shapes; what the builders refuse; and files of a
+ * normalised model with and without PyTorch's counters. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdint.h>
+#include <cmocka.h>
+
+#include "cairn/model.h"
+#include "cairn/safetensors.h"
+#include "cairn/train.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+static const cairn_shape cifar = {3, 32, 32};
+
+static cairn_net *build(const char *name) {
+    static const char text[] = "data: {dir: none}\nrun: {name: r}\n"
+                               "train: {epochs: 1, batch_size: 1, lr: 1}\n";
+    char override[64];
+    const char *const overrides[] = {override};
+    cairn_config config;
+    cairn_net *net = NULL;
+    snprintf(override, sizeof override, "model.name=%s", name);
+    if (cairn_config_parse(&config, text, sizeof text - 1, "test", overrides, 1) ||
+        cairn_model_build(&net, &config, cifar, 10))
+        fail_msg("%s: %s", name, cairn_error_message());
+    return net;
+}
+
+/* Numbers of parameters from the papers and from PyTorch: wide and residual nets with projections.
+ * Multiply-adds count as two. */
+static void models_have_their_known_sizes(void **state) {
+    (void)state;
+    static const struct {
+        const char *name, *op, *parameter;
+        size_t parameters;
+        double megaflops;
+    } known[] = {
+        {"simple_cnn", "classifier.4", "features.6.weight", 620362, 21.7},
+        {"resnet20", "layer3.2.add", "layer2.0.downsample.0.weight", 272474, 81.6},
+        {"resnet18", "layer4.1.bn2", "layer4.0.downsample.1.running_var", 11173962, 1110.8},
+        {"wideresnet-16-4", "avgpool", "block2.layer.0.convShortcut.weight", 2748890, 785.2},
+    };
+    int count = 0;
+    for (const char *const *name = cairn_model_names(); *name; name++, count++) {
+        assert_string_equal(*name, known[count].name);
+        cairn_net *net = build(*name);
+        bool op = false, parameter = false;
+        for (int i = 0; i < net->op_count; i++) {
+            op |= strcmp(net->op[i].name, known[count].op) == 0;
+            for (int j = 0; j < i; j++)
+                assert_string_not_equal(net->op[i].name, net->op[j].name);
+        }
+        for (int k = 0; k < net->parameter_count; k++)
+            parameter |= strcmp(net->parameter[k].name, known[count].parameter) == 0;
+        assert_true(op && parameter);
+        assert_int_equal(cairn_net_parameter_total(net), known[count].parameters);
+        assert_true(fabs(1e-6 * cairn_net_flops(net, 0) - known[count].megaflops) < 0.05);
+        assert_int_equal(cairn_net_classes(net), 10);
+        cairn_net_destroy(net);
+    }
+    assert_int_equal(count, 4);
+}
+
+static void simple_cnn_takes_widths_and_depth(void **state) {
+    (void)state;
+    const cairn_simple_cnn options = {.widths = {4, 6}, .blocks = 2, .hidden = 5, .depth = 2};
+    cairn_net *net = NULL;
+    assert_int_equal(cairn_simple_cnn_build(&net, &options, cifar, 3), CAIRN_OK);
+    assert_int_equal(net->op_count, 2 * 5 + 5);
+    assert_string_equal(net->op[7].name, "features.7");
+    assert_int_equal(net->op[7].kind, CAIRN_OP_CONV2D);
+    assert_int_equal(net->op[7].in.c, 6);
+    assert_int_equal(net->op[10].out.c, 6 * 8 * 8);
+    cairn_net_destroy(net);
+}
+
+static void impossible_nets_are_refused(void **state) {
+    (void)state;
+    cairn_net *net = NULL;
+    const cairn_resnet small = {{4, 8}, {1, 1}, 2};
+    assert_int_equal(cairn_resnet_build(&net, &small, (cairn_shape){3, 8, 4}, 3), CAIRN_BAD_INPUT);
+    assert_non_null(strstr(cairn_error_message(), "square images"));
+    assert_int_equal(cairn_net_create(&net, cifar), CAIRN_OK);
+    assert_int_equal(cairn_net_conv2d_unbiased(net, "conv", 3, 3, 2, 1), CAIRN_OK);
+    assert_int_equal(cairn_net_add(net, "sum", CAIRN_NET_INPUT), CAIRN_BAD_INPUT);
+    assert_non_null(strstr(cairn_error_message(), "sum: cannot add 3x16x16 and 3x32x32"));
+    cairn_net_destroy(net);
+}
+
+static void running_statistics_start_as_pytorch_has_them(void **state) {
+    (void)state;
+    cairn_net *net = NULL;
+    float values[3];
+    static const float first[] = {1, 0, 0, 1}; /* weight, bias, mean, variance */
+    assert_int_equal(cairn_net_create(&net, cifar), CAIRN_OK);
+    assert_int_equal(cairn_net_batchnorm(net, "norm"), CAIRN_OK);
+    assert_int_equal(net->parameter_count, 4);
+    for (int k = 0; k < 4; k++) {
+        cairn_parameter_initialise(net, k, 1, values);
+        assert_true(values[0] == first[k] && values[2] == first[k]);
+        assert_int_equal(net->parameter[k].trained, k < 2);
+    }
+    assert_int_equal(cairn_net_parameter_total(net), 6);
+    cairn_net_destroy(net);
+}
+
+/* A file keeps the counters; one without them, as older PyTorch had it, does as well. */
+static void counters_are_kept_and_not_needed(void **state) {
+    (void)state;
+    const cairn_resnet small = {{2}, {1}, 1};
+    char path[64];
+    cairn_net *net = NULL;
+    cairn_executor *executor = NULL;
+    const cairn_backend *backend = NULL;
+    cairn_executor_options options = cairn_executor_defaults();
+    cairn_safetensors file = {0}, without = {0};
+    options.batch = 1;
+    snprintf(path, sizeof path, "/tmp/cairn-model-%d.safetensors", (int)getpid());
+    assert_int_equal(cairn_resnet_build(&net, &small, (cairn_shape){3, 4, 4}, 3), CAIRN_OK);
+    assert_int_equal(cairn_backend_find(&backend, &options.device, "reference", CAIRN_FLOAT32), 0);
+    assert_int_equal(cairn_executor_create(&executor, backend, net, &options), CAIRN_OK);
+    assert_int_equal(cairn_executor_initialise(executor, 1), CAIRN_OK);
+    executor->trained = 391;
+    assert_int_equal(cairn_model_save(executor, path), CAIRN_OK);
+    executor->trained = 0;
+    assert_int_equal(cairn_model_load(executor, path), CAIRN_OK);
+    assert_int_equal(executor->trained, 391);
+
+    assert_int_equal(cairn_safetensors_read(&file, path), CAIRN_OK);
+    for (size_t i = 0; i < file.tensor_count; i++) {
+        const cairn_tensor *tensor = &file.tensor[i];
+        float *values;
+        if (strstr(tensor->name, "num_batches_tracked"))
+            continue;
+        assert_int_equal(
+            cairn_safetensors_add(&without, tensor->name, tensor->rank, tensor->dim, &values), 0);
+        memcpy(values, tensor->values, tensor->count * sizeof *values);
+    }
+    assert_int_equal(file.tensor_count - without.tensor_count, 3); /* its normalisations */
+    assert_int_equal(cairn_safetensors_write(&without, path), CAIRN_OK);
+    assert_int_equal(cairn_model_load(executor, path), CAIRN_OK);
+    cairn_safetensors_free(&without);
+    cairn_safetensors_free(&file);
+    cairn_executor_destroy(executor);
+    cairn_net_destroy(net);
+    unlink(path);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(models_have_their_known_sizes),
+        cmocka_unit_test(simple_cnn_takes_widths_and_depth),
+        cmocka_unit_test(impossible_nets_are_refused),
+        cmocka_unit_test(running_statistics_start_as_pytorch_has_them),
+        cmocka_unit_test(counters_are_kept_and_not_needed),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
