@@ -245,6 +245,49 @@ static void test_a_rate_of_0_moves_nothing(void **state) {
         }
 }
 
+/* Frozen weights and running statistics are no business of the optimiser's: not decayed, not in the
+ * norm; their average is what they are. */
+static void test_what_is_not_trained_is_left_alone(void **state) {
+    (void)state;
+    subject subjects[SUBJECTS_MAX];
+    int count = all_subjects(subjects), bad = 0;
+    cairn_net *plain = fixture.net;
+    cairn_config config = configure("adam_all");
+    const subject exact = {reference_backend(), CAIRN_FLOAT64, "reference float64"};
+    fixture.net = build_ops("conv 4 3 1 1, norm, flat, linear 5", plain->input);
+    fixture.net->parameter[0].trained = false;
+    cairn_executor *want = make(&config, &exact);
+    train(want, &config, 0, STEPS, config.train.lr);
+    for (int i = 0; i < count; i++) {
+        cairn_executor *fresh = make(&config, &subjects[i]), *got = make(&config, &subjects[i]);
+        train(got, &config, 0, STEPS, config.train.lr);
+        for (int k = 0; k < fixture.net->parameter_count; k++) {
+            const cairn_parameter *parameter = &fixture.net->parameter[k];
+            float *before = get_tensor(fresh, CAIRN_PARAMETER, k);
+            float *after = get_tensor(got, CAIRN_PARAMETER, k);
+            float *average = get_tensor(got, CAIRN_AVERAGE, k);
+            float *right = get_tensor(want, CAIRN_PARAMETER, k);
+            size_t bytes = parameter->count * sizeof(float);
+            assert_int_equal(memcmp(before, after, bytes) == 0, k == 0);
+            assert_int_equal(memcmp(average, after, bytes) == 0, !parameter->trained);
+            double error = relative_error(parameter->count, after, right, 0.1);
+            if (!(error <= 4 * op_tolerance(subjects[i].precision)))
+                bad++, print_error("%s: %s: relative error %.3g\n", subjects[i].name,
+                                   parameter->name, error);
+            free(before);
+            free(after);
+            free(average);
+            free(right);
+        }
+        cairn_executor_destroy(fresh);
+        cairn_executor_destroy(got);
+    }
+    cairn_executor_destroy(want);
+    cairn_net_destroy(fixture.net);
+    fixture.net = plain;
+    assert_int_equal(bad, 0);
+}
+
 static void test_misuse_is_refused(void **state) {
     (void)state;
     subject subjects[SUBJECTS_MAX];
@@ -275,6 +318,7 @@ int main(void) {
         cmocka_unit_test(test_every_backend_on_every_case),
         cmocka_unit_test(test_resumed_is_unbroken),
         cmocka_unit_test(test_a_rate_of_0_moves_nothing),
+        cmocka_unit_test(test_what_is_not_trained_is_left_alone),
         cmocka_unit_test(test_misuse_is_refused),
     };
     return cmocka_run_group_tests(tests, open_fixture, close_fixture);
