@@ -270,8 +270,9 @@ static int fuse(const cuda_plan *plan, cuda_stage *stage) {
         stage->activation = CUDA_RELU;
         last++;
     }
-    if (!plan->training || !contest_lost(plan->executor, last + 1))
-        stage->pool = cuda_plan_next(plan, last, CAIRN_OP_MAXPOOL);
+    stage->pool = cuda_plan_next(plan, last, CAIRN_OP_MAXPOOL);
+    if (stage->pool && plan->training && contest_lost(plan->executor, last + 1))
+        stage->pool = NULL;
     return last + (stage->pool ? 1 : 0) + 1 - stage->ordinal;
 }
 

@@ -104,6 +104,7 @@ static void deal_out(cuda_executor *executor) {
     executor->shadow = half ? take(executor, executor->total * sizeof(uint16_t)) : NULL;
     executor->state = take(executor, sizeof *executor->state);
     executor->table = take(executor, (size_t)CAIRN_CHANNELS_MAX * 256 * sizeof(float));
+    executor->augmenter = take(executor, sizeof *executor->augmenter);
 }
 
 /* A byte's value in each channel, rounded once. */
@@ -210,6 +211,11 @@ static cairn_status upload(cairn_executor *base, cairn_split_id id, const cairn_
                              executor->stream));
     TRY_CUDA(cudaMemcpyAsync(made.labels, split->labels, count, cudaMemcpyHostToDevice,
                              executor->stream));
+    cairn_augmenter augmenter = cairn_executor_augmenter(base, CAIRN_SPLIT_TRAIN);
+    if (id == CAIRN_SPLIT_TRAIN)
+        augmenter.count = (uint32_t)split->count;
+    TRY_CUDA(cudaMemcpyAsync(executor->augmenter, &augmenter, sizeof augmenter,
+                             cudaMemcpyHostToDevice, executor->stream));
     return wait_for(executor, "uploading the images"); /* the caller's arrays are free again */
 }
 
@@ -288,6 +294,7 @@ static cairn_status infer(cuda_executor *executor, cairn_split_id id, int first,
         if (status)
             break;
         slot->first = first + done;
+        slot->glance = executor->base.glance;
         status = cuda_plan_launch(plan, id);
         if (!status)
             status = ring_commit(executor);

@@ -12,6 +12,7 @@
 #ifndef CAIRN_CUDA_KERNELS_H
 #define CAIRN_CUDA_KERNELS_H
 
+#include "cairn/augment.h"
 #include "cairn/optimizer.h"
 
 #include <cuda_runtime_api.h>
@@ -42,7 +43,8 @@ typedef struct {
     uint32_t batch, last;                 /* the batch's number in its step; whether it ends it */
     float share;                          /* of the step's samples */
     float rate, correction, shrink, take; /* cairn_update's */
-    int32_t first;                        /* evaluation: sample n of the batch is first + n */
+    int32_t first;                        /* evaluation: sample n of the batch is first + n, */
+    cairn_glance glance;                  /* seen so */
     int32_t indices[];                    /* training: [count] */
 } cuda_slot;
 #pragma GCC diagnostic pop
@@ -65,18 +67,27 @@ typedef struct {
     unsigned long long correct, seen;
 } cuda_state;
 
+/* What a batch's loss is taken against, [count] each: `share` of `label`, the rest of `other`.
+ * Without mixing the last two are NULL. */
+typedef struct {
+    uint8_t *label, *other;
+    float *share;
+} cuda_targets;
+
 /* The first kernel of a step: gathers the slot's samples from the uint8 split on the device, crops,
  * normalises, converts, and copies labels. cairn/rng.h's CROP rule; a pixel outside the image is
- * the byte 0 before normalising. Padded channels become 0. */
+ * the byte 0 before normalising. Padded channels become 0. With an augmenter the bytes are those of
+ * cairn_recipe_level instead, in evaluation as the slot's glance has it. */
 typedef struct {
     const uint8_t *images, *labels; /* the split: [samples, c, h, w], [samples] */
     const float *table;             /* [4][256]: a byte's normalised value in channel c % 4 */
     uint64_t seed;
-    int crop_padding; /* 0: no crop, as in evaluation */
-    int by_index;     /* 1: slot->indices (training); 0: slot->first + n */
+    int crop_padding;                 /* 0: no crop, as in evaluation */
+    int by_index;                     /* 1: slot->indices (training); 0: slot->first + n */
+    const cairn_augmenter *augmenter; /* on the device; NULL: nothing but the crop */
 } cuda_gather;
 void kernel_gather(cudaStream_t stream, const cuda_gather *gather, cuda_ring ring,
-                   cuda_state *state, cuda_tensor shape, void *x, uint8_t *batch_labels);
+                   cuda_state *state, cuda_tensor shape, void *x, cuda_targets targets);
 
 /* y = max(x + bias, 0), or without the maximum; y may be x. bias [pitch] or NULL. NaN passes. */
 void kernel_bias_relu(cudaStream_t stream, cuda_tensor shape, const void *x, const float *bias,
@@ -175,11 +186,12 @@ void kernel_transpose(cudaStream_t stream, cuda_tensor from, cuda_tensor to, con
 
 /* Softmax cross-entropy, forward and backward, for logits [count][pitch] of which `classes` are
  * true: adds the losses, the correct guesses (the first of the largest; none where a logit is NaN)
- * and `count` to the state, writes gradient [count][pitch] = (softmax - onehot) / count (0 where
- * padded) unless NULL, and moves the cursor on. One block, any count. */
+ * and `count` to the state, writes gradient [count][pitch] = (softmax - target) / count (0 where
+ * padded) unless NULL, and moves the cursor on. `smoothing` of the target is spread over all
+ * classes. One block, any count. */
 void kernel_cross_entropy(cudaStream_t stream, int count, int classes, int pitch,
-                          const float *logits, const uint8_t *labels, cuda_type gradient_type,
-                          void *gradient, cuda_state *state);
+                          const float *logits, cuda_targets targets, double smoothing,
+                          cuda_type gradient_type, void *gradient, cuda_state *state);
 
 /* The gradient of all parameters: element i in half[i] (bf16) where i < half_count, else in
  * values[i]. A parameter begins at a multiple of CUDA_GRAIN; treatment[i / CUDA_GRAIN] is its

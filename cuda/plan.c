@@ -78,6 +78,13 @@ cairn_status cuda_plan_take_other(const cuda_plan *plan, cuda_stage *stage, cons
 
 /* Both ends: gathering the batch, the loss ------------------------------------------------------*/
 
+/* Whether more than the crop happens to its samples. */
+static bool augments(const cuda_plan *plan) {
+    const cairn_executor_options *options = &plan->executor->base.options;
+    return plan->training ? !cairn_augment_is_plain(&options->augment)
+                          : options->tta != CAIRN_TTA_NONE;
+}
+
 static cairn_status run_gather(const cuda_plan *plan, const cuda_task *task) {
     cuda_executor *executor = plan->executor;
     const device_split *split = &executor->splits[plan->source];
@@ -86,16 +93,18 @@ static cairn_status run_gather(const cuda_plan *plan, const cuda_task *task) {
                           .table = executor->table,
                           .seed = executor->base.options.seed,
                           .crop_padding = plan->training ? executor->base.options.crop_padding : 0,
-                          .by_index = plan->training};
+                          .by_index = plan->training,
+                          .augmenter = augments(plan) ? executor->augmenter : NULL};
     kernel_gather(executor->stream, &gather, executor->ring, executor->state, task->out.shape,
-                  task->out.data, plan->labels);
+                  task->out.data, plan->targets);
     return CAIRN_OK;
 }
 
 static cairn_status run_loss(const cuda_plan *plan, const cuda_task *task) {
     cuda_executor *executor = plan->executor;
     kernel_cross_entropy(executor->stream, plan->count, cairn_net_classes(executor->base.net),
-                         plan->logits_pitch, plan->logits, plan->labels, plan->type,
+                         plan->logits_pitch, plan->logits, plan->targets,
+                         plan->training ? executor->base.options.label_smoothing : 0, plan->type,
                          plan->training ? task->out.data : NULL, executor->state);
     return CAIRN_OK;
 }
@@ -223,7 +232,13 @@ static cairn_status compile(cuda_plan *plan) {
     describe_nodes(plan, net);
     batch->value = cuda_plan_output(plan, net->input);
     cuda_plan_hold(plan, &batch->value, batch->readers);
-    plan->labels = cuda_plan_keep(plan, (size_t)plan->count);
+    bool mixes = plan->training && cairn_augment_mixes(&plan->executor->base.options.augment);
+    size_t count = (size_t)plan->count;
+    plan->targets = (cuda_targets){.label = cuda_plan_keep(plan, count)};
+    if (mixes) {
+        plan->targets.other = cuda_plan_keep(plan, count);
+        plan->targets.share = cuda_plan_keep(plan, count * sizeof(float));
+    }
     if (!cuda_plan_add(plan, NULL, "gather", run_gather, NULL, &batch->value))
         return CAIRN_FAILED;
     cairn_status status = compile_forward(plan, net);

@@ -124,7 +124,7 @@ struct cuda_plan {
     int slot_users[SLOTS];  /* readers or nodes that still need what is there */
     unsigned taken;         /* bit by slot: handed out to the stage that is being compiled */
     size_t workspace_bytes; /* the largest that a task wants */
-    uint8_t *labels;
+    cuda_targets targets;
     float *logits; /* [count, logits_pitch] */
     int logits_pitch;
     cairn_split_id source;    /* where the gather task takes samples from */
@@ -173,6 +173,7 @@ struct cuda_executor {
     void *clip_scratch;
     cuda_state *state;
     float *table; /* [4][256], of cuda_gather */
+    cairn_augmenter *augmenter;
     device_split splits[2];
     cuda_block *blocks; /* the newest first */
     cuda_plan *plans;

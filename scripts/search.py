@@ -1,12 +1,17 @@
 """Searches for hyper-parameters: Optuna proposes, DVC runs each trial as an experiment.
 
-    scripts/search [--space search.yaml] [--trials N] [-S key=value]... [--no-apply]
+    scripts/search [--space search.yaml] [--trials N] [-S key=value]... [--no-apply] [--compare N]
 
 The search space is a YAML file; search.yaml has every kind of entry. Each trial trains in a temporary
-workspace of DVC's, as the experiment <study>-<number>. Proposals come from TPE; a trial whose test
+workspace of DVC's, as the experiment <study>-<number>. Proposals come from TPE; a trial whose
 accuracy after an epoch is below the median of the earlier ones is stopped and leaves no experiment.
+Where the file sets data.validation, trials are measured on training images that are held out.
 The study is kept in runs/<study>.sqlite: the same command goes on after an interruption, until
 there are N trials. At the end `dvc exp apply` brings the best one here.
+
+--compare N: then the first trial and the best are trained again with N seeds each, on all training
+images and measured on the test split, which no trial has seen; accuracies after the last epoch and
+seconds are printed. These are the experiments <study>-first-<seed> and <study>-best-<seed>.
 
 -S sets a parameter in every trial, over what the file sets.
 Exit codes: 0 done; 1 failed; 2 wrong usage or space; 130 interrupted."""
@@ -105,7 +110,7 @@ class Search:
     def __init__(self, space, overrides):
         self.space, self.overrides = space, overrides
         self.name = space.get("study", "search")
-        self.metric = space.get("metric", "best_test_acc")
+        self.metric = space.get("metric", "final_val_acc")
 
     def watch(self, process, trial):
         """Reports every epoch to Optuna; ends the training of a trial that is hopeless."""
@@ -117,7 +122,7 @@ class Search:
                 continue
             for row in read_rows(training[1])[reported:]:
                 reported = row["epoch"]
-                trial.report(row["test_acc"], reported)
+                trial.report(row["val_acc"] if "val_acc" in row else row["test_acc"], reported)
                 if trial.should_prune():
                     training[0].send_signal(signal.SIGINT)
                     process.wait()
@@ -125,13 +130,17 @@ class Search:
         return process.returncode
 
     def objective(self, trial):
-        values = dict(self.space.get("set") or {})
-        values |= {key: KINDS[kind](trial, key, ends)
-                   for key, entry in self.space["space"].items() for kind, ends in entry.items()}
-        name = f"{self.name}-{trial.number:03d}"
+        values = {key: KINDS[kind](trial, key, ends)
+                  for key, entry in self.space["space"].items() for kind, ends in entry.items()}
+        return self.train(f"{self.name}-{trial.number:03d}", values, self.metric, trial)[self.metric]
+
+    def train(self, name, values, metric, trial=None, last=()):
+        """Trains as an experiment of that name; its summary, which has the metric."""
+        values = (self.space.get("set") or {}) | values
         # ++: also a key that params.yaml does not have yet
         settings = [f"++{key}={json.dumps(value)}" for key, value in values.items()]
         settings += ["++" + setting.lstrip("+") for setting in self.overrides]
+        settings += ["++" + setting for setting in last]
         command = [DVC, "exp", "run", "--temp", "--name", name]
         for setting in settings:
             command += ["-S", setting]
@@ -140,7 +149,7 @@ class Search:
             process = subprocess.Popen(command, cwd=here, stdout=out, stderr=out,
                                        start_new_session=True, stdin=subprocess.DEVNULL)
             try:
-                status = self.watch(process, trial)
+                status = self.watch(process, trial) if trial else process.wait()
             except KeyboardInterrupt:
                 os.killpg(process.pid, signal.SIGINT)
                 process.wait()
@@ -149,10 +158,33 @@ class Search:
             print(log.read_text(), file=sys.stderr)
             raise RuntimeError(f"`dvc exp run` of {name} ended with exit code {status}")
         log.unlink()
-        value = read_summary(name).get(self.metric)
-        if not is_number(value):
-            raise RuntimeError(f"metric: '{self.metric}' is no number in summary.json")
-        return value
+        summary = read_summary(name)
+        if not is_number(summary.get(metric)):
+            raise RuntimeError(f"metric: '{metric}' is no number of summary.json; "
+                               + ", ".join(k for k, v in summary.items() if is_number(v)))
+        return summary
+
+    def compare(self, best, count):
+        """The baseline and the best once more, where nothing was chosen; in turns, so that what
+        slows the machine down for a while slows both."""
+        taken = subprocess.run([DVC, "exp", "list", "--name-only"], cwd=here, capture_output=True,
+                               text=True, check=True).stdout.split()
+        metric, found = "final_test_acc", {"first": [], "best": []}
+        print(f"{'':5s}  seed  {metric}  seconds")
+        for seed in range(42, 42 + count):
+            for which, values in (("first", self.space["first"]), ("best", best)):
+                name = f"{self.name}-{which}-{seed}"
+                if name in taken:
+                    summary = read_summary(name)
+                else:
+                    summary = self.train(name, values, metric,
+                                         last=[f"seed={seed}", "data.validation=0"])
+                found[which].append((summary[metric], summary["seconds"]))
+                print(f"{which:5s}  {seed:4d}  {summary[metric]:14.4f}  {summary['seconds']:7.1f}",
+                      flush=True)
+        for which, pairs in found.items():
+            accuracy, seconds = (sum(column) / count for column in zip(*pairs))
+            print(f"{which:5s}  mean  {accuracy:14.4f}  {seconds:7.1f}")
 
     def run(self, trials):
         (here / "runs").mkdir(exist_ok=True)
@@ -198,21 +230,27 @@ def main():
     parser.add_argument("--trials", type=int, metavar="N")
     parser.add_argument("-S", dest="overrides", action="append", default=[], metavar="key=value")
     parser.add_argument("--no-apply", action="store_true")
+    parser.add_argument("--compare", type=int, default=0, metavar="N")
     arguments = parser.parse_args()
     space = read_space(arguments.space)
     trials = arguments.trials or space.get("trials", 20)
+    if arguments.compare and not space.get("first"):
+        stop(f"{arguments.space}: has no `first`, the baseline that --compare wants")
     optuna.logging.set_verbosity(optuna.logging.CRITICAL)
     search = Search(space, arguments.overrides)
     try:
         study = search.run(trials)
+        name = f"{search.name}-{study.best_trial.number:03d}"
+        print(f"best of {len(finished(study))}: {name}, {search.metric} {study.best_value:.4f}",
+              flush=True)
+        if arguments.compare:
+            search.compare(study.best_params, arguments.compare)
     except KeyboardInterrupt:
         print("search: interrupted; the same command goes on", file=sys.stderr)
         return 130
     except RuntimeError as error:
         print(f"search: {error}", file=sys.stderr)
         return 1
-    name = f"{search.name}-{study.best_trial.number:03d}"
-    print(f"best of {len(finished(study))}: {name}, {search.metric} {study.best_value:.4f}")
     if arguments.no_apply:
         return 0
     return subprocess.run([DVC, "exp", "apply", name], cwd=here).returncode

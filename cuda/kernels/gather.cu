@@ -14,12 +14,15 @@ struct gather_sample {
 };
 
 /* The slot is the host's memory, written since the last step: every read goes there. */
-static __device__ gather_sample gather_find(const cuda_gather &gather, const cuda_ring &ring,
-                                            cuda_state *state, int n) {
-    const volatile cuda_slot *slot =
-        (const cuda_slot *)(ring.slots + state->cursor % ring.count * ring.stride);
+static __device__ __forceinline__ const volatile cuda_slot *gather_slot(const cuda_ring &ring,
+                                                                        const cuda_state *state) {
+    return (const cuda_slot *)(ring.slots + state->cursor % ring.count * ring.stride);
+}
+
+/* The epoch; the first sample's block leaves the slot's scalars in the state. */
+static __device__ __forceinline__ uint32_t gather_begin(const volatile cuda_slot *slot,
+                                                        cuda_state *state, int n) {
     const uint32_t epoch = slot->epoch;
-    const int32_t index = gather.by_index ? slot->indices[n] : slot->first + n;
     if (n == 0) {
         /* All reads before the first write, so that they cross the bus together. */
         const uint32_t step = slot->step, batch = slot->batch, last = slot->last;
@@ -35,6 +38,14 @@ static __device__ gather_sample gather_find(const cuda_gather &gather, const cud
         state->shrink = shrink;
         state->take = take;
     }
+    return epoch;
+}
+
+static __device__ gather_sample gather_find(const cuda_gather &gather, const cuda_ring &ring,
+                                            cuda_state *state, int n) {
+    const volatile cuda_slot *slot = gather_slot(ring, state);
+    const uint32_t epoch = gather_begin(slot, state, n);
+    const int32_t index = gather.by_index ? slot->indices[n] : slot->first + n;
     if (gather.crop_padding == 0)
         return {(size_t)index, 0, 0};
     const uint32_t places = 2 * (uint32_t)gather.crop_padding + 1;
@@ -81,14 +92,76 @@ static __global__ void __launch_bounds__(GATHER_THREADS)
     }
 }
 
+/* The augmented batch, in three parts: which sample and what becomes of it; its target; its bytes.
+ */
+static __device__ uint32_t augment_find(const cuda_gather &gather, const cuda_ring &ring,
+                                        cuda_state *state, int n, cairn_recipe *recipe) {
+    const volatile cuda_slot *slot = gather_slot(ring, state);
+    const uint32_t epoch = gather_begin(slot, state, n);
+    const uint32_t index = (uint32_t)(gather.by_index ? slot->indices[n] : slot->first + n);
+    const cairn_glance glance = {slot->glance.flip, slot->glance.dy, slot->glance.dx};
+    if (gather.by_index)
+        cairn_recipe_find(gather.augmenter, recipe, epoch, index);
+    else
+        cairn_recipe_glance(gather.augmenter, recipe, glance, index);
+    return index;
+}
+
+static __device__ void augment_target(const cuda_gather &gather, const cairn_recipe &recipe,
+                                      uint32_t index, int n, const cuda_targets &targets) {
+    targets.label[n] = gather.labels[index];
+    if (targets.other) {
+        targets.other[n] = gather.labels[recipe.partner];
+        targets.share[n] = (float)recipe.weight / (float)CAIRN_ONE;
+    }
+}
+
+template <typename T, int V, bool NHWC>
+static __global__ void __launch_bounds__(GATHER_THREADS)
+    augment_batch(cuda_gather gather, cuda_ring ring, cuda_state *state, cuda_tensor shape,
+                  T *__restrict__ x, cuda_targets targets) {
+    SHARED(T, table, [TABLE_CHANNELS * BYTES]);
+    SHARED(cairn_recipe, recipe, [1]);
+    SHARED(uint32_t, index, [1]);
+    const int n = (int)blockIdx.x, thread = (int)threadIdx.x;
+    if (thread == 0) {
+        *index = augment_find(gather, ring, state, n, recipe);
+        augment_target(gather, *recipe, *index, n, targets);
+    }
+    for (int t = thread; t < min(shape.c, (int)TABLE_CHANNELS) * BYTES; t += GATHER_THREADS)
+        table[t] = from_float<T>(gather.table[t]);
+    __syncthreads();
+
+    const cairn_augmenter *__restrict__ augmenter = gather.augmenter;
+    T *to = x + (size_t)n * sample_size(shape);
+    for (unsigned p = threadIdx.x; p < sample_size(shape) / V; p += GATHER_THREADS) {
+        const spot at = locate<V, NHWC>(shape, p);
+        pack<T, V> values;
+        UNROLL
+        for (int l = 0; l < V; l++) {
+            const int c = at.c + l;
+            values.at[l] = from_float<T>(0);
+            if (c < shape.c)
+                values.at[l] = table[c % TABLE_CHANNELS * BYTES +
+                                     cairn_recipe_level(augmenter, recipe, gather.images, *index, c,
+                                                        at.i, at.j)];
+        }
+        store(to + (size_t)p * V, values);
+    }
+}
+
 void kernel_gather(cudaStream_t stream, const cuda_gather *gather, cuda_ring ring,
-                   cuda_state *state, cuda_tensor shape, void *x, uint8_t *batch_labels) {
+                   cuda_state *state, cuda_tensor shape, void *x, cuda_targets targets) {
     launch_shape spread = {dim3((unsigned)shape.count), dim3(GATHER_THREADS)};
     dispatch(shape, aligned(x, 16), [&](auto zero, auto width, auto nhwc) {
         typedef decltype(zero) T;
         constexpr int V = decltype(width)::value;
         constexpr bool NHWC = decltype(nhwc)::value;
-        LAUNCH((gather_batch<T, V, NHWC>), spread, stream, *gather, ring, state, shape, (T *)x,
-               batch_labels);
+        if (gather->augmenter)
+            LAUNCH((augment_batch<T, V, NHWC>), spread, stream, *gather, ring, state, shape, (T *)x,
+                   targets);
+        else
+            LAUNCH((gather_batch<T, V, NHWC>), spread, stream, *gather, ring, state, shape, (T *)x,
+                   targets.label);
     });
 }

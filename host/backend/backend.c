@@ -1,6 +1,8 @@
 /* The table of backends, and the calls of executor.h: each checks its arguments, then passes on. */
 #include "cairn/executor.h"
 
+#include "cairn/threads.h"
+
 #ifdef CAIRN_WITH_ONEDNN
 #include "cpu/cpu.h"
 #endif
@@ -8,6 +10,7 @@
 #include "cuda/backend.h"
 #endif
 #include "reference/reference.h"
+#include "views.h"
 
 #include <inttypes.h>
 #include <omp.h>
@@ -91,6 +94,10 @@ cairn_executor_options cairn_executor_configure(const cairn_config *config,
     options.deterministic = config->train.deterministic;
     options.seed = config->seed;
     options.crop_padding = (int)config->data.crop_padding;
+    options.augment = cairn_augment_configure(config, dataset->mean);
+    options.label_smoothing = config->train.label_smoothing;
+    options.tta = (cairn_tta)config->augment.tta;
+    options.tta_shift = (int)config->augment.tta_shift;
     memcpy(options.mean, dataset->mean, sizeof options.mean);
     memcpy(options.std, dataset->std, sizeof options.std);
     return options;
@@ -108,6 +115,10 @@ cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backen
     cairn_executor_options resolved = *options;
     if (!resolved.threads)
         resolved.threads = omp_get_num_procs();
+    if (backend->immediate) /* it computes on those threads */
+        status = cairn_threads_try(resolved.threads);
+    if (status)
+        return status;
     status = backend->create(executor, net, &resolved);
     if (status)
         return status;
@@ -116,14 +127,18 @@ cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backen
     made->net = net;
     made->options = resolved;
     made->trained = 0;
+    made->glance = (cairn_glance){0};
+    made->test_labels = NULL;
     made->split_count[CAIRN_SPLIT_TRAIN] = made->split_count[CAIRN_SPLIT_TEST] = 0;
     made->averaged = false;
     return CAIRN_OK;
 }
 
 void cairn_executor_destroy(cairn_executor *executor) {
-    if (executor)
-        executor->ops->destroy(executor);
+    if (!executor)
+        return;
+    free(executor->test_labels);
+    executor->ops->destroy(executor);
 }
 
 const char *cairn_executor_describe(const cairn_executor *executor, char *out, size_t size) {
@@ -146,8 +161,11 @@ cairn_status cairn_executor_upload(cairn_executor *executor, cairn_split_id id,
                                    "sample %d has label %d, the net has %d classes", i,
                                    split->labels[i], classes);
     executor->split_count[id] = 0;
-    cairn_status status = executor->ops->upload(executor, id, split);
-    if (status == CAIRN_OK)
+    cairn_status status =
+        cairn_views_apply(executor, id) ? cairn_views_keep(executor, split) : CAIRN_OK;
+    if (!status)
+        status = executor->ops->upload(executor, id, split);
+    if (!status)
         executor->split_count[id] = split->count;
     return status;
 }
@@ -183,6 +201,17 @@ cairn_status cairn_executor_profile_step(cairn_executor *executor, const cairn_s
     return status ? status : executor->ops->profile_step(executor, step, rows, capacity, count);
 }
 
+cairn_augmenter cairn_executor_augmenter(const cairn_executor *executor, cairn_split_id id) {
+    cairn_shape input = executor->net->input;
+    return (cairn_augmenter){.how = executor->options.augment,
+                             .seed = executor->options.seed,
+                             .crop_padding = executor->options.crop_padding,
+                             .channels = input.c,
+                             .height = input.h,
+                             .width = input.w,
+                             .count = (uint32_t)executor->split_count[id]};
+}
+
 static cairn_status check_range(const cairn_executor *executor, cairn_split_id id, int first,
                                 int count) {
     int available = executor->split_count[id];
@@ -195,13 +224,17 @@ static cairn_status check_range(const cairn_executor *executor, cairn_split_id i
 cairn_status cairn_executor_evaluate(cairn_executor *executor, cairn_split_id id, int first,
                                      int count) {
     cairn_status status = check_range(executor, id, first, count);
-    return status ? status : executor->ops->evaluate(executor, id, first, count);
+    if (status || !cairn_views_apply(executor, id))
+        return status ? status : executor->ops->evaluate(executor, id, first, count);
+    return cairn_views_evaluate(executor, first, count);
 }
 
 cairn_status cairn_executor_logits(cairn_executor *executor, cairn_split_id id, int first,
                                    int count, float *logits) {
     cairn_status status = check_range(executor, id, first, count);
-    return status ? status : executor->ops->logits(executor, id, first, count, logits);
+    if (status || !cairn_views_apply(executor, id))
+        return status ? status : executor->ops->logits(executor, id, first, count, logits);
+    return cairn_views_logits(executor, first, count, logits);
 }
 
 cairn_step cairn_step_batch(const cairn_executor *executor, const cairn_step *step, int first) {

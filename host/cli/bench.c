@@ -301,6 +301,8 @@ static cairn_status measure(const cairn_config *config, double seconds, bool par
     options.threads = (int)config->train.threads;
     options.deterministic = config->train.deterministic;
     options.crop_padding = (int)config->data.crop_padding;
+    options.augment = cairn_augment_configure(config, options.mean);
+    options.label_smoothing = config->train.label_smoothing;
     options.accumulate = (int)config->train.accumulate;
     options.optimizer = cairn_optimizer_configure(config);
     cairn_status status =

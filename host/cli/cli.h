@@ -4,6 +4,7 @@
 #define CAIRN_CLI_H
 
 #include "cairn/config.h"
+#include "cairn/dataset.h"
 #include "cairn/status.h"
 
 #include <stdbool.h>
@@ -64,6 +65,15 @@ cairn_status cairn_model_path(char *path, size_t size, const cairn_config *confi
 /* A whole decimal number in [low, high], for the option of that name. */
 cairn_status cairn_argument_integer(const char *option, const char *text, long low, long high,
                                     long *value);
+
+/* Samples first..first+count-1 of the training split, each as it is and as epochs 0..epochs-1 see
+ * it, as a PNG file. */
+typedef struct {
+    const char *path;
+    int first, count, epochs;
+} cairn_sheet;
+cairn_status cairn_sheet_write(const cairn_sheet *wanted, const cairn_config *config,
+                               const cairn_dataset *data);
 
 /* Prints the learning rate over the configured run as a picture. */
 cairn_status cairn_plot_rates(const cairn_config *config);

@@ -14,6 +14,7 @@ static const char help[] =
     "                        [params.yaml] [-S key=value]...\n"
     "       cairn data check [params.yaml] [-S key=value]...\n"
     "       cairn data show N [--split train|test] [params.yaml] [-S key=value]...\n"
+    "       cairn data show N --out FILE.png [--count K] [--epochs E] [params.yaml] [-S ...]...\n"
     "\n"
     "get    brings CIFAR-10 into the configuration's data.dir, or DIR; complete data stays as it\n"
     "       is. The archive comes from its official address, or from a path or http, https or "
@@ -23,13 +24,15 @@ static const char help[] =
     "       CURL_CA_BUNDLE names a file of the authorities to trust instead of the system's.\n"
     "check  reads the data set that the configuration names, and prints its counts and digest.\n"
     "show   prints image N (from 0) and its label: in colour on a terminal, else as characters.\n"
+    "       With --out it writes a contact sheet instead: a row for each of K training images (8)\n"
+    "       from N on, first as it is, then as training sees it in the first E epochs (8).\n"
     "\n"
     "The configuration is params.yaml, the file named after the subcommand, or --params FILE.\n"
     "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or data; 130 interrupted.\n";
 
 typedef struct {
     cairn_common_arguments common;
-    const char *from, *md5, *sha256, *dir, *split;
+    const char *from, *md5, *sha256, *dir, *split, *out, *count, *epochs;
     bool quiet;
 } data_arguments;
 
@@ -55,20 +58,22 @@ static cairn_status get(const data_arguments *arguments) {
     return status;
 }
 
-static cairn_status open_dataset(cairn_dataset **dataset, const data_arguments *arguments) {
-    cairn_config config;
-    cairn_status status = cairn_common_config(&config, &arguments->common);
+static cairn_status open_dataset(cairn_dataset **dataset, cairn_config *config,
+                                 const data_arguments *arguments) {
+    cairn_status status = cairn_common_config(config, &arguments->common);
+    config->data.validation = 0; /* the splits as they come */
     if (!status && arguments->dir)
-        status = snprintf(config.data.dir, sizeof config.data.dir, "%s", arguments->dir) <
-                         (int)sizeof config.data.dir
+        status = snprintf(config->data.dir, sizeof config->data.dir, "%s", arguments->dir) <
+                         (int)sizeof config->data.dir
                      ? CAIRN_OK
                      : cairn_error_set(CAIRN_BAD_INPUT, "--dir: the path is too long");
-    return status ? status : cairn_dataset_open(dataset, &config);
+    return status ? status : cairn_dataset_open(dataset, config);
 }
 
 static cairn_status check(const data_arguments *arguments) {
     cairn_dataset *dataset = NULL;
-    cairn_status status = open_dataset(&dataset, arguments);
+    cairn_config config;
+    cairn_status status = open_dataset(&dataset, &config, arguments);
     if (status)
         return status;
     int counts[2][CAIRN_CLASSES_MAX] = {{0}};
@@ -118,12 +123,40 @@ static void print_characters(const uint8_t *image, int height, int width) {
     }
 }
 
+static cairn_status show_sheet(const data_arguments *arguments, const char *number) {
+    cairn_dataset *dataset = NULL;
+    cairn_config config;
+    long first = 0, count = 0, epochs = 0;
+    cairn_status status =
+        arguments->split
+            ? cairn_error_set(CAIRN_BAD_INPUT, "--out shows training images: leave --split away")
+            : open_dataset(&dataset, &config, arguments);
+    if (status)
+        return status;
+    int last = dataset->train.count - 1;
+    status = cairn_argument_integer("N", number, 0, last, &first);
+    if (!status)
+        status = cairn_argument_integer("--count", arguments->count ? arguments->count : "8", 1,
+                                        100, &count);
+    if (!status)
+        status = cairn_argument_integer("--epochs", arguments->epochs ? arguments->epochs : "8", 1,
+                                        100, &epochs);
+    if (count > last + 1 - first)
+        count = last + 1 - first;
+    const cairn_sheet sheet = {arguments->out, (int)first, (int)count, (int)epochs};
+    if (!status)
+        status = cairn_sheet_write(&sheet, &config, dataset);
+    cairn_dataset_destroy(dataset);
+    return status;
+}
+
 static cairn_status show(const data_arguments *arguments, const char *number) {
     const char *name = arguments->split ? arguments->split : "train";
     if (strcmp(name, "train") != 0 && strcmp(name, "test") != 0)
         return cairn_error_set(CAIRN_BAD_INPUT, "--split: '%s' is neither train nor test", name);
     cairn_dataset *dataset = NULL;
-    cairn_status status = open_dataset(&dataset, arguments);
+    cairn_config config;
+    cairn_status status = open_dataset(&dataset, &config, arguments);
     if (status)
         return status;
     const cairn_split *split = name[1] == 'r' ? &dataset->train : &dataset->test;
@@ -150,6 +183,8 @@ static cairn_status run(int argc, char **argv) {
         {"from", NULL, &arguments.from},     {"md5", NULL, &arguments.md5},
         {"sha256", NULL, &arguments.sha256}, {"dir", NULL, &arguments.dir},
         {"split", NULL, &arguments.split},   {"quiet", &arguments.quiet, NULL},
+        {"out", NULL, &arguments.out},       {"count", NULL, &arguments.count},
+        {"epochs", NULL, &arguments.epochs},
     };
     const char **words = calloc((size_t)argc, sizeof *words);
     size_t count = 0;
@@ -170,7 +205,7 @@ static cairn_status run(int argc, char **argv) {
     else if (!status && strcmp(words[0], "check") == 0)
         status = check(&arguments);
     else if (!status && shows)
-        status = show(&arguments, words[1]);
+        status = (arguments.out ? show_sheet : show)(&arguments, words[1]);
     else if (!status)
         status = cairn_error_set(
             CAIRN_BAD_INPUT, "data: '%s' is neither get, check nor show; see `cairn data --help`",

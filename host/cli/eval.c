@@ -1,4 +1,4 @@
-/* `cairn eval`: a saved model on the test split. */
+/* `cairn eval`: a saved model on the test split, or on held-out training images. */
 #include "cli.h"
 
 #include "cairn/dataset.h"
@@ -43,18 +43,19 @@ static cairn_status evaluate(const cairn_config *config, const char *path, cairn
     return status;
 }
 
-static cairn_status print_result(const cairn_stats *stats, const char *path, bool json) {
+static cairn_status print_result(const cairn_stats *stats, bool held_out, const char *path,
+                                 bool json) {
     double loss = stats->loss / (double)stats->seen;
     double accuracy = (double)stats->correct / (double)stats->seen;
     if (!json) {
-        printf("%s: test loss %.4f acc %.4f (%lld images)\n", path, loss, accuracy,
-               (long long)stats->seen);
+        printf("%s: %s loss %.4f acc %.4f (%lld images)\n", path, cairn_split_name(held_out), loss,
+               accuracy, (long long)stats->seen);
         return CAIRN_OK;
     }
     cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "model", path);
-    cJSON_AddNumberToObject(root, "test_loss", loss);
-    cJSON_AddNumberToObject(root, "test_acc", accuracy);
+    cJSON_AddNumberToObject(root, held_out ? "val_loss" : "test_loss", loss);
+    cJSON_AddNumberToObject(root, held_out ? "val_acc" : "test_acc", accuracy);
     cJSON_AddNumberToObject(root, "images", (double)stats->seen);
     char *text = cJSON_PrintUnformatted(root);
     cJSON_Delete(root);
@@ -87,7 +88,7 @@ static cairn_status run(int argc, char **argv) {
         status = cairn_model_path(path, sizeof path, &config, model, run_dir);
     if (!status)
         status = evaluate(&config, path, &stats);
-    return status ? status : print_result(&stats, path, json);
+    return status ? status : print_result(&stats, config.data.validation > 0, path, json);
 }
 
 const cairn_command cairn_command_eval = {
@@ -101,6 +102,8 @@ const cairn_command cairn_command_eval = {
     "  --run-dir DIR   the run folder, instead of <run.out_dir>/<run.name>; its own params.yaml\n"
     "                  is read unless one is given\n"
     "  --json          one JSON object instead of text\n\n"
+    "Where data.validation holds training images out, it is those (`val`) that are measured;\n"
+    "-S data.validation=0 measures such a run on the test split.\n\n"
     "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or data.\n\n"
     "  cairn eval --run-dir runs/exp1_baseline\n"
     "  cairn eval --model from_pytorch.safetensors --json\n",

@@ -65,6 +65,8 @@ static cairn_status check(const cairn_config *config, bool device_named,
         executor.mean[c] = 0.5f; /* random bytes, to mean 0 and a variance near 1 */
         executor.std[c] = 0.25f;
     }
+    executor.augment = cairn_augment_configure(config, executor.mean);
+    executor.label_smoothing = config->train.label_smoothing;
     const cairn_backend *backend = NULL;
     cairn_net *net = NULL;
     cairn_gradcheck_row *rows = NULL;

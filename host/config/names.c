@@ -60,9 +60,13 @@ const char *cairn_section_keys(const char *section, char *out, size_t size) {
 
 enum { NAME_MAX_BYTES = 48 };
 
-/* Levenshtein's edit distance, one row of the table at a time. */
-static size_t edit_distance(const char *a, size_t a_length, const char *b, size_t b_length) {
+/* Levenshtein's edit distance, one row of the table at a time; any number above `limit` for one
+ * that the lengths alone put there. */
+static size_t edit_distance(const char *a, size_t a_length, const char *b, size_t b_length,
+                            size_t limit) {
     size_t row[NAME_MAX_BYTES + 1];
+    if (a_length > b_length + limit || b_length > a_length + limit)
+        return limit + 1;
     for (size_t j = 0; j <= b_length; j++)
         row[j] = j;
     for (size_t i = 1; i <= a_length; i++) {
@@ -80,8 +84,9 @@ static size_t edit_distance(const char *a, size_t a_length, const char *b, size_
 
 /* How far an unknown name is from a known one: as whole dotted names, or as their last parts alone,
  * with a step more for the wrong section ("lr" at the top level for train.lr). */
-static size_t name_distance(const char *name, const char *known, size_t known_length) {
-    size_t whole = edit_distance(name, strlen(name), known, known_length);
+static size_t name_distance(const char *name, const char *known, size_t known_length,
+                            size_t limit) {
+    size_t whole = edit_distance(name, strlen(name), known, known_length, limit);
     const char *known_leaf = memchr(known, '.', known_length);
     if (!known_leaf)
         return whole;
@@ -89,7 +94,7 @@ static size_t name_distance(const char *name, const char *known, size_t known_le
     const char *dot = strrchr(name, '.'), *leaf = dot ? dot + 1 : name;
     bool elsewhere = strncmp(name, known, (size_t)(known_leaf - known)) != 0;
     size_t parts = elsewhere + edit_distance(leaf, strlen(leaf), known_leaf,
-                                             known_length - (size_t)(known_leaf - known));
+                                             known_length - (size_t)(known_leaf - known), limit);
     return whole < parts ? whole : parts;
 }
 
@@ -104,7 +109,7 @@ const char *cairn_key_suggest(const char *name, char *out, size_t size) {
         /* the section's own name, then the key's */
         size_t lengths[] = {cairn_key_section(&keys[i]), strlen(keys[i].name)};
         for (int part = 0; part < 2; part++) {
-            size_t distance = name_distance(name, keys[i].name, lengths[part]);
+            size_t distance = name_distance(name, keys[i].name, lengths[part], best);
             if (lengths[part] == 0 || distance > best || (found && distance == best))
                 continue;
             found = true;

@@ -129,20 +129,24 @@ enum { LAYOUTS = sizeof layouts / sizeof layouts[0] };
 /* The path of training file 1..5, or with 0 of the test file. */
 static cairn_status batch_path(char out[PATH_MAX], const char *dir, const layout *where,
                                int number) {
-    if (number == 0)
+    if (number == TEST_BATCH)
         return cairn_path_format(out, PATH_MAX, "%s%s/test_batch%s", dir, where->folder,
                                  where->suffix);
-    return cairn_path_format(out, PATH_MAX, "%s%s/data_batch_%d%s", dir, where->folder, number,
+    return cairn_path_format(out, PATH_MAX, "%s%s/data_batch_%d%s", dir, where->folder, number + 1,
                              where->suffix);
 }
 
 /* The first layout of which any file is there. */
 static const layout *find_layout(const char *dir) {
     char path[PATH_MAX];
-    for (int i = 0; i < LAYOUTS; i++)
-        for (int number = 0; number <= TRAIN_BATCHES; number++)
+    for (int i = 0; i < LAYOUTS; i++) {
+        if (cairn_path_format(path, sizeof path, "%s%s", dir, layouts[i].folder) ||
+            !cairn_folder_exists(path))
+            continue;
+        for (int number = 0; number <= TEST_BATCH; number++)
             if (!batch_path(path, dir, &layouts[i], number) && cairn_file_exists(path))
                 return &layouts[i];
+    }
     return NULL;
 }
 
@@ -150,30 +154,52 @@ bool cairn_cifar10_complete(const char *dir) {
     const layout *where = find_layout(dir);
     char path[PATH_MAX];
     struct stat info;
-    for (int number = 0; where && number <= TRAIN_BATCHES; number++)
+    for (int number = 0; where && number <= TEST_BATCH; number++)
         if (batch_path(path, dir, where, number) || stat(path, &info) != 0 ||
             info.st_size < where->smallest || info.st_size > where->largest)
             return false;
     return where != NULL;
 }
 
-/* Files `number`, `number` + 1, ... until the split is full. */
-static cairn_status read_split(const char *dir, const layout *where, int number,
-                               cairn_split *split) {
+/* Records `skip`, `skip` + 1, ... of a file. */
+static cairn_status read_part(const layout *where, const char *path, int skip, int count,
+                              uint8_t *images, uint8_t *labels) {
+    if (skip == 0)
+        return where->read(path, count, images, labels);
+    size_t total = (size_t)skip + (size_t)count;
+    uint8_t *pixels = malloc(total * PIXELS), *classes = malloc(total);
+    cairn_status status =
+        pixels && classes ? where->read(path, (int)total, pixels, classes)
+                          : cairn_error_set(CAIRN_FAILED, "out of memory for %zu images", total);
+    if (!status) {
+        memcpy(images, pixels + (size_t)skip * PIXELS, (size_t)count * PIXELS);
+        memcpy(labels, classes + skip, (size_t)count);
+    }
+    free(pixels);
+    free(classes);
+    return status;
+}
+
+/* Fills the split with the images from `from` on, as they are counted through all files. */
+static cairn_status read_split(const char *dir, const layout *where, int from, cairn_split *split) {
     char path[PATH_MAX];
-    for (int first = 0; first < split->count; first += BATCH_COUNT, number++) {
-        int left = split->count - first, count = left < BATCH_COUNT ? left : BATCH_COUNT;
-        uint8_t *labels = split->labels + first;
+    for (int done = 0, count; done < split->count; done += count) {
+        int number = (from + done) / BATCH_COUNT, skip = (from + done) % BATCH_COUNT;
+        uint8_t *labels = split->labels + done;
+        count = split->count - done;
+        if (count > BATCH_COUNT - skip)
+            count = BATCH_COUNT - skip;
         cairn_status status = batch_path(path, dir, where, number);
         if (!status)
-            status = where->read(path, count, split->images + (size_t)first * PIXELS, labels);
+            status =
+                read_part(where, path, skip, count, split->images + (size_t)done * PIXELS, labels);
         if (status)
             return status;
         for (int i = 0; i < count; i++)
             if (labels[i] >= CLASSES)
                 return cairn_error_set(CAIRN_BAD_INPUT,
                                        "%s: record %d: the label is %d; labels go from 0 to %d",
-                                       path, i, labels[i], CLASSES - 1);
+                                       path, skip + i, labels[i], CLASSES - 1);
     }
     return CAIRN_OK;
 }
@@ -236,8 +262,8 @@ cairn_status cairn_cifar10_load(cairn_dataset *dataset, const char *dir) {
             "%s: holds neither cifar-10-batches-bin nor cifar-10-batches-py; " HOW_TO_GET, dir);
     cairn_status status = read_class_names(dataset, dir, where);
     if (!status)
-        status = read_split(dir, where, 1, &dataset->train);
+        status = read_split(dir, where, 0, &dataset->train);
     if (!status)
-        status = read_split(dir, where, 0, &dataset->test);
+        status = read_split(dir, where, dataset->test_from, &dataset->test);
     return status;
 }

@@ -19,8 +19,8 @@ enum {
     TEST_COUNT = 10000,
 };
 
-/* CIFAR-10 comes in files of 10,000 images: five to train, one to test. */
-enum { BATCH_COUNT = 10000, TRAIN_BATCHES = TRAIN_COUNT / BATCH_COUNT };
+/* CIFAR-10 comes in files of 10,000 images: five to train, one to test, counted from 0. */
+enum { BATCH_COUNT = 10000, TEST_BATCH = TRAIN_COUNT / BATCH_COUNT };
 
 /* Set class names and channel statistics. */
 void cairn_cifar10_describe(cairn_dataset *dataset);
@@ -28,7 +28,7 @@ void cairn_synthetic_describe(cairn_dataset *dataset);
 
 /* Fill a described data set whose splits are allocated, cut to the configuration's limits. */
 cairn_status cairn_cifar10_load(cairn_dataset *dataset, const char *dir);
-void cairn_synthetic_make(cairn_dataset *dataset, uint64_t seed, int threads);
+cairn_status cairn_synthetic_make(cairn_dataset *dataset, uint64_t seed, int threads);
 
 /* Whether `dir` holds all six files, in either layout, in sizes that can be right. */
 bool cairn_cifar10_complete(const char *dir);

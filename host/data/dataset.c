@@ -10,16 +10,15 @@
 /* Not an arena: its zeroing would touch every page once more. */
 static void *allocate(size_t bytes) {
     const size_t huge_page = (size_t)2 << 20;
-    size_t rounded = (bytes + huge_page - 1) / huge_page * huge_page;
-    void *memory = aligned_alloc(huge_page, rounded);
-    if (memory)
+    size_t alignment = bytes >= huge_page ? huge_page : 64;
+    size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+    void *memory = aligned_alloc(alignment, rounded);
+    if (memory && alignment == huge_page)
         (void)madvise(memory, rounded, MADV_HUGEPAGE); /* advice: refusal costs only speed */
     return memory;
 }
 
-static cairn_status split_allocate(cairn_split *split, int64_t limit, int count) {
-    if (limit > 0 && limit < count)
-        count = (int)limit;
+static cairn_status split_allocate(cairn_split *split, int count) {
     split->count = count;
     split->images = allocate((size_t)count * PIXELS);
     split->labels = malloc((size_t)count);
@@ -58,6 +57,8 @@ cairn_status cairn_dataset_describe(cairn_dataset **dataset, const cairn_config 
         return cairn_error_set(CAIRN_FAILED, "out of memory for a data set");
     strcpy(made->name, cifar10 ? "cifar10" : "synthetic");
     made->classes = CLASSES;
+    made->held_out = config->data.validation > 0;
+    made->test_from = TRAIN_COUNT - (int)config->data.validation;
     made->train = made->test = (cairn_split){.channels = CHANNELS, .height = SIDE, .width = SIDE};
     if (cifar10)
         cairn_cifar10_describe(made);
@@ -67,9 +68,12 @@ cairn_status cairn_dataset_describe(cairn_dataset **dataset, const cairn_config 
     return CAIRN_OK;
 }
 
+static int limited(int64_t limit, int count) {
+    return limit > 0 && limit < count ? (int)limit : count;
+}
+
 int cairn_dataset_train_count(const cairn_config *config) {
-    int64_t limit = config->data.train_limit;
-    return limit > 0 && limit < TRAIN_COUNT ? (int)limit : TRAIN_COUNT;
+    return limited(config->data.train_limit, TRAIN_COUNT - (int)config->data.validation);
 }
 
 cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *config) {
@@ -77,13 +81,15 @@ cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *con
     cairn_status status = cairn_dataset_describe(&made, config);
     if (status)
         return status;
-    status = split_allocate(&made->train, config->data.train_limit, TRAIN_COUNT);
+    status = split_allocate(&made->train, cairn_dataset_train_count(config));
     if (!status)
-        status = split_allocate(&made->test, config->data.test_limit, TEST_COUNT);
+        status = split_allocate(
+            &made->test, limited(config->data.test_limit,
+                                 made->held_out ? (int)config->data.validation : TEST_COUNT));
     if (!status && strcmp(made->name, "cifar10") == 0)
         status = cairn_cifar10_load(made, config->data.dir);
     else if (!status)
-        cairn_synthetic_make(made, config->seed, (int)config->train.threads);
+        status = cairn_synthetic_make(made, config->seed, (int)config->train.threads);
     if (!status)
         status = digest_dataset(made);
     if (status) {

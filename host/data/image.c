@@ -1,6 +1,6 @@
-/* Image files: PNG and JPEG by their own libraries (png.c, jpeg.c), BMP by stb_image, resizing by
- * stb_image_resize. stb_image has its faults with hostile PNG and JPEG files; its BMP reader is
- * small enough to be asked only what it can answer. */
+/* Image files: PNG and JPEG by their own libraries (png.c, jpeg.c), BMP by stb_image, to the
+ * model's size by resize.c. stb_image has its faults with hostile PNG and JPEG files; its BMP
+ * reader is small enough to be asked only what it can answer. */
 #include "cairn/image.h"
 
 #include "cairn/file.h"
@@ -18,30 +18,7 @@
 #define STB_IMAGE_IMPLEMENTATION
 #include <stb_image.h>
 
-#define STB_IMAGE_RESIZE_STATIC
-#define STB_IMAGE_RESIZE_IMPLEMENTATION
-#if __has_include(<stb_image_resize2.h>) /* since 2023; the earlier one has another interface */
-#define RESIZE2
-#include <stb_image_resize2.h>
-#else
-#include <stb_image_resize.h>
-#endif
-
 enum { FILE_MAX = 64 << 20 };
-
-/* Linear interpolation, its kernel widened when shrinking; levels as they are, not gamma-corrected,
- * as the data sets were made. Both are [h,w,c]. */
-static bool resize(const uint8_t *in, int width, int height, uint8_t *out, cairn_shape shape) {
-#ifdef RESIZE2
-    return stbir_resize(in, width, height, 0, out, shape.w, shape.h, 0,
-                        shape.c == 1 ? STBIR_1CHANNEL : STBIR_RGB, STBIR_TYPE_UINT8,
-                        STBIR_EDGE_CLAMP, STBIR_FILTER_TRIANGLE) != NULL;
-#else
-    return stbir_resize_uint8_generic(in, width, height, 0, out, shape.w, shape.h, 0, shape.c,
-                                      STBIR_ALPHA_CHANNEL_NONE, 0, STBIR_EDGE_CLAMP,
-                                      STBIR_FILTER_TRIANGLE, STBIR_COLORSPACE_LINEAR, NULL) != 0;
-#endif
-}
 
 picture_outcome cairn_picture_allocate(picture *out, uint64_t width, uint64_t height) {
     out->width = width < INT_MAX ? (int)width : INT_MAX;
@@ -127,7 +104,7 @@ cairn_status cairn_image_decode(const uint8_t *bytes, size_t size, const char *n
     cairn_status status = decode(bytes, size, name, &decoded);
     if (!status && decoded.width == shape.w && decoded.height == shape.h)
         memcpy(sized, decoded.pixels, plane * (size_t)shape.c);
-    else if (!status && !resize(decoded.pixels, decoded.width, decoded.height, sized, shape))
+    else if (!status && !cairn_picture_resize(&decoded, sized, shape))
         status = cairn_error_set(CAIRN_FAILED, "%s: out of memory for resizing", name);
     /* [h,w,c] -> [c,h,w] */
     for (size_t i = 0; i < plane && !status; i++)

@@ -8,6 +8,7 @@
  * All arithmetic is on integers: the same seed gives the same bytes on every machine, at any number
  * of threads. Sample i has label i % 10, so that every cut of a split is balanced. */
 #include "cairn/rng.h"
+#include "cairn/threads.h"
 #include "data.h"
 
 #include <math.h>
@@ -122,12 +123,16 @@ void cairn_synthetic_describe(cairn_dataset *dataset) {
     }
 }
 
-void cairn_synthetic_make(cairn_dataset *dataset, uint64_t seed, int threads) {
+cairn_status cairn_synthetic_make(cairn_dataset *dataset, uint64_t seed, int threads) {
     texture textures[CLASSES];
     for (uint32_t class = 0; class < CLASSES; class ++)
         draw_texture(textures[class], seed, class);
     if (threads == 0)
         threads = omp_get_max_threads();
+    cairn_status status = cairn_threads_try(threads);
+    if (status)
+        return status;
     draw_split(&dataset->train, textures, seed, 0, threads);
-    draw_split(&dataset->test, textures, seed, TRAIN_COUNT, threads);
+    draw_split(&dataset->test, textures, seed, (uint32_t)dataset->test_from, threads);
+    return CAIRN_OK;
 }

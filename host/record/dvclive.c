@@ -24,8 +24,16 @@ static const struct {
     {"train", "acc", offsetof(cairn_epoch_row, train_acc)},
     {"test", "loss", offsetof(cairn_epoch_row, test_loss)},
     {"test", "acc", offsetof(cairn_epoch_row, test_acc)},
+    {"val", "loss", offsetof(cairn_epoch_row, test_loss)},
+    {"val", "acc", offsetof(cairn_epoch_row, test_acc)},
 };
 enum { SERIES = sizeof series / sizeof series[0] };
+
+/* A run evaluates on test or on val. The other's tables are empty, since DVC complains of a plot's
+ * file that is missing; metrics.json leaves it out. */
+static bool is_measured(int which, bool held_out) {
+    return strcmp(series[which].split, cairn_split_name(!held_out)) != 0;
+}
 
 static double value_of(const cairn_epoch_row *row, int which) {
     double value;
@@ -67,6 +75,8 @@ static cairn_status write_latest(const char *path, const cairn_epoch_row *row, c
     bool whole = cairn_json_integer(object, "step", row ? row->epoch : 0) &&
                  (!row || cairn_json_number(object, "lr", *rate));
     for (int i = 0; row && i < SERIES && whole; i++) {
+        if (!is_measured(i, row->held_out))
+            continue;
         if (i == 0 || strcmp(series[i].split, series[i - 1].split) != 0)
             split = cJSON_AddObjectToObject(object, series[i].split);
         whole = cairn_json_number(split, series[i].name, value_of(row, i));
@@ -85,7 +95,7 @@ static cairn_status write_latest(const char *path, const cairn_epoch_row *row, c
     return status;
 }
 
-cairn_status cairn_dvclive_write(const char *folder, const cairn_epoch_row *rows,
+cairn_status cairn_dvclive_write(const char *folder, bool held_out, const cairn_epoch_row *rows,
                                  const double *rates, size_t count) {
     char path[PATH_MAX];
     cairn_status status = CAIRN_OK;
@@ -98,7 +108,8 @@ cairn_status cairn_dvclive_write(const char *folder, const cairn_epoch_row *rows
             status = cairn_path_format(path, sizeof path, "%s/plots/metrics/%s/%s.tsv", folder,
                                        series[i].split, series[i].name);
         if (!status)
-            status = write_table(path, series[i].name, rows, rates, count, i);
+            status = write_table(path, series[i].name, rows, rates,
+                                 is_measured(i, held_out) ? count : 0, i);
     }
     if (!status)
         status = cairn_path_format(path, sizeof path, "%s/plots/metrics/lr.tsv", folder);

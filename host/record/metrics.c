@@ -14,6 +14,10 @@ static cairn_status out_of_memory(void) {
     return cairn_error_set(CAIRN_FAILED, "out of memory for metrics");
 }
 
+const char *cairn_split_name(bool held_out) {
+    return held_out ? "val" : "test";
+}
+
 /* One row as a line of JSON, the caller's to free; NULL when memory is short. */
 static char *format_row(const cairn_epoch_row *row) {
     char *text = NULL;
@@ -21,8 +25,8 @@ static char *format_row(const cairn_epoch_row *row) {
     if (cairn_json_integer(object, "epoch", row->epoch) &&
         cairn_json_number(object, "train_loss", row->train_loss) &&
         cairn_json_number(object, "train_acc", row->train_acc) &&
-        cairn_json_number(object, "test_loss", row->test_loss) &&
-        cairn_json_number(object, "test_acc", row->test_acc))
+        cairn_json_number(object, row->held_out ? "val_loss" : "test_loss", row->test_loss) &&
+        cairn_json_number(object, row->held_out ? "val_acc" : "test_acc", row->test_acc))
         text = cJSON_PrintUnformatted(object);
     cJSON_Delete(object);
     return text;
@@ -69,11 +73,12 @@ static bool read_number(const cJSON *row, const char *key, double *value) {
 static bool read_row(const cJSON *object, size_t ordinal, cairn_epoch_row *row) {
     double epoch;
     row->epoch = (int)ordinal + 1;
+    row->held_out = cJSON_HasObjectItem(object, "val_loss");
     return read_number(object, "epoch", &epoch) && epoch == row->epoch &&
            read_number(object, "train_loss", &row->train_loss) &&
            read_number(object, "train_acc", &row->train_acc) &&
-           read_number(object, "test_loss", &row->test_loss) &&
-           read_number(object, "test_acc", &row->test_acc);
+           read_number(object, row->held_out ? "val_loss" : "test_loss", &row->test_loss) &&
+           read_number(object, row->held_out ? "val_acc" : "test_acc", &row->test_acc);
 }
 
 cairn_status cairn_metrics_parse(const char *text, const char *name, cairn_epoch_row **rows,
@@ -96,7 +101,7 @@ cairn_status cairn_metrics_parse(const char *text, const char *name, cairn_epoch
         if (!read_row(item, ordinal, &made[ordinal])) {
             status = cairn_error_set(CAIRN_BAD_INPUT,
                                      "%s: row %zu lacks epoch %zu, or one of train_loss, "
-                                     "train_acc, test_loss and test_acc",
+                                     "train_acc, test_loss and test_acc (or val_loss and val_acc)",
                                      name, ordinal + 1, ordinal + 1);
             goto done;
         }

@@ -23,9 +23,11 @@ static bool add_row(cJSON *object, const char *prefix, const cairn_epoch_row *ro
         const char *name;
         double value;
     } fields[] = {
-        {"epoch", row->epoch},         {"train_loss", row->train_loss},
-        {"train_acc", row->train_acc}, {"test_loss", row->test_loss},
-        {"test_acc", row->test_acc},
+        {"epoch", row->epoch},
+        {"train_loss", row->train_loss},
+        {"train_acc", row->train_acc},
+        {row->held_out ? "val_loss" : "test_loss", row->test_loss},
+        {row->held_out ? "val_acc" : "test_acc", row->test_acc},
     };
     for (size_t i = 0; i < sizeof fields / sizeof fields[0]; i++) {
         char key[32];
@@ -47,6 +49,7 @@ static bool add_provenance(cJSON *object, const cairn_summary *s) {
            (known ? cJSON_AddBoolToObject(object, "git_dirty", s->git_dirty)
                   : cJSON_AddNullToObject(object, "git_dirty")) != NULL &&
            add_known(object, "binary_digest", s->binary_digest) &&
+           add_known(object, "plugin_digest", s->plugin_digest) &&
            add_known(object, "processor", s->processor) &&
            add_known(object, "experiment", s->experiment);
 }
@@ -68,7 +71,8 @@ static bool fill(cJSON *object, const cairn_summary *s) {
            cJSON_AddBoolToObject(object, "synthetic", strcmp(s->data, "synthetic") == 0) &&
            cairn_json_text(object, "data_digest", s->data_digest) &&
            cairn_json_integer(object, "train_images", s->train_count) &&
-           cairn_json_integer(object, "test_images", s->test_count) &&
+           cairn_json_integer(object, s->final.held_out ? "val_images" : "test_images",
+                              s->test_count) &&
            cairn_json_text(object, "config_digest", s->config_digest) &&
            cairn_json_text(object, "version", s->version) && add_provenance(object, s);
 }

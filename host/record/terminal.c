@@ -4,6 +4,7 @@
 
 #include <stdarg.h>
 #include <stdio.h>
+#include <stdio_ext.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
@@ -126,9 +127,12 @@ void cairn_terminal_epoch(cairn_terminal *terminal, const cairn_epoch_row *row) 
     clear_bar(terminal);
     if (terminal->quiet)
         return;
-    printf("Epoch %02d | train loss %.4f acc %.3f | test loss %.4f acc %.3f\n", row->epoch,
-           row->train_loss, row->train_acc, row->test_loss, row->test_acc);
-    fflush(stdout);
+    printf("Epoch %02d | train loss %.4f acc %.3f | %s loss %.4f acc %.3f\n", row->epoch,
+           row->train_loss, row->train_acc, cairn_split_name(row->held_out), row->test_loss,
+           row->test_acc);
+    /* What a reader did not take until Ctrl-C must not hold up the program's end. */
+    if (fflush(stdout) != 0)
+        __fpurge(stdout);
 }
 
 void cairn_terminal_note(cairn_terminal *terminal, const char *format, ...) {

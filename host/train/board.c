@@ -63,6 +63,11 @@ done:
     return status;
 }
 
+cairn_status cairn_board_check(const cairn_config *config) {
+    (void)config;
+    return CAIRN_OK;
+}
+
 cairn_status cairn_board_open(cairn_board **made, const cairn_run_folder *folder,
                               const cairn_checkpoint *at, const cairn_dataset *data,
                               cairn_executor *executor) {
@@ -192,6 +197,7 @@ static cairn_status add_pictures(const cairn_board *board, int64_t step) {
     const cairn_split *test = &board->data->test;
     const char(*names)[32] = (const char(*)[32])board->data->class_names;
     int classes = board->data->classes;
+    bool held_out = board->data->held_out;
     cairn_drawing drawing = {0};
     float *logits = malloc((size_t)test->count * (size_t)classes * sizeof *logits);
     if (!logits)
@@ -204,11 +210,11 @@ static cairn_status add_pictures(const cairn_board *board, int64_t step) {
     if (!status)
         status = cairn_draw_confusion(&drawing, logits, test->labels, test->count, classes, names);
     if (!status)
-        status = add_drawing(board, "test/confusion", step, &drawing);
+        status = add_drawing(board, held_out ? "val/confusion" : "test/confusion", step, &drawing);
     if (!status)
         status = cairn_draw_mistakes(&drawing, logits, test, classes, names);
     if (!status)
-        status = add_drawing(board, "test/mistakes", step, &drawing);
+        status = add_drawing(board, held_out ? "val/mistakes" : "test/mistakes", step, &drawing);
     free(logits);
     return status;
 }
@@ -221,9 +227,9 @@ cairn_status cairn_board_epoch(cairn_board *board, const cairn_checkpoint *at, d
     const scalar scalars[] = {
         {"epoch", row->epoch},
         {"loss/train", row->train_loss},
-        {"loss/test", row->test_loss},
+        {row->held_out ? "loss/val" : "loss/test", row->test_loss},
         {"accuracy/train", row->train_acc},
-        {"accuracy/test", row->test_acc},
+        {row->held_out ? "accuracy/val" : "accuracy/test", row->test_acc},
         {"learning_rate/epoch", rate},
         {"images_per_second/epoch",
          seconds > 0 ? (double)(at->trained_images - board->trained_images) / seconds : 0},

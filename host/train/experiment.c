@@ -79,7 +79,7 @@ static double rate_at(const experiment *run, uint32_t epoch, uint32_t step) {
 static cairn_status write_summary(const experiment *run, const char *state) {
     const cairn_config *config = run->config;
     const cairn_executor_options *options = &run->executor->options;
-    const cairn_epoch_row none = {0}, *best = best_row(run);
+    const cairn_epoch_row none = {.held_out = run->data->held_out}, *best = best_row(run);
     char device[256], digest[CAIRN_DIGEST_HEX];
     cairn_summary summary = {
         .run_name = config->run.name,
@@ -108,6 +108,7 @@ static cairn_status write_summary(const experiment *run, const char *state) {
         .git_revision = run->provenance.revision,
         .git_dirty = run->provenance.dirty,
         .binary_digest = run->provenance.binary_digest,
+        .plugin_digest = run->provenance.plugin_digest,
         .processor = run->provenance.processor,
         .experiment = run->provenance.experiment,
     };
@@ -124,8 +125,8 @@ static cairn_status record_live(const experiment *run) {
         return cairn_error_set(CAIRN_FAILED, "out of memory for the learning rates");
     for (uint32_t epoch = 0; epoch < run->at.epoch; epoch++)
         rates[epoch] = rate_at(run, epoch, epoch * steps_per_epoch(run)); /* its first step's */
-    cairn_status status =
-        cairn_dvclive_write(run->folder.dvclive, run->at.rows, rates, run->at.epoch);
+    cairn_status status = cairn_dvclive_write(run->folder.dvclive, run->data->held_out,
+                                              run->at.rows, rates, run->at.epoch);
     free(rates);
     if (!status)
         status = write_summary(run, "running");
@@ -213,6 +214,11 @@ static void announce(const experiment *run, bool resume) {
         cairn_executor_describe(run->executor, device, sizeof device),
         cairn_precision_name(options->precision), options->threads, run->data->name,
         run->data->train.count);
+    if (run->data->held_out)
+        cairn_terminal_note(run->terminal,
+                            "data.validation: val is %d training images that are held out; nothing "
+                            "here is measured on the test split",
+                            run->data->test.count);
     if (run->options->dvclive && run->provenance.dirty)
         cairn_terminal_note(run->terminal,
                             "files differ from git revision %.12s, and summary.json says so: "
@@ -237,7 +243,9 @@ static void announce(const experiment *run, bool resume) {
 static cairn_status prepare(experiment *run) {
     cairn_checkpoint held = {0};
     const char *from = NULL;
-    cairn_status status = cairn_run_folder_name(&run->folder, run->config, run->options->run_dir);
+    cairn_status status = cairn_board_check(run->config);
+    if (!status)
+        status = cairn_run_folder_name(&run->folder, run->config, run->options->run_dir);
     if (!status)
         status = cairn_run_folder_check(&run->folder, run->config, run->options, &held, &from,
                                         run->notice, sizeof run->notice);
@@ -248,13 +256,13 @@ static cairn_status prepare(experiment *run) {
     if (!status)
         status = make_start(run, &held, from);
     if (!status)
+        status = cairn_profile_open(&run->trace, run->options, run->executor);
+    if (!status)
         status = cairn_run_folder_begin(&run->folder, run->config, !from);
     if (!status) {
-        cairn_provenance_find(&run->provenance);
+        cairn_provenance_find(&run->provenance, run->executor);
         status = record_live(run);
     }
-    if (!status)
-        status = cairn_profile_open(&run->trace, run->options, run->executor);
     if (!status)
         status = cairn_board_open(&run->board, &run->folder, &run->at, run->data, run->executor);
     if (!status) {
@@ -387,6 +395,7 @@ static cairn_status take_means(experiment *run, double *loss, double *accuracy) 
 
 static cairn_status measure_epoch(experiment *run, cairn_epoch_row *row) {
     row->epoch = (int)run->at.epoch + 1;
+    row->held_out = run->data->held_out;
     double begin = now();
     cairn_status status = take_means(run, &row->train_loss, &row->train_acc);
     run->at.train_seconds += now() - begin; /* a device that runs behind ends its steps here */
@@ -403,7 +412,7 @@ static cairn_status measure_epoch(experiment *run, cairn_epoch_row *row) {
         status = cairn_executor_use_average(run->executor, false);
     cairn_trace_since(run->trace, "evaluate", trained);
     /* The train loss is measured before each update: the last one may have broken the weights. */
-    return status ? status : check_loss(run, "test", row->test_loss);
+    return status ? status : check_loss(run, cairn_split_name(row->held_out), row->test_loss);
 }
 
 /* Of what was evaluated. */
@@ -505,8 +514,9 @@ static cairn_status finish(experiment *run, cairn_status trained) {
         status = write_summary(run, "finished");
     const cairn_epoch_row *best = best_row(run);
     if (!status && best)
-        cairn_terminal_note(run->terminal, "best test accuracy %.4f in epoch %d; results in %s",
-                            best->test_acc, best->epoch, run->folder.folder);
+        cairn_terminal_note(run->terminal, "best %s accuracy %.4f in epoch %d; results in %s",
+                            cairn_split_name(best->held_out), best->test_acc, best->epoch,
+                            run->folder.folder);
     return status;
 }
 

@@ -1,6 +1,8 @@
-/* Where a run's numbers come from: the sources' git revision, the program, DVC's experiment. */
+/* Where a run's numbers come from: the sources' git revision, the program and the plugin that
+ * computed, DVC's experiment. */
 #include "train.h"
 
+#include <dlfcn.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <spawn.h>
@@ -93,17 +95,29 @@ void cairn_processor_name(char *out, size_t size) {
         fclose(file);
 }
 
-void cairn_provenance_find(cairn_provenance *found) {
+static void digest_file(const char *path, char hex[CAIRN_DIGEST_HEX]) {
+    uint8_t *bytes;
+    size_t size;
+    if (cairn_file_read(path, &bytes, &size) != CAIRN_OK)
+        return;
+    if (cairn_sha256(bytes, size, hex) != CAIRN_OK)
+        hex[0] = '\0';
+    free(bytes);
+}
+
+/* A backend's plugin computes where the executor's functions lie in another file than this one. */
+static void find_plugin(const cairn_executor *executor, char hex[CAIRN_DIGEST_HEX]) {
+    Dl_info here, there;
+    if (dladdr(git, &here) && dladdr(executor->ops, &there) && there.dli_fbase != here.dli_fbase)
+        digest_file(there.dli_fname, hex);
+}
+
+void cairn_provenance_find(cairn_provenance *found, const cairn_executor *executor) {
     *found = (cairn_provenance){0};
     find_revision(found);
     cairn_processor_name(found->processor, sizeof found->processor);
     const char *name = getenv("DVC_EXP_NAME");
     snprintf(found->experiment, sizeof found->experiment, "%s", name ? name : "");
-    uint8_t *bytes;
-    size_t size;
-    if (cairn_file_read("/proc/self/exe", &bytes, &size) == CAIRN_OK) {
-        if (cairn_sha256(bytes, size, found->binary_digest) != CAIRN_OK)
-            found->binary_digest[0] = '\0';
-        free(bytes);
-    }
+    digest_file("/proc/self/exe", found->binary_digest);
+    find_plugin(executor, found->plugin_digest);
 }

@@ -47,6 +47,8 @@ void cairn_run_folder_end(cairn_run_folder *run);
 /* The run's event files for TensorBoard; NULL, which every call allows, where they are not wanted.
  * `at` and what it holds are the run's, as long as the board. */
 typedef struct cairn_board cairn_board;
+/* CAIRN_BAD_INPUT where they are wanted and this build cannot write them. */
+cairn_status cairn_board_check(const cairn_config *config);
 cairn_status cairn_board_open(cairn_board **board, const cairn_run_folder *folder,
                               const cairn_checkpoint *at, const cairn_dataset *data,
                               cairn_executor *executor);
@@ -73,9 +75,10 @@ typedef struct {
     char revision[CAIRN_DIGEST_HEX];      /* git's, of the repository that the process works in */
     bool dirty;                           /* a tracked file differs from it: not the parameters */
     char binary_digest[CAIRN_DIGEST_HEX]; /* sha256 of this program */
+    char plugin_digest[CAIRN_DIGEST_HEX]; /* and of the plugin, where one computes */
     char processor[256];
     char experiment[256]; /* DVC's name for it */
 } cairn_provenance;
-void cairn_provenance_find(cairn_provenance *found);
+void cairn_provenance_find(cairn_provenance *found, const cairn_executor *executor);
 
 #endif

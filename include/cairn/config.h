@@ -22,6 +22,10 @@ enum { CAIRN_PRECISIONS = CAIRN_TF32 + 1 };
 /* What a run does when its loss stops being a number. */
 typedef enum { CAIRN_NAN_STOP, CAIRN_NAN_CONTINUE } cairn_on_nan;
 
+/* What a test image's logits are the mean of: the image; it and its mirror image; both also
+ * shifted towards each corner. */
+typedef enum { CAIRN_TTA_NONE, CAIRN_TTA_FLIP, CAIRN_TTA_CROPS } cairn_tta;
+
 /* How the learning rate moves: cairn/schedule.h. */
 typedef enum {
     CAIRN_SCHEDULE_CONSTANT,
@@ -45,6 +49,7 @@ typedef struct {
         int64_t num_workers; /* read for the reference's files; Cairn has no loader processes */
         int64_t train_limit; /* 0: all */
         int64_t test_limit;
+        int64_t validation; /* so many training images are held out and evaluated; 0: none */
         int64_t
             crop_padding; /* zero pixels added on each side before the random crop; 0: no crop */
     } data;
@@ -62,8 +67,9 @@ typedef struct {
         int64_t threads;       /* 0: one for every core that the process may use */
         int64_t deterministic; /* 0 or 1 */
         int64_t on_nan;        /* a cairn_on_nan */
-        double clip_norm;      /* 0: no clipping */
-        int64_t accumulate;    /* batches a step */
+        double label_smoothing;
+        double clip_norm;   /* 0: no clipping */
+        int64_t accumulate; /* batches a step */
     } train;
     struct {
         int64_t name; /* a cairn_optimizer_name: cairn/optimizer.h */
@@ -85,6 +91,16 @@ typedef struct {
         int64_t patience;
         double threshold;
     } schedule;
+    struct {
+        int64_t padding, flip;        /* a cairn_padding, a cairn_flip of cairn/augment.h */
+        int64_t cutout;               /* pixels a side */
+        double erasing, erasing_area; /* probability; greatest share of the image */
+        double brightness, contrast, saturation;
+        double rotation, translation;    /* degrees; share of the side */
+        int64_t randaugment, magnitude;  /* operations; of CAIRN_MAGNITUDE_MAX */
+        double mixup, cutmix, mix_share; /* alpha of each (0: off); share of samples mixed */
+        int64_t tta, tta_shift;          /* a cairn_tta; pixels */
+    } augment;
     struct {
         int64_t every_steps; /* 0: no matter how many */
         double every_seconds;

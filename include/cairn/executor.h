@@ -10,6 +10,7 @@
 #ifndef CAIRN_EXECUTOR_H
 #define CAIRN_EXECUTOR_H
 
+#include "cairn/augment.h"
 #include "cairn/config.h"
 #include "cairn/dataset.h"
 #include "cairn/net.h"
@@ -27,8 +28,12 @@ typedef struct {
     int threads;   /* CPU backends; 0: all that the process may use, which create resolves */
     int device;    /* ordinal among the backend's devices */
     bool deterministic;
-    uint64_t seed;    /* for crops and dropout */
-    int crop_padding; /* training: pad by so many zero pixels, crop back at random */
+    uint64_t seed;          /* for crops and dropout */
+    int crop_padding;       /* training: pad by so many zero pixels, crop back at random */
+    cairn_augment augment;  /* training, beside the crop: cairn/augment.h */
+    double label_smoothing; /* training: share of the target spread over all classes */
+    cairn_tta tta;          /* evaluation of the test split; shifts by tta_shift pixels */
+    int tta_shift;
     cairn_optimizer optimizer;
     /* x -> (x / 255 - mean) / std by channel, after cropping; channel c takes entry c % 4. */
     float mean[CAIRN_CHANNELS_MAX], std[CAIRN_CHANNELS_MAX];
@@ -62,8 +67,12 @@ bool cairn_optimizer_keeps(const cairn_optimizer *optimizer, cairn_tensor_kind k
  * gradients add up before the one update: the gradient is that of the mean over all `count`
  * samples, whatever the size of the last batch. Sample i's random crop has offsets
  * dy = below(word 0, 2 * padding + 1), dx = below(word 1, ...) of (seed, CROP, epoch, 0,
- * indices[i]). The optimiser's t is step + 1. With lr = 0 parameters keep their values (moments and
- * gradients do not), which is how gradients are checked. */
+ * indices[i]). Its target is its label; where mixup or cutmix mixed it, both labels in proportion;
+ * label smoothing s makes that (1 - s) target + s / classes. A guess is correct when it names the
+ * label with the larger share, at a tie the sample's own. The optimiser's t is step + 1. With lr =
+ * 0 parameters keep their values (moments and gradients do not), which is how gradients are
+ * checked.
+ */
 typedef struct {
     const int32_t *indices; /* [count], into the training split; read before the call returns */
     int count;              /* 1..options.batch * options.accumulate */
@@ -105,8 +114,8 @@ typedef struct {
      * as the executor, or until another split takes their place. */
     cairn_status (*upload)(cairn_executor *executor, cairn_split_id id, const cairn_split *split);
     cairn_status (*train_step)(cairn_executor *executor, const cairn_step *step);
-    /* Samples first..first+count-1 of a split, any count: no crop, no dropout; adds to the stats.
-     */
+    /* Samples first..first+count-1 of a split, any count, as executor->glance has it: no crop, no
+     * dropout, no smoothing; adds to the stats. */
     cairn_status (*evaluate)(cairn_executor *executor, cairn_split_id id, int first, int count);
     /* Waits. The same samples' logits [count, classes]; leaves the stats alone. */
     cairn_status (*logits)(cairn_executor *executor, cairn_split_id id, int first, int count,
@@ -143,9 +152,11 @@ struct cairn_executor {
     const cairn_backend *backend;
     const cairn_net *net; /* the caller's; outlives the executor */
     cairn_executor_options options;
-    int split_count[2]; /* samples uploaded, by cairn_split_id; 0: none yet */
-    bool averaged;      /* the average is in the parameters' place */
-    uint32_t trained;   /* steps that the parameters have gone through, as far as is known */
+    int split_count[2];   /* samples uploaded, by cairn_split_id; 0: none yet */
+    bool averaged;        /* the average is in the parameters' place */
+    uint32_t trained;     /* steps that the parameters have gone through, as far as is known */
+    cairn_glance glance;  /* how evaluate and logits look at samples */
+    uint8_t *test_labels; /* a copy, where options.tta wants one */
 };
 
 struct cairn_backend {
@@ -176,8 +187,12 @@ const cairn_backend *const *cairn_backends(void);
 cairn_status cairn_backend_find(const cairn_backend **backend, int *ordinal, const char *device,
                                 cairn_precision precision);
 
+/* What a training step draws from a split of so many samples. */
+cairn_augmenter cairn_executor_augmenter(const cairn_executor *executor, cairn_split_id id);
+
 /* The calls, checked against misuse (counts, ranges, missing split: CAIRN_FAILED), then passed on.
- */
+ * With options.tta, evaluation and logits of the test split are of the mean over several views
+ * (host/backend/views.c). */
 cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backend *backend,
                                    const cairn_net *net, const cairn_executor_options *options);
 void cairn_executor_destroy(cairn_executor *executor); /* NULL is allowed */

@@ -18,4 +18,7 @@ cairn_status cairn_image_read(const char *path, cairn_shape shape, uint8_t *pixe
 cairn_status cairn_image_decode(const uint8_t *bytes, size_t size, const char *name,
                                 cairn_shape shape, uint8_t *pixels);
 
+/* Writes a PNG file of pixels [height, width, 3]. */
+cairn_status cairn_image_write(const char *path, int width, int height, const uint8_t *pixels);
+
 #endif

@@ -14,7 +14,11 @@
 typedef struct {
     int epoch; /* from 1 */
     double train_loss, train_acc, test_loss, test_acc;
+    bool held_out; /* the last two are of held-out training images: files say val_, not test_ */
 } cairn_epoch_row;
+
+/* "test", or "val" for held-out training images. */
+const char *cairn_split_name(bool held_out);
 
 /* metrics.json: the list of rows, keys in the order above. NaN and infinity become null. */
 cairn_status cairn_metrics_write(const char *path, const cairn_epoch_row *rows, size_t count);
@@ -25,9 +29,10 @@ cairn_status cairn_metrics_parse(const char *text, const char *name, cairn_epoch
                                  size_t *count);
 
 /* DVCLive's layout in `folder`: metrics.json with the last row's values and rate, and
- * plots/metrics/{train,test}/{loss,acc}.tsv and lr.tsv over all rows. rates [count] are those that
- * the epochs began with; no rows are allowed. */
-cairn_status cairn_dvclive_write(const char *folder, const cairn_epoch_row *rows,
+ * plots/metrics/{train,test,val}/{loss,acc}.tsv and lr.tsv over all rows; test is empty with
+ * `held_out`, else val is. rates [count] are those that the epochs began with; no rows are allowed.
+ */
+cairn_status cairn_dvclive_write(const char *folder, bool held_out, const cairn_epoch_row *rows,
                                  const double *rates, size_t count);
 /* Under DVC, which sets DVC_ROOT: tells those who follow the run that an epoch is done; takes that
  * back at the end of the run. */
@@ -47,7 +52,7 @@ typedef struct {
     double seconds;                 /* training and evaluation, this process and the resumed ones */
     double train_images_per_second; /* training passes only */
     /* Where the numbers come from; NULL or "" becomes null, and without a revision `dirty` does. */
-    const char *git_revision, *binary_digest, *processor, *experiment;
+    const char *git_revision, *binary_digest, *plugin_digest, *processor, *experiment;
     bool git_dirty;
 } cairn_summary;
 cairn_status cairn_summary_write(const char *path, const cairn_summary *summary);

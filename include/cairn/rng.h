@@ -25,6 +25,7 @@ typedef enum {
     CAIRN_RNG_DROPOUT = 4,   /* step (from 0); op's ordinal in the net; cairn_rng_dropout_index */
     CAIRN_RNG_SYNTHETIC = 5, /* class or sample; kind of number; element */
     CAIRN_RNG_TEST = 6,      /* free, for tests */
+    CAIRN_RNG_AUGMENT = 7,   /* epoch (from 0); cairn_augment_stream; sample's index in the split */
 } cairn_rng_purpose;
 
 typedef struct {

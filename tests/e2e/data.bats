@@ -211,6 +211,27 @@ interrupted_download() {
     grep -q $'\033\[38;2;' out
 }
 
+@test "show --out writes a sheet of augmented images" {
+    synthetic=(-S data.name=synthetic -S data.train_limit=10)
+    size() { # of the PNG, in hexadecimal: width, height
+        od -An -tx1 -j16 -N8 sheet.png | tr -d ' '
+    }
+    cairn data show 7 --out sheet.png --epochs 2 "${synthetic[@]}" -S augment.flip=alternating
+    succeeds
+    [ "$(size)" = 0000012e00000128 ] # 8 + 3 * 98 by 2 + 3 * 98: there are but three more images
+    cp sheet.png flipped.png
+    cairn data show 7 --out sheet.png --epochs 2 "${synthetic[@]}" -S augment.flip=alternating
+    cmp sheet.png flipped.png
+    cairn data show 7 --out sheet.png --epochs 2 "${synthetic[@]}"
+    ! cmp -s sheet.png flipped.png
+    cairn data show 7 --out sheet.png --split test "${synthetic[@]}"
+    fails_with 2 "--split"
+    cairn data show 7 --out sheet.png --epochs 0 "${synthetic[@]}"
+    fails_with 2 "--epochs"
+    cairn data show 7 --out no/such/sheet.png "${synthetic[@]}"
+    fails_with 1 "no/such/sheet.png"
+}
+
 @test "wrong usage exits 2 and names the help" {
     cairn data
     fails_with 2 "cairn data --help"

@@ -7,6 +7,7 @@ setup() {
     cd "$BATS_TEST_TMPDIR" || return
     cat >params.yaml <<'YAML'
 data: {name: synthetic, dir: none, train_limit: 60, test_limit: 20}
+model: {widths: 16 16 16, hidden: 64}
 train: {epochs: 2, batch_size: 16, lr: 0.001, threads: 1}
 checkpoint: {every_steps: 1}
 run: {name: killed}

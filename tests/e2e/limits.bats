@@ -51,6 +51,93 @@ disk() { # MIB [OPTION]: a file system of that size in disk/, or skips the test
     cmp runs/one/model.safetensors runs/many/model.safetensors
 }
 
+@test "as many threads as may not be started end the run with one line" {
+    [ "$(id -u)" -eq 0 ] || skip "the limit is another user's"
+    chmod 777 .
+    code=0
+    OMP_NUM_THREADS=8 setpriv --reuid=54321 --clear-groups prlimit --nproc=4:4 \
+        "$CAIRN" train --quiet -S train.threads=0 >out 2>err || code=$?
+    fails_with 1 'cannot start 8 threads'
+    [ ! -e runs/small ]
+}
+
+@test "a batch that does not fit into memory ends with one line; what was there stays" {
+    ! "$CAIRN" info | grep -q -- -fsanitize || skip "the address sanitizer takes all addresses"
+    cairn train --quiet -S train.epochs=1
+    [ "$code" -eq 0 ]
+    before=$(md5sum runs/small/*)
+    code=0
+    prlimit --as=1000000000 "$CAIRN" train --quiet --overwrite -S data.train_limit=2000 \
+        -S train.batch_size=2000 >out 2>err || code=$?
+    fails_with 1 'out of memory: .*train.batch_size'
+    [ "$(md5sum runs/small/*)" = "$before" ]
+}
+
+@test "one class missing from the data" {
+    python3 - <<'PY'
+for name, count in ("data_batch_1", 40), ("test_batch", 10):
+    with open(name + ".bin", "wb") as file:
+        for i in range(count):
+            label = i % 10 if i % 10 != 3 else 4
+            file.write(bytes([label]) + bytes((label * 25 + p) % 256 for p in range(3072)))
+        file.truncate(10000 * 3073)
+PY
+    cairn train --quiet -S data.name=cifar10 -S data.dir=. -S data.train_limit=40 -S data.test_limit=10
+    [ "$code" -eq 0 ]
+    jq -e '[.[].test_loss < 100] | all' runs/small/metrics.json
+    grep -q '^cat,0,' runs/small/confusion.csv || head runs/small/confusion.csv
+}
+
+@test "a rate that diverges is named with its epoch and step, and the folder can be resumed" {
+    cairn train --quiet -S train.lr=1000 -S train.epochs=300
+    fails_with 1 'diverged in epoch [0-9]*, seen after step [0-9]*'
+    cairn train --quiet -S train.lr=1000 -S train.epochs=3 -S train.on_nan=continue --overwrite
+    [ "$code" -eq 0 ]
+}
+
+@test "a clock that runs backwards, and files of another time, change nothing" {
+    ! "$CAIRN" info | grep -q -- -fsanitize || skip "the address sanitizer comes first"
+    cc -shared -fPIC -o backwards.so -x c - <<'C'
+#define _GNU_SOURCE
+#include <sys/syscall.h>
+#include <sys/time.h>
+#include <time.h>
+#include <unistd.h>
+static time_t earlier(void) { /* an hour at each call */
+    static time_t now = 2000000000;
+    return now -= 3600;
+}
+int clock_gettime(clockid_t clock, struct timespec *out) {
+    if (clock != CLOCK_REALTIME)
+        return (int)syscall(SYS_clock_gettime, clock, out);
+    *out = (struct timespec){earlier(), 0};
+    return 0;
+}
+time_t time(time_t *out) {
+    time_t now = earlier();
+    if (out)
+        *out = now;
+    return now;
+}
+int gettimeofday(struct timeval *out, void *zone) {
+    (void)zone;
+    *out = (struct timeval){earlier(), 0};
+    return 0;
+}
+C
+    cairn train --quiet --run-dir whole -S checkpoint.every_seconds=0.01
+    LD_PRELOAD=$PWD/backwards.so cairn train --quiet --run-dir back -S train.epochs=1 \
+        -S checkpoint.every_seconds=0.01
+    [ "$code" -eq 0 ]
+    touch -d 2001-01-01 back/checkpoint.safetensors
+    touch -d 2099-01-01 back/checkpoint.previous.safetensors back/params.yaml
+    LD_PRELOAD=$PWD/backwards.so cairn train --quiet --run-dir back --resume \
+        -S checkpoint.every_seconds=0.01
+    [ "$code" -eq 0 ]
+    for file in metrics.json model.safetensors predictions.csv; do cmp whole/$file back/$file; done
+    jq -e '.seconds >= 0 and .seconds < 600' back/summary.json
+}
+
 @test "folders with blanks and letters of all kinds; one that is too long is refused" {
     cairn train --quiet --run-dir 'a run, für 東京/"quoted"'
     [ "$code" -eq 0 ]
@@ -96,4 +183,30 @@ disk() { # MIB [OPTION]: a file system of that size in disk/, or skips the test
     cmp piped/metrics.json closed/metrics.json
     "$CAIRN" train --run-dir full >/dev/full 2>err
     jq -e '.status == "finished"' full/summary.json
+}
+
+@test "a reader that does not read holds the run up; Ctrl-C ends it all the same, and it resumes" {
+    cairn train --quiet --run-dir whole
+    mkfifo pipe
+    exec 7<>pipe
+    dd if=/dev/zero of=pipe bs=4096 count=100 oflag=nonblock 2>/dev/null || true # until it is full
+    # Background processes of a shell that is no terminal's ignore SIGINT.
+    python3 -c 'import os, signal, sys
+signal.signal(signal.SIGINT, signal.SIG_DFL)
+os.execv(sys.argv[1], sys.argv[1:])' "$CAIRN" train --run-dir held >pipe 2>err 3>&- 7>&- &
+    pid=$!
+    for _ in $(seq 600); do
+        [ ! -e held/metrics.json ] || break # the epoch's line comes after its files
+        sleep 0.1
+    done
+    sleep 0.5
+    [ "$(jq length held/metrics.json)" -eq 1 ] # it waits
+    builtin kill -INT "$pid"
+    code=0
+    wait "$pid" || code=$?
+    exec 7>&-
+    [ "$code" -eq 130 ]
+    cairn train --quiet --run-dir held --resume
+    [ "$code" -eq 0 ]
+    for file in metrics.json model.safetensors predictions.csv; do cmp whole/$file held/$file; done
 }

@@ -91,6 +91,13 @@ get() { # PATH: a download, which fails: the output has both streams
     nm -D "$CAIRN" | grep -q '__snprintf_chk\|__memcpy_chk\|__vsnprintf_chk'
 }
 
+@test "libraries are not looked for in the folder that the program is started in" {
+    path=$(readelf -dW "$CAIRN" | sed -n 's/.*R\(UN\)\?PATH.*\[\(.*\)\]/\2/p')
+    echo "RUNPATH: $path"
+    [[ ":$path:" != *::* || -z "$path" ]] # an empty entry is that folder
+    [[ ":$path" != *:[!/$]* ]]            # a relative one is below it
+}
+
 @test "the program starts git and itself alone, with nothing from outside in its arguments" {
     nm -D --undefined-only "$CAIRN" | sed 's/.* //; s/@.*//' >imports
     grep -qxE 'open(64)?' imports

@@ -22,9 +22,8 @@ resident() { # KiB of memory that is the process's own
 
 # Halts the run once it has printed that many lines.
 halt_after() {
-    for _ in $(seq 60000); do
-        [ "$(wc -l <out)" -lt "$1" ] || break
-        sleep 0.01
+    while kill -0 "$pid" && [ "$(wc -l <out)" -lt "$1" ]; do
+        sleep 0.02
     done
     kill -STOP "$pid"
 }

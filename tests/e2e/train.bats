@@ -216,3 +216,19 @@ bitmap() {
     [ "$code" -eq 0 ]
     grep -Eq '^device auto: [a-z]+ computes \(cuda: ' err
 }
+
+@test "--profile writes a trace; a place where it cannot is refused before anything is lost" {
+    cairn train "${small[@]}" --quiet
+    before=$(ls -l runs/small)
+    cairn train "${small[@]}" --overwrite --profile nowhere/trace.json
+    [ "$code" -eq 2 ]
+    grep -q '^cairn: nowhere/trace.json: ' err
+    [ "$(ls -l runs/small)" = "$before" ]
+    cairn train "${small[@]}" --quiet --profile trace.json --profile-steps 1
+    [ "$code" -eq 0 ]
+    jq -e 'map(select(.name == "step")) | length == 2' trace.json
+    cairn train "${small[@]}" --profile trace.json --profile-steps 0
+    [ "$code" -eq 2 ]
+    cairn train "${small[@]}" --profile-steps 3
+    [ "$code" -eq 2 ]
+}

@@ -290,12 +290,14 @@ static void gather_in(cuda_tensor t) {
                           to_device(table, 4 * 256 * sizeof *table),
                           seed,
                           training ? gather_padding : 0,
-                          training};
+                          training,
+                          NULL};
     cuda_ring ring = {slots_there, stride, SLOTS};
     cuda_state *state_there = to_device(&before, sizeof before);
     void *x_there = blank_tensor(t);
     uint8_t *labels_there = device_memory(count), *got_labels = host_memory(count);
-    kernel_gather(NULL, &gather, ring, state_there, t, x_there, labels_there);
+    kernel_gather(NULL, &gather, ring, state_there, t, x_there,
+                  (cuda_targets){.label = labels_there});
     float *got = host_memory(true_count(t) * sizeof *got), *wanted = host_memory(true_count(t) * 4);
     take_tensor(t, x_there, got);
     from_device(got_labels, labels_there, count);

@@ -62,7 +62,7 @@ static void check_loss(loss_case c) {
     for (int n = 0; n < c.count; n++)
         labels[n] = (uint8_t)(n % 4 == 0 ? n % c.classes : (n * 7) % c.classes);
     float *z_there = to_device(z, total * sizeof *z);
-    uint8_t *labels_there = to_device(labels, (size_t)c.count);
+    cuda_targets targets = {.label = to_device(labels, (size_t)c.count)};
     void *gradient_there = blank_tensor(t);
     /* All samples, then, so that the sum is a number, without the last three. */
     int counts[2] = {c.count, c.count > 3 ? c.count - 3 : c.count};
@@ -70,7 +70,7 @@ static void check_loss(loss_case c) {
         t.count = c.count = counts[round];
         cuda_state state = {.cursor = 4, .step = 9, .loss = 0.5, .correct = 10, .seen = 20};
         cuda_state *state_there = to_device(&state, sizeof state);
-        kernel_cross_entropy(NULL, c.count, c.classes, c.pitch, z_there, labels_there, c.type,
+        kernel_cross_entropy(NULL, c.count, c.classes, c.pitch, z_there, targets, 0, c.type,
                              gradient_there, state_there);
         take_tensor(t, gradient_there, got);
         from_device(&state, state_there, sizeof state);
@@ -126,9 +126,8 @@ static void test_sure_guess(void **state) {
     float gradient[2];
     float *z_there = to_device(z, sizeof z), *gradient_there = device_memory(sizeof gradient);
     cuda_state *state_there = to_device(&zero, sizeof zero);
-    uint8_t *label_there = to_device(&label, 1);
-    kernel_cross_entropy(NULL, 1, 2, 2, z_there, label_there, CUDA_F32, gradient_there,
-                         state_there);
+    cuda_targets targets = {.label = to_device(&label, 1)};
+    kernel_cross_entropy(NULL, 1, 2, 2, z_there, targets, 0, CUDA_F32, gradient_there, state_there);
     from_device(gradient, gradient_there, sizeof gradient);
     from_device(&got, state_there, sizeof got);
     double rest = exp(-20.0);
@@ -136,7 +135,7 @@ static void test_sure_guess(void **state) {
     assert_true(fabs((double)gradient[0] / -rest - 1) < 1e-6);
     assert_true(fabs((double)gradient[1] / rest - 1) < 1e-6);
     /* Evaluation: no gradient. */
-    kernel_cross_entropy(NULL, 1, 2, 2, z_there, label_there, CUDA_F32, NULL, state_there);
+    kernel_cross_entropy(NULL, 1, 2, 2, z_there, targets, 0, CUDA_F32, NULL, state_there);
     from_device(&got, state_there, sizeof got);
     assert_int_equal(got.seen, 2);
     assert_int_equal(got.cursor, 2);
@@ -158,10 +157,10 @@ static void test_invalid_logits(void **unused) {
         cuda_state state = {0};
         float gradient[3];
         float *z_there = to_device(cases[i].z, sizeof cases[i].z);
-        uint8_t *label_there = to_device(&cases[i].label, 1);
+        cuda_targets targets = {.label = to_device(&cases[i].label, 1)};
         float *gradient_there = device_memory(sizeof gradient);
         cuda_state *state_there = to_device(&state, sizeof state);
-        kernel_cross_entropy(NULL, 1, 3, 3, z_there, label_there, CUDA_F32, gradient_there,
+        kernel_cross_entropy(NULL, 1, 3, 3, z_there, targets, 0, CUDA_F32, gradient_there,
                              state_there);
         from_device(&state, state_there, sizeof state);
         from_device(gradient, gradient_there, sizeof gradient);

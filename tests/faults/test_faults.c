@@ -10,7 +10,9 @@
  * The linker puts __wrap_X before X in everything that is Cairn's (tests/CMakeLists.txt). */
 #include "cairn/dataset.h"
 #include "cairn/file.h"
+#include "cairn/model.h"
 #include "cairn/tensorboard.h"
+#include "cairn/threads.h"
 #include "cairn/train.h"
 
 #include <setjmp.h>
@@ -22,6 +24,7 @@
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -69,6 +72,11 @@ WRAP(int, rename, (const char *from, const char *to), (from, to), -1)
 WRAP(int, link, (const char *from, const char *to), (from, to), -1)
 WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode), -1)
 WRAP(DIR *, opendir, (const char *path), (path), NULL)
+WRAP(void *, mmap, (void *at, size_t size, int protection, int flags, int fd, off_t offset),
+     (at, size, protection, flags, fd, offset), MAP_FAILED)
+WRAP(int, pthread_create,
+     (pthread_t * thread, const pthread_attr_t *attributes, void *(*run)(void *), void *argument),
+     (thread, attributes, run, argument), fault.error)
 
 int __real_open(const char *path, int flags, ...);
 int __wrap_open(const char *path, int flags, ...);
@@ -139,6 +147,7 @@ static const fault_kind kinds[] = {
     {"mkstemp", EACCES, false}, {"rename", EACCES, false},
     {"link", EPERM, true},      {"mkdir", EROFS, false},
     {"opendir", EMFILE, false}, {"fstat", EIO, false},
+    {"mmap", ENOMEM, false},
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0], CALLS_MAX = 5000 };
 
@@ -174,8 +183,10 @@ static void assert_told(cairn_status status, const fault_kind *kind, int nth) {
 
 /* A training run ------------------------------------------------------------------------------- */
 
-static const char params[] = "seed: 7\ndevice: reference\n"
-                             "data: {name: synthetic, dir: none, train_limit: 3, test_limit: 2}\n"
+/* On the backend that people use. Where oneDNN is not built in, `reference` takes its place. */
+static const char params[] = "seed: 7\n"
+                             "data: {name: synthetic, dir: none, train_limit: 3, test_limit: 1}\n"
+                             "model: {widths: 8 8 8, hidden: 16}\n"
                              "train: {epochs: 2, batch_size: 2, lr: 0.001, threads: 1}\n"
                              "checkpoint: {every_steps: 1}\n"
                              "run: {name: r, out_dir: none}\n";
@@ -184,6 +195,7 @@ static const char *const names[] = {
     "confusion.csv", "summary.json", "checkpoint.safetensors", "checkpoint.previous.safetensors"};
 enum { EXACT = 5, FILES = 8 };
 static char root[64], whole[80], other[80], file[80];
+static const char *device;
 
 static const char *path_of(const char *folder, const char *name) {
     static char path[2][160];
@@ -202,7 +214,7 @@ static int clear(const char *folder) {
 
 static cairn_status train(const char *folder, bool resume) {
     cairn_config config;
-    cairn_status status = cairn_config_read(&config, file, NULL, 0);
+    cairn_status status = cairn_config_read(&config, file, &device, 1);
     const cairn_experiment_options options = {.run_dir = folder, .resume = resume, .quiet = true};
     return status ? status : cairn_experiment_run(&config, &options);
 }
@@ -228,6 +240,10 @@ static int set_up(void **state) {
     snprintf(whole, sizeof whole, "%s/whole", root);
     snprintf(other, sizeof other, "%s/other", root);
     snprintf(file, sizeof file, "%s/params.yaml", root);
+    const cairn_backend *backend;
+    int ordinal;
+    bool fast = cairn_backend_find(&backend, &ordinal, "cpu", CAIRN_FLOAT32) == CAIRN_OK;
+    device = fast ? "device=cpu" : "device=reference";
     return cairn_file_write(file, params, strlen(params)) || train(whole, false);
 }
 
@@ -271,20 +287,20 @@ static void a_resumed_run_survives_every_fault(void **state) {
     uint8_t *checkpoint;
     size_t size;
     cairn_config config;
-    const char *override = "train.epochs=1";
+    const char *const override[] = {device, "train.epochs=1"};
     const cairn_experiment_options options = {.run_dir = other, .quiet = true};
     assert_int_equal(clear(other), 0);
-    assert_int_equal(cairn_config_read(&config, file, &override, 1), CAIRN_OK);
+    assert_int_equal(cairn_config_read(&config, file, override, 2), CAIRN_OK);
     assert_int_equal(cairn_experiment_run(&config, &options), CAIRN_OK);
     assert_int_equal(cairn_file_read(path_of(other, "checkpoint.safetensors"), &checkpoint, &size),
                      CAIRN_OK);
     for (size_t k = 0; k < sizeof few / sizeof few[0]; k++) {
-        int nth = 0;
-        for (bool met = true; met;) {
+        int nth, stride = stride_of(&few[k], &nth);
+        for (bool met = true; met; nth += stride) {
             assert_int_equal(
                 cairn_file_write(path_of(other, "checkpoint.safetensors"), checkpoint, size),
                 CAIRN_OK);
-            arm(&few[k], ++nth);
+            arm(&few[k], nth);
             cairn_status status = train(other, true);
             met = fault.met;
             disarm();
@@ -297,46 +313,138 @@ static void a_resumed_run_survives_every_fault(void **state) {
     free(checkpoint);
 }
 
-/* CIFAR-10's files, sparse: every label and pixel 0 ----------------------------------------------
- */
+/* CIFAR-10's files, sparse: every label and pixel 0 -------------------------------------------- */
+
+static const char *const layouts[] = {"cifar-10-batches-bin", "cifar-10-batches-py"};
+
+static const char *batch_path(int layout, int number) {
+    static char path[200];
+    char name[32];
+    snprintf(name, sizeof name, number ? "data_batch_%d" : "test_batch", number);
+    snprintf(path, sizeof path, "%s/%s/%s%s", root, layouts[layout], name, layout ? "" : ".bin");
+    return path;
+}
+
+/* A pickle as Python 2 wrote them: {"data": array, "labels": [False] * 10000}. */
+static void write_pickle(FILE *made) {
+    static const char head[] =
+        "\x80\2}q\0(U\4data"
+        "cnumpy.core.multiarray\n_reconstruct\ncnumpy\nndarray\nK\0\x85U\1b\x87R"
+        "(K\1M\x10'M\0\x0c\x86"
+        "cnumpy\ndtype\nU\2u1K\0K\1\x87R\x89T\0\xc0\xd4\1";
+    fwrite(head, 1, sizeof head - 1, made);
+    fseek(made, 10000 * 3072, SEEK_CUR);
+    fputs("tbU\6labels]", made);
+    for (int i = 0; i < 10; i++) {
+        fputc('(', made);
+        for (int label = 0; label < 1000; label++)
+            fputc(0x89, made);
+        fputc('e', made);
+    }
+    fputs("u.", made);
+}
+
+static void write_batches(int layout) {
+    char folder[160];
+    snprintf(folder, sizeof folder, "%s/%s", root, layouts[layout]);
+    assert_int_equal(mkdir(folder, 0700), 0);
+    for (int i = 0; i < 6; i++) {
+        FILE *made = fopen(batch_path(layout, i), "wb");
+        assert_non_null(made);
+        if (layout)
+            write_pickle(made);
+        else
+            assert_int_equal(ftruncate(fileno(made), 10000 * 3073), 0);
+        fclose(made);
+    }
+}
+
+static void remove_batches(int layout) {
+    char folder[160];
+    for (int i = 0; i < 6; i++)
+        unlink(batch_path(layout, i));
+    snprintf(folder, sizeof folder, "%s/%s", root, layouts[layout]);
+    rmdir(folder);
+}
 
 static void reading_data_survives_every_fault(void **state) {
     (void)state;
-    char folder[160], path[200];
-    const char *override[] = {path, "data.name=cifar10", "data.train_limit=100",
+    char dir[160];
+    const char *override[] = {dir, "data.name=cifar10", "data.train_limit=100",
                               "data.test_limit=10"};
     cairn_config config;
-    snprintf(folder, sizeof folder, "%s/cifar-10-batches-bin", root);
-    assert_int_equal(mkdir(folder, 0700), 0);
-    for (int i = 0; i < 6; i++) {
-        snprintf(path, sizeof path, i ? "%s/data_batch_%d.bin" : "%s/test_batch.bin", folder, i);
-        FILE *made = fopen(path, "wb");
-        assert_non_null(made);
-        assert_int_equal(ftruncate(fileno(made), 10000 * 3073), 0);
-        fclose(made);
-    }
-    snprintf(path, sizeof path, "data.dir=%s", root);
+    snprintf(dir, sizeof dir, "data.dir=%s", root);
     assert_int_equal(cairn_config_read(&config, file, override, 4), CAIRN_OK);
-    for (int k = 0; k < KINDS; k++) {
-        int nth, stride = stride_of(&kinds[k], &nth);
-        for (bool met = true; met; nth += stride) {
-            cairn_dataset *data = NULL;
-            arm(&kinds[k], nth);
-            cairn_status status = cairn_dataset_open(&data, &config);
-            met = fault.met;
-            disarm();
-            assert_true(nth < CALLS_MAX);
-            assert_told(status, &kinds[k], nth);
-            if (!status)
-                assert_int_equal(data->train.count, 100);
-            cairn_dataset_destroy(data);
+    for (int layout = 0; layout < 2; layout++) {
+        int mapped = 0;
+        write_batches(layout);
+        for (int k = 0; k < KINDS; k++) {
+            int nth, stride = stride_of(&kinds[k], &nth);
+            if (strcmp(kinds[k].call, "mmap") == 0)
+                nth = stride = 1;
+            for (bool met = true; met; nth += stride) {
+                cairn_dataset *data = NULL;
+                arm(&kinds[k], nth);
+                cairn_status status = cairn_dataset_open(&data, &config);
+                met = fault.met;
+                disarm();
+                assert_true(nth < CALLS_MAX);
+                assert_told(status, &kinds[k], nth);
+                mapped += met && strcmp(kinds[k].call, "mmap") == 0;
+                if (!status)
+                    assert_int_equal(data->train.count, 100);
+                cairn_dataset_destroy(data);
+            }
+        }
+        assert_int_equal(mapped, layout ? 2 : 0); /* a training file and the test file */
+        remove_batches(layout);
+    }
+}
+
+/* Memory for an executor, on every backend that trains on the CPU. */
+static void making_an_executor_survives_every_fault(void **state) {
+    (void)state;
+    cairn_config config;
+    cairn_net *net;
+    cairn_executor_options options = cairn_executor_defaults();
+    options.batch = 2;
+    options.threads = 1;
+    assert_int_equal(cairn_config_read(&config, file, NULL, 0), CAIRN_OK);
+    assert_int_equal(cairn_model_build(&net, &config, (cairn_shape){3, 32, 32}, 10), CAIRN_OK);
+    for (const cairn_backend *const *backend = cairn_backends(); *backend; backend++) {
+        if (!(*backend)->immediate || (*backend)->probe())
+            continue;
+        for (int k = 0; kinds[k].error == ENOMEM && kinds[k].call; k++) {
+            int nth, stride = stride_of(&kinds[k], &nth);
+            for (bool met = true; met; nth += stride) {
+                cairn_executor *executor = NULL;
+                arm(&kinds[k], nth);
+                cairn_status status = cairn_executor_create(&executor, *backend, net, &options);
+                met = fault.met;
+                disarm();
+                assert_true(nth < CALLS_MAX);
+                assert_told(status, &kinds[k], nth);
+                if (!status)
+                    cairn_executor_destroy(executor);
+            }
         }
     }
-    for (int i = 0; i < 6; i++) {
-        snprintf(path, sizeof path, i ? "%s/data_batch_%d.bin" : "%s/test_batch.bin", folder, i);
-        unlink(path);
+    cairn_net_destroy(net);
+}
+
+/* OpenMP would end the program. */
+static void a_thread_that_cannot_start_is_told(void **state) {
+    (void)state;
+    static const fault_kind kind = {"pthread_create", EAGAIN, false};
+    for (int nth = 1; nth <= 3; nth++) {
+        arm(&kind, nth);
+        cairn_status status = cairn_threads_try(4);
+        disarm();
+        assert_int_equal(status, CAIRN_FAILED);
+        assert_told(status, &kind, nth);
+        assert_non_null(strstr(cairn_error_message(), "train.threads"));
     }
-    rmdir(folder);
+    assert_int_equal(cairn_threads_try(4), CAIRN_OK);
 }
 
 /* TensorBoard's files ------------------------------------------------------------------------- */
@@ -408,6 +516,8 @@ static void event_files_survive_every_fault(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_thread_that_cannot_start_is_told),
+        cmocka_unit_test(making_an_executor_survives_every_fault),
 #ifdef CAIRN_WITH_PROTOBUF
         cmocka_unit_test(event_files_survive_every_fault),
 #endif

@@ -4,10 +4,14 @@
 
 #include <string.h>
 
+static uint32_t big_endian(const uint8_t *at) {
+    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
+}
+
 /* Whether a header of any of the three formats may ask for a large picture. Decoding those takes
  * long and shows nothing new; the unit tests have their limits. */
 static bool is_large(const uint8_t *data, size_t size) {
-    enum { SIDE_MAX = 256 };
+    enum { SIDE_MAX = 64 };
     if (size >= 26 && data[0] == 'B') {
         int32_t width, height;
         memcpy(&width, data + 18, sizeof width);
@@ -16,11 +20,14 @@ static bool is_large(const uint8_t *data, size_t size) {
         return !os2 && (width > SIDE_MAX || height > SIDE_MAX || height < -SIDE_MAX);
     }
     if (size >= 24 && data[0] == 0x89)
-        return data[16] || data[17] || data[18] || data[20] || data[21] || data[22];
-    for (size_t i = 0; i + 9 <= size; i++) /* JPEG: the start of a frame, FF C0 to FF C2 */
-        if (data[i] == 0xFF && data[i + 1] >= 0xC0 && data[i + 1] <= 0xC2 &&
-            (data[i + 5] || data[i + 7]))
+        return big_endian(data + 16) > SIDE_MAX || big_endian(data + 20) > SIDE_MAX;
+    for (size_t i = 0; i + 9 <= size; i++) { /* JPEG: the start of a frame, of whichever kind */
+        bool frame = data[i] == 0xFF && (data[i + 1] & 0xF0) == 0xC0 && data[i + 1] != 0xC4 &&
+                     data[i + 1] != 0xC8 && data[i + 1] != 0xCC;
+        if (frame &&
+            (data[i + 5] || data[i + 6] > SIDE_MAX || data[i + 7] || data[i + 8] > SIDE_MAX))
             return true;
+    }
     return false;
 }
 
@@ -35,10 +42,6 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
 }
 
 #ifdef CAIRN_FUZZ
-static uint32_t big_endian(const uint8_t *at) {
-    return (uint32_t)at[0] << 24 | (uint32_t)at[1] << 16 | (uint32_t)at[2] << 8 | at[3];
-}
-
 /* The CRC-32 of PNG's specification, bit by bit. */
 static uint32_t checksum(const uint8_t *at, size_t size) {
     uint32_t sum = UINT32_MAX;

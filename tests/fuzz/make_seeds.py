@@ -120,7 +120,7 @@ seed("image", "progressive.jpg",
 
 # CIFAR-10: see the harnesses for how their inputs become files
 NAMES = "".join(f"name{i}\n" for i in range(10)).encode()
-seed("cifar", "names", bytes([1, 0, 0]) + struct.pack("<H", len(NAMES)) + NAMES + b"\x09" + b"x" * 99)
+seed("cifar", "names", bytes([1, 0, 0]) + struct.pack("<H", len(NAMES)) + NAMES + bytes(range(9, 1, -1)))
 seed("cifar", "short", bytes([0, 0, 255, 0, 0]))
 PIXELS = struct.pack("<I", 10000 * 3072)
 LABELS = b"]" + (b"(" + b"\x89" * 2500 + b"e") * 4

@@ -33,11 +33,11 @@ static cairn_executor_options float64_options(void) {
 }
 
 /* Fails with the table when a parameter is not ok; frees the net. */
-static void check_net(cairn_net *net, const char *what, int batch, int samples) {
-    cairn_executor_options options = float64_options();
+static void check_net_with(const cairn_executor_options *options, cairn_net *net, const char *what,
+                           int batch, int samples) {
     cairn_gradcheck_options check = {.batch = batch, .samples = samples, .seed = 7};
     cairn_gradcheck_row rows[CAIRN_NET_PARAMETERS_MAX];
-    if (cairn_gradcheck(net, reference(), &options, &check, rows))
+    if (cairn_gradcheck(net, reference(), options, &check, rows))
         fail_msg("%s: %s", what, cairn_error_message());
     bool ok = true;
     for (int k = 0; k < net->parameter_count; k++) {
@@ -50,6 +50,11 @@ static void check_net(cairn_net *net, const char *what, int batch, int samples) 
     }
     cairn_net_destroy(net);
     assert_true(ok);
+}
+
+static void check_net(cairn_net *net, const char *what, int batch, int samples) {
+    cairn_executor_options options = float64_options();
+    check_net_with(&options, net, what, batch, samples);
 }
 
 static void must(cairn_status status) {
@@ -118,6 +123,20 @@ static void test_simple_cnn(void **state) {
     (void)state;
     for (int b = 0; b < 3; b++)
         check_net(small_cnn(), "simple_cnn", batches[b], 60);
+}
+
+/* Targets that are smoothed, mixed, and both. */
+static void test_soft_targets(void **state) {
+    (void)state;
+    for (int kind = 1; kind <= 3; kind++) {
+        cairn_executor_options options = float64_options();
+        options.label_smoothing = kind & 1 ? 0.2 : 0;
+        options.augment.mixup = options.augment.cutmix = kind >> 1;
+        options.augment.mix_share = CAIRN_ONE;
+        cairn_beta_quantiles(1, options.augment.mixup_quantile);
+        cairn_beta_quantiles(1, options.augment.cutmix_quantile);
+        check_net_with(&options, small_cnn(), "simple_cnn with soft targets", 7, 20);
+    }
 }
 
 /* conv's output goes to branch, and to relu, which leads nowhere and must add nothing. */
@@ -261,6 +280,7 @@ int main(void) {
         cmocka_unit_test(test_maxpool),
         cmocka_unit_test(test_linear_relu_dropout),
         cmocka_unit_test(test_simple_cnn),
+        cmocka_unit_test(test_soft_targets),
         cmocka_unit_test(test_output_with_two_readers),
         cmocka_unit_test(test_smooth_ops),
         cmocka_unit_test(test_frozen_weight),

@@ -14,6 +14,7 @@ PyTorch works in float64. Every file has the metadata
                                                           and max-pooling compare is exact in every precision; only the
                                                           third step moves the weights, and Adam's epsilon is 1e-3.
                                                           0: as in a real training, from Cairn's initial weights
+    smoothing                                             CrossEntropyLoss's label_smoothing in training; 0 where absent
     stride                                                of tensors of more than 4096 elements, every so many are kept
     torch                                                 the version that computed it
 
@@ -213,7 +214,7 @@ def crop(images, indices, padding, seed):
     return torch.stack([p[:, y:y + height, x:x + width] for p, y, x in zip(padded, dy, dx)])
 
 
-def make(name, net, seed, batch, shape, exact, padding=1, stride=1, **metadata):
+def make(name, net, seed, batch, shape, exact, padding=1, stride=1, smoothing=0.0, **metadata):
     samples = batch + (batch + 1) // 2
     count = samples * math.prod(shape)
     words = random_words(seed, TEST, 0, 0, count, True)
@@ -239,7 +240,7 @@ def make(name, net, seed, batch, shape, exact, padding=1, stride=1, **metadata):
         indices = below(random_words(seed, TEST, 0, 2 + step, batch, True), samples)
         indices = indices[:(batch + 1) // 2] if step == 1 else indices
         loss = functional.cross_entropy(net(normalise(crop(images, indices, padding, seed))).flatten(1),
-                                        labels[indices.astype(int)])
+                                        labels[indices.astype(int)], label_smoothing=smoothing)
         adam.zero_grad()
         loss.backward()
         adam.step()
@@ -251,6 +252,8 @@ def make(name, net, seed, batch, shape, exact, padding=1, stride=1, **metadata):
         out |= {f"{kind}.{key}": adam.state[parameter][kind] for kind in ("exp_avg", "exp_avg_sq")}
     out |= {f"parameter.{key}": value for key, value in cairn_parameters(net)}
     kept = {k: v.flatten()[::stride if v.numel() > LONG else 1] for k, v in sorted(out.items())}
+    if smoothing:
+        metadata["smoothing"] = smoothing
     metadata |= dict(channels=shape[0], height=shape[1], width=shape[2], batch=batch, padding=padding, seed=seed,
                      exact=int(exact), stride=stride, torch=torch.__version__)
     save_file({k: v.float().contiguous() for k, v in kept.items()}, OUT / f"{name}.safetensors",
@@ -276,5 +279,7 @@ if __name__ == "__main__":
     for number, (name, (ops, batch)) in enumerate(NETS.items()):
         seed = 2**40 + number
         make(name, Graph(ops, (3, 11, 9), seed), seed, batch, (3, 11, 9), True, ops=ops)
+    ops, seed = "flat, linear 5, relu, linear 10", 2**40 + 20
+    make("smoothing", Graph(ops, (3, 11, 9), seed), seed, 13, (3, 11, 9), True, ops=ops, smoothing=0.1)
     make("simple_cnn", SimpleCNN(42), 42, 16, (3, 32, 32), False, padding=4, stride=251, model="simple_cnn")
     make("resnet", ResNet([4, 8, 12], [1, 2, 1]), 43, 8, (3, 12, 12), False, padding=2, model="resnet")

@@ -13,7 +13,7 @@
 
 static const char *const fixtures[] = {"conv",       "conv_bare", "relu_pool", "pool_overlap",
                                        "linear",     "dropout",   "norm",      "branches",
-                                       "simple_cnn", "resnet"};
+                                       "simple_cnn", "resnet",    "smoothing"};
 
 enum { STEPS = 3 };
 
@@ -25,6 +25,7 @@ typedef struct {
     cairn_split split;
     int batch, padding;
     bool exact, residual;
+    double smoothing;
     size_t stride;
     uint64_t seed;
 } fixture;
@@ -46,6 +47,8 @@ static fixture open_fixture(const char *name) {
     f.batch = atoi(text_of(&f, "batch"));
     f.padding = atoi(text_of(&f, "padding"));
     f.exact = atoi(text_of(&f, "exact"));
+    const char *smoothing = cairn_safetensors_metadata(&f.file, "smoothing");
+    f.smoothing = smoothing ? atof(smoothing) : 0;
     f.stride = strtoull(text_of(&f, "stride"), NULL, 10);
     f.seed = strtoull(text_of(&f, "seed"), NULL, 10);
     const char *model = cairn_safetensors_metadata(&f.file, "model");
@@ -176,6 +179,7 @@ static int compare(const fixture *f, const subject *s) {
     options.threads = 2;
     options.seed = f->seed;
     options.crop_padding = f->padding;
+    options.label_smoothing = f->smoothing;
     options.optimizer.epsilon = f->exact ? 1e-3 : 1e-8;
     for (int c = 0; c < CAIRN_CHANNELS_MAX; c++)
         options.mean[c] = options.std[c] = 0.5f;

@@ -348,6 +348,41 @@ static void py_equals_bin(void **state) {
     cairn_dataset_destroy(py);
 }
 
+/* The last training images in the test split's place, in either layout; they are not trained on,
+ * and the test split's file is not opened. */
+static void validation_holds_training_images_out(void **state) {
+    (void)state;
+    write_py("data_batch_1", 1, NOTHING);
+    write_py("data_batch_5", 5, NOTHING);
+    cairn_config config = configure("cifar10", 20, 3);
+    config.data.validation = 4;
+    cairn_dataset *py = open_dataset(&config);
+    assert_true(py->held_out);
+    assert_int_equal(py->test.count, 3);
+    assert_int_equal(py->test.labels[0], label_of(5, RECORDS - 4));
+    write_bin(bin_folder, "data_batch_1.bin", 1, 20);
+    write_bin(bin_folder, "data_batch_4.bin", 4, RECORDS);
+    write_bin(bin_folder, "data_batch_5.bin", 5, RECORDS - 1);
+    cairn_dataset *bin = open_dataset(&config);
+    assert_string_equal(py->digest, bin->digest);
+    cairn_dataset_destroy(py);
+    cairn_dataset_destroy(bin);
+
+    config.data.test_limit = 0;
+    config.data.validation = RECORDS + 3; /* over two files */
+    bin = open_dataset(&config);
+    assert_int_equal(bin->train.count, 20);
+    assert_int_equal(bin->test.count, RECORDS + 3);
+    assert_int_equal(bin->test.labels[2], label_of(4, RECORDS - 1));
+    assert_int_equal(bin->test.labels[3], label_of(5, 0));
+    assert_int_equal(bin->test.images[(size_t)(RECORDS + 1) * PIXELS],
+                     first_pixel_of(5, RECORDS - 2));
+    cairn_dataset_destroy(bin);
+    config.data.train_limit = 0;
+    config.data.validation = 49990;
+    assert_int_equal(cairn_dataset_train_count(&config), 10);
+}
+
 static void faulty_pickles_are_refused(void **state) {
     (void)state;
     static const struct {
@@ -452,6 +487,15 @@ static void synthetic_is_the_same_everywhere(void **state) {
     assert_string_equal(one->name, "synthetic");
     cairn_dataset_destroy(three);
 
+    /* Held out are the last training images. */
+    config.data.validation = 49600;
+    cairn_dataset *held = open_dataset(&config);
+    assert_int_equal(held->train.count, 400);
+    assert_memory_equal(held->test.images, one->train.images + (size_t)400 * PIXELS,
+                        (size_t)101 * PIXELS);
+    cairn_dataset_destroy(held);
+    config.data.validation = 0;
+
     /* A smaller cut is a prefix; another seed is another data set; the splits differ. */
     config.data.train_limit = 100;
     cairn_dataset *cut = open_dataset(&config);
@@ -549,6 +593,7 @@ int main(void) {
         TEST_IN_FOLDER(wrong_sizes_are_refused),
         TEST_IN_FOLDER(label_above_nine_is_refused),
         TEST_IN_FOLDER(py_equals_bin),
+        TEST_IN_FOLDER(validation_holds_training_images_out),
         TEST_IN_FOLDER(faulty_pickles_are_refused),
         TEST_IN_FOLDER(hostile_pickles_are_refused),
         cmocka_unit_test(synthetic_is_the_same_everywhere),

@@ -43,7 +43,8 @@ static char *text_of_file(void) {
 
 static void metrics_are_the_reference_s_rows(void **state) {
     (void)state;
-    const cairn_epoch_row rows[] = {{1, 1.5, 0.45, 1.2, 0.57}, {2, 1, NAN, INFINITY, 1e-10}};
+    const cairn_epoch_row rows[] = {{1, 1.5, 0.45, 1.2, 0.57, false},
+                                    {2, 1, NAN, INFINITY, 1e-10, false}};
     assert_int_equal(cairn_metrics_write(path, rows, 2), CAIRN_OK);
     char *text = text_of_file();
     assert_string_equal(text,
@@ -63,8 +64,8 @@ static void metrics_keep_every_bit(void **state) {
     (void)state;
     const double third = 1.0 / 3, tenth = 0.1;
     const cairn_epoch_row rows[] = {
-        {1, third, nextafter(third, 1), nextafter(tenth, 0), tenth},
-        {2, 0x1.fffffffffffffp+1023, 0x1p-1074, -0x1.23456789abcdep-7, NAN}};
+        {1, third, nextafter(third, 1), nextafter(tenth, 0), tenth, false},
+        {2, 0x1.fffffffffffffp+1023, 0x1p-1074, -0x1.23456789abcdep-7, NAN, true}};
     char *text;
     cairn_epoch_row *back;
     size_t count;
@@ -73,6 +74,8 @@ static void metrics_keep_every_bit(void **state) {
     assert_int_equal(count, 2);
     assert_memory_equal(&back[0].train_loss, &rows[0].train_loss, 4 * sizeof(double));
     assert_memory_equal(&back[1].train_loss, &rows[1].train_loss, 3 * sizeof(double));
+    assert_false(back[0].held_out);
+    assert_true(back[1].held_out);
     assert_true(isnan(back[1].test_acc));
     free(back);
     free(text);
@@ -117,8 +120,8 @@ static void summary_is_flat_and_exact(void **state) {
                              .parameters = 620362,
                              .lr = 0.0005,
                              .seed = UINT64_MAX,
-                             .final = {2, 1, 2, 3, 4},
-                             .best = {1, 5, 6, 7, 8},
+                             .final = {2, 1, 2, 3, 4, false},
+                             .best = {1, 5, 6, 7, 8, false},
                              .seconds = 1.25,
                              .git_revision = "0123"};
     assert_int_equal(cairn_summary_write(path, &summary), CAIRN_OK);
@@ -140,12 +143,14 @@ static void summary_is_flat_and_exact(void **state) {
     cJSON_Delete(object);
     free(text);
 
-    summary.final = summary.best = (cairn_epoch_row){0};
+    summary.final = summary.best = (cairn_epoch_row){.held_out = true};
     summary.data = "cifar10";
     assert_int_equal(cairn_summary_write(path, &summary), CAIRN_OK);
     text = text_of_file();
     object = cJSON_Parse(text);
-    assert_true(cJSON_IsNull(cJSON_GetObjectItem(object, "best_test_acc")));
+    assert_true(cJSON_IsNull(cJSON_GetObjectItem(object, "best_val_acc")));
+    assert_true(cJSON_IsNumber(cJSON_GetObjectItem(object, "val_images")));
+    assert_null(cJSON_GetObjectItem(object, "test_images"));
     assert_true(cJSON_IsFalse(cJSON_GetObjectItem(object, "synthetic")));
     cJSON_Delete(object);
     free(text);
@@ -156,7 +161,8 @@ static void dvclive_has_its_layout(void **state) {
     static const char *const files[] = {
         "plots/metrics/train/loss.tsv", "plots/metrics/train/acc.tsv",
         "plots/metrics/test/loss.tsv",  "plots/metrics/test/acc.tsv",
-        "plots/metrics/lr.tsv",         "metrics.json"};
+        "plots/metrics/lr.tsv",         "metrics.json",
+        "plots/metrics/val/loss.tsv",   "plots/metrics/val/acc.tsv"};
     static const char *const wanted[] = {
         "step\tloss\n1\t1.5\n2\t1\n",
         "step\tacc\n1\t0.25\n2\t0.5\n",
@@ -165,24 +171,42 @@ static void dvclive_has_its_layout(void **state) {
         "step\tlr\n1\t0.25\n2\t0.125\n",
         "{\n\t\"step\":\t2,\n\t\"lr\":\t0.125,\n"
         "\t\"train\":\t{\n\t\t\"loss\":\t1,\n\t\t\"acc\":\t0.5\n\t},\n"
-        "\t\"test\":\t{\n\t\t\"loss\":\tnull,\n\t\t\"acc\":\t0.75\n\t}\n}\n"};
-    const cairn_epoch_row rows[] = {{1, 1.5, 0.25, 1.25, 0.5}, {2, 1, 0.5, NAN, 0.75}};
+        "\t\"test\":\t{\n\t\t\"loss\":\tnull,\n\t\t\"acc\":\t0.75\n\t}\n}\n",
+        "step\tloss\n",
+        "step\tacc\n"};
+    const cairn_epoch_row rows[] = {{1, 1.5, 0.25, 1.25, 0.5, false},
+                                    {2, 1, 0.5, NAN, 0.75, false}};
     const double rates[] = {0.25, 0.125};
     char folder[sizeof path];
     snprintf(folder, sizeof folder, "%s", path);
     unlink(folder); /* a file, before */
-    assert_int_equal(cairn_dvclive_write(folder, NULL, NULL, 0), CAIRN_OK);
-    assert_int_equal(cairn_dvclive_write(folder, rows, rates, 2), CAIRN_OK);
-    for (int i = 0; i < 6; i++) {
+    assert_int_equal(cairn_dvclive_write(folder, false, NULL, NULL, 0), CAIRN_OK);
+    const cairn_epoch_row held_out = {1, 1.5, 0.25, 1.25, 0.5, true};
+    assert_int_equal(cairn_dvclive_write(folder, true, &held_out, rates, 1), CAIRN_OK);
+    snprintf(path, sizeof path, "%.30s/%s", folder, files[7]);
+    char *val = text_of_file();
+    assert_string_equal(val, "step\tacc\n1\t0.5\n");
+    free(val);
+    snprintf(path, sizeof path, "%.30s/%s", folder, files[5]);
+    val = text_of_file();
+    assert_non_null(strstr(val, "\"val\""));
+    assert_null(strstr(val, "\"test\""));
+    free(val);
+    assert_int_equal(cairn_dvclive_write(folder, false, rows, rates, 2), CAIRN_OK);
+    for (int i = 0; i < 8; i++) {
         snprintf(path, sizeof path, "%.30s/%s", folder, files[i]);
         char *text = text_of_file();
         assert_string_equal(text, wanted[i]);
         free(text);
         unlink(path);
     }
-    static const char *const folders[] = {"/plots/metrics/train", "/plots/metrics/test",
-                                          "/plots/metrics", "/plots", ""};
-    for (int i = 0; i < 5; i++) {
+    static const char *const folders[] = {"/plots/metrics/train",
+                                          "/plots/metrics/test",
+                                          "/plots/metrics/val",
+                                          "/plots/metrics",
+                                          "/plots",
+                                          ""};
+    for (int i = 0; i < 6; i++) {
         snprintf(path, sizeof path, "%.30s%s", folder, folders[i]);
         assert_int_equal(rmdir(path), 0);
     }
@@ -218,7 +242,7 @@ static void predictions_and_confusion(void **state) {
 /* A short run's worth of calls. */
 static void play(bool quiet) {
     cairn_terminal *terminal = cairn_terminal_open(quiet, 12);
-    const cairn_epoch_row row = {1, 1.5, 0.45, 1.2, 0.57};
+    const cairn_epoch_row row = {1, 1.5, 0.45, 1.2, 0.57, false};
     for (int i = 0; i < 1000; i++) /* far within one redraw interval */
         cairn_terminal_progress(terminal, 1, i, 1000);
     nanosleep(&(struct timespec){.tv_nsec = 120000000}, NULL);

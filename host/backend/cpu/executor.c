@@ -138,11 +138,20 @@ static cairn_status upload(cairn_executor *base, cairn_split_id id, const cairn_
 
 /* Passes ----------------------------------------------------------------------------------------*/
 
+static batch_source source_of(const cpu_executor *executor, const cpu_plan *plan,
+                              cairn_split_id id) {
+    return (batch_source){.images = executor->splits[id].images,
+                          .labels = executor->splits[id].labels,
+                          .glance = executor->base.glance,
+                          .augmenter = cairn_executor_augmenter(&executor->base, id),
+                          .bytes = plan->bytes};
+}
+
 static cairn_status forward(cpu_plan *plan, const batch_source *source) {
     cpu_executor *executor = plan->executor;
     double begin = omp_get_wtime();
-    assemble_batch(&executor->base.options, executor->base.net->input, source, plan->count,
-                   plan->input.data, plan->input_bf16, plan->labels);
+    assemble_batch(&executor->base.options, source, plan->count, plan->input.data, plan->input_bf16,
+                   plan->targets);
     plan_time(executor, "batch assembly", 0, begin);
     if (executor->refreshed != plan || plan->weights_version != executor->weights_version) {
         executor->refreshed = NULL;
@@ -161,19 +170,18 @@ static cairn_status train_batch(cpu_executor *executor, const cairn_step *step) 
     cairn_status status = plan_find(&plan, executor, step->count, true);
     if (status)
         return status;
-    batch_source source = {.images = executor->splits[CAIRN_SPLIT_TRAIN].images,
-                           .labels = executor->splits[CAIRN_SPLIT_TRAIN].labels,
-                           .indices = step->indices,
-                           .crop = true,
-                           .epoch = step->epoch};
+    batch_source source = source_of(executor, plan, CAIRN_SPLIT_TRAIN);
+    source.indices = step->indices;
+    source.training = true;
+    source.epoch = step->epoch;
     executor->training = true;
     executor->step = step->step;
     status = forward(plan, &source);
     if (status)
         return status;
     double begin = omp_get_wtime();
-    cross_entropy(plan->logits, plan->labels, step->count, cairn_net_classes(executor->base.net),
-                  plan->logits_gradient, &executor->stats);
+    cross_entropy(plan->logits, plan->targets, executor->base.options.label_smoothing, step->count,
+                  cairn_net_classes(executor->base.net), plan->logits_gradient, &executor->stats);
     plan_time(executor, "loss", 0, begin);
     return plan_run(plan, &plan->backward);
 }
@@ -258,20 +266,20 @@ static cairn_status infer(cpu_executor *executor, cairn_split_id id, int first, 
     for (int done = 0, part; done < count; done += part) {
         int left = count - done;
         part = left < executor->base.options.batch ? left : executor->base.options.batch;
-        batch_source source = {.images = executor->splits[id].images,
-                               .labels = executor->splits[id].labels,
-                               .first = first + done};
         cpu_plan *plan = NULL;
         cairn_status status = plan_find(&plan, executor, part, false);
-        if (!status)
-            status = forward(plan, &source);
+        if (status)
+            return status;
+        batch_source source = source_of(executor, plan, id);
+        source.first = first + done;
+        status = forward(plan, &source);
         if (status)
             return status;
         if (logits)
             memcpy(logits + (size_t)done * (size_t)classes, plan->logits,
                    (size_t)part * (size_t)classes * sizeof *logits);
         else
-            cross_entropy(plan->logits, plan->labels, part, classes, NULL, &executor->stats);
+            cross_entropy(plan->logits, plan->targets, 0, part, classes, NULL, &executor->stats);
     }
     return CAIRN_OK;
 }

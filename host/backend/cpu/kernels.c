@@ -53,7 +53,7 @@ static void normalise_row_bf16(const uint8_t *source, int left, int valid, int w
 static void crop_shift(const cairn_executor_options *options, const batch_source *source,
                        int32_t index, int *shift_y, int *shift_x) {
     *shift_y = *shift_x = 0;
-    if (!source->crop || options->crop_padding == 0)
+    if (!source->training || options->crop_padding == 0)
         return;
     uint32_t places = 2 * (uint32_t)options->crop_padding + 1;
     cairn_rng_block random =
@@ -87,46 +87,72 @@ static void assemble_sample(const normal_table *table, cairn_shape shape, const 
     }
 }
 
-void assemble_batch(const cairn_executor_options *options, cairn_shape shape,
-                    const batch_source *source, int count, void *x, bool half, uint8_t *labels) {
+/* By the sample's recipe: its bytes, then their normalised values. */
+static void assemble_recipe(const normal_table *table, cairn_shape shape,
+                            const batch_source *source, uint32_t index, uint8_t *bytes, void *x,
+                            bool half, loss_target *target) {
+    cairn_recipe recipe;
+    if (source->training)
+        cairn_recipe_find(&source->augmenter, &recipe, source->epoch, index);
+    else
+        cairn_recipe_glance(&source->augmenter, &recipe, source->glance, index);
+    cairn_recipe_apply(&source->augmenter, &recipe, source->images, index, bytes);
+    assemble_sample(table, shape, bytes, 0, 0, x, half);
+    *target = target_of(&recipe, source->labels, index);
+}
+
+void assemble_batch(const cairn_executor_options *options, const batch_source *source, int count,
+                    void *x, bool half, loss_target *targets) {
+    const cairn_augmenter *augmenter = &source->augmenter;
+    cairn_shape shape = {augmenter->channels, augmenter->height, augmenter->width};
     size_t size = cairn_shape_count(shape);
     normal_table table;
     make_table(options, &table);
 #pragma omp parallel for schedule(static)
     for (int n = 0; n < count; n++) {
         int32_t index = source->indices ? source->indices[n] : source->first + n;
+        char *to = (char *)x + (half ? sizeof(bf16) : sizeof(float)) * size * (size_t)n;
+        if (source->bytes) {
+            assemble_recipe(&table, shape, source, (uint32_t)index,
+                            source->bytes + (size_t)n * size, to, half, &targets[n]);
+            continue;
+        }
         int shift_y, shift_x;
         crop_shift(options, source, index, &shift_y, &shift_x);
-        size_t bytes = (half ? sizeof(bf16) : sizeof(float)) * size;
-        assemble_sample(&table, shape, source->images + (size_t)index * size, shift_y, shift_x,
-                        (char *)x + (size_t)n * bytes, half);
-        labels[n] = source->labels[index];
+        assemble_sample(&table, shape, source->images + (size_t)index * size, shift_y, shift_x, to,
+                        half);
+        targets[n] = (loss_target){source->labels[index], source->labels[index], 1};
     }
 }
 
-void cross_entropy(const float *logits, const uint8_t *labels, int count, int classes,
-                   float *gradient, cairn_stats *stats) {
+void cross_entropy(const float *logits, const loss_target *targets, double smoothing, int count,
+                   int classes, float *gradient, cairn_stats *stats) {
     for (int n = 0; n < count; n++) {
         const float *row = logits + (size_t)n * (size_t)classes;
-        int label = labels[n];
+        int label = target_label(&targets[n]);
         float peak = row[0];
         bool correct = true; /* the first of the largest; a NaN anywhere makes it wrong */
         for (int j = 0; j < classes; j++) {
             peak = row[j] > peak ? row[j] : peak;
             correct &= j < label ? row[label] > row[j] : row[label] >= row[j];
         }
-        double sum = 0;
-        for (int j = 0; j < classes; j++)
+        double sum = 0, at_target = 0;
+        for (int j = 0; j < classes; j++) {
+            double q = target_probability(&targets[n], smoothing, classes, j);
             sum += exp((double)row[j] - (double)peak);
+            if (q > 0) /* 0 times an infinite logit would be no number */
+                at_target += q * ((double)row[j] - (double)peak);
+        }
         /* cppcheck-suppress invalidFunctionArg ; the largest term is exp(0) */
-        stats->loss += log(sum) - ((double)row[label] - (double)peak);
+        stats->loss += log(sum) - at_target;
         stats->correct += correct;
         if (!gradient)
             continue;
         float *out = gradient + (size_t)n * (size_t)classes;
         for (int j = 0; j < classes; j++) {
             double probability = exp((double)row[j] - (double)peak) / sum;
-            out[j] = (float)((probability - (j == label)) / count);
+            double wanted = target_probability(&targets[n], smoothing, classes, j);
+            out[j] = (float)((probability - wanted) / count);
         }
     }
     stats->seen += count;

@@ -4,6 +4,7 @@
 #define CAIRN_BACKEND_CPU_KERNELS_H
 
 #include "bf16.h"
+#include "../target.h"
 
 #include "cairn/executor.h"
 
@@ -16,19 +17,22 @@ typedef struct {
     const uint8_t *labels;
     const int32_t *indices;
     int first;
-    bool crop;
+    bool training; /* augmented, by `augmenter` in `epoch`; else seen by `glance` */
     uint32_t epoch;
+    cairn_glance glance;
+    cairn_augmenter augmenter;
+    uint8_t *bytes; /* [count, c, h, w], scratch; NULL where nothing but the crop happens */
 } batch_source;
 
-/* Gathers, crops and normalises `count` samples into x [count, c, h, w], of floats or, where
- * `half`, of bf16. labels [count]. */
-void assemble_batch(const cairn_executor_options *options, cairn_shape shape,
-                    const batch_source *source, int count, void *x, bool half, uint8_t *labels);
+/* Gathers, augments and normalises `count` samples into x [count, c, h, w], of floats or, where
+ * `half`, of bf16. targets [count]. */
+void assemble_batch(const cairn_executor_options *options, const batch_source *source, int count,
+                    void *x, bool half, loss_target *targets);
 
 /* Mean softmax cross-entropy of logits [count, classes]: adds to the stats; where `gradient` is not
- * NULL it becomes d(mean loss)/d(logits) = (softmax - onehot) / count. */
-void cross_entropy(const float *logits, const uint8_t *labels, int count, int classes,
-                   float *gradient, cairn_stats *stats);
+ * NULL it becomes d(mean loss)/d(logits) = (softmax - target) / count. */
+void cross_entropy(const float *logits, const loss_target *targets, double smoothing, int count,
+                   int classes, float *gradient, cairn_stats *stats);
 
 /* y = max(x, 0), NaN kept. */
 void relu_forward(const float *x, float *y, size_t count);

@@ -17,6 +17,8 @@ struct onednn_pool {
     dnnl_engine_t engine;
     dnnl_stream_t stream;
     object *objects;
+    bool incomplete; /* a layout could not be made: where it was to go there is NULL, which oneDNN
+                      * may take for a bias that is left out */
 };
 
 cairn_status onednn_check(dnnl_status_t status, const char *what) {
@@ -113,8 +115,10 @@ onednn_layout onednn_layout_create(onednn_pool *pool, int rank, const dnnl_dims_
         made = NULL;
     }
 #endif
-    if (onednn_check(status, "memory descriptor") || keep(pool, LAYOUT, made))
+    if (onednn_check(status, "memory descriptor") || keep(pool, LAYOUT, made)) {
+        pool->incomplete = true;
         return NULL;
+    }
     return made;
 }
 
@@ -138,6 +142,8 @@ dnnl_data_type_t onednn_layout_type(onednn_layout layout) {
 
 cairn_status onednn_memory_create(onednn_pool *pool, dnnl_memory_t *memory, onednn_layout layout,
                                   void *data) {
+    if (pool->incomplete)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for a oneDNN layout");
     cairn_status status =
         onednn_check(dnnl_memory_create(memory, layout, pool->engine, data), "memory");
     return status ? status : keep(pool, MEMORY, *memory);
@@ -159,7 +165,11 @@ const char *onednn_op_implementation(const onednn_op *op) {
 /* The second half of every op: its descriptor is made or failed, the primitive follows. */
 static cairn_status finish(onednn_pool *pool, onednn_op *op, dnnl_status_t described,
                            const char *what) {
-    cairn_status status = onednn_check(described, what);
+    cairn_status status = pool->incomplete
+                              ? cairn_error_set(CAIRN_FAILED, "out of memory for a oneDNN layout")
+                              : onednn_check(described, what);
+    if (status && described == dnnl_success)
+        dnnl_primitive_desc_destroy(op->desc);
     if (status)
         return status;
     status = keep(pool, PRIMITIVE_DESC, op->desc);
@@ -232,7 +242,7 @@ cairn_status onednn_conv_forward(onednn_pool *pool, onednn_op *op, onednn_layout
         if (status == dnnl_success)
             status = dnnl_primitive_desc_create(&op->desc, &desc, attributes, pool->engine, NULL);
 #endif
-        found = status == dnnl_success;
+        found = status != dnnl_unimplemented;
     }
     dnnl_primitive_attr_destroy(attributes);
     return finish(pool, op, status, "convolution forward");
@@ -243,7 +253,7 @@ cairn_status onednn_conv_backward_data(onednn_pool *pool, onednn_op *op, onednn_
                                        onednn_window window, const onednn_op *forward) {
     geometry g = spread(window);
     dnnl_status_t status = dnnl_unimplemented;
-    for (int i = 0; i < ALGORITHMS && status != dnnl_success; i++) {
+    for (int i = 0; i < ALGORITHMS && status == dnnl_unimplemented; i++) {
 #if DNNL_VERSION_MAJOR >= 3
         status = dnnl_convolution_backward_data_primitive_desc_create(
             &op->desc, pool->engine, algorithms[i], diff_src, weights, diff_dst, g.stride,
@@ -266,7 +276,7 @@ cairn_status onednn_conv_backward_weights(onednn_pool *pool, onednn_op *op, oned
                                           const onednn_op *forward) {
     geometry g = spread(window);
     dnnl_status_t status = dnnl_unimplemented;
-    for (int i = 0; i < ALGORITHMS && status != dnnl_success; i++) {
+    for (int i = 0; i < ALGORITHMS && status == dnnl_unimplemented; i++) {
 #if DNNL_VERSION_MAJOR >= 3
         status = dnnl_convolution_backward_weights_primitive_desc_create(
             &op->desc, pool->engine, algorithms[i], src, diff_weights, diff_bias, diff_dst,

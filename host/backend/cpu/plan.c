@@ -240,8 +240,13 @@ static cairn_status compile_input(cpu_plan *plan, const cairn_net *net) {
         convolved |= net->op[i].input == CAIRN_NET_INPUT && net->op[i].kind == CAIRN_OP_CONV2D;
     plan->input_bf16 = plan_type(plan) == dnnl_bf16 && convolved;
     onednn_layout layout = plan_plain(plan, net->input, plan->input_bf16 ? dnnl_bf16 : dnnl_f32);
-    plan->labels = plan_scratch(plan, (size_t)plan->count);
-    return plan->labels ? plan_tensor(plan, &plan->input, layout, NULL) : CAIRN_FAILED;
+    const cairn_executor_options *options = &plan->executor->base.options;
+    bool plain = cairn_augment_is_plain(&options->augment) && options->tta == CAIRN_TTA_NONE;
+    size_t count = (size_t)plan->count;
+    plan->targets = plan_scratch(plan, count * sizeof *plan->targets);
+    plan->bytes = plain ? NULL : plan_scratch(plan, count * cairn_shape_count(net->input));
+    return plan->targets && (plain || plan->bytes) ? plan_tensor(plan, &plan->input, layout, NULL)
+                                                   : CAIRN_FAILED;
 }
 
 /* The last op's output in row-major order is the logits; their gradient has the same layout. */

@@ -80,7 +80,8 @@ struct cpu_plan {
     int blocks_taken;
     tensor input;
     bool input_bf16;
-    uint8_t *labels;
+    loss_target *targets; /* [count] */
+    uint8_t *bytes;       /* of the batch, augmented; NULL where nothing but the crop happens */
     float *logits, *logits_gradient; /* [count, classes] */
 };
 

@@ -25,55 +25,51 @@ typedef struct {
     cairn_split split[2]; /* by cairn_split_id; the caller's memory */
     cairn_stats stats;
     real *tensor[CAIRN_TENSOR_KINDS][CAIRN_NET_PARAMETERS_MAX]; /* NULL where none is kept */
-    uint32_t batch;  /* the batch's number in the step under way */
-    real *input;     /* [batch, c, h, w] */
-    uint8_t *labels; /* [batch] */
-    double *losses;  /* [batch] */
-    bool *correct;   /* [batch] */
-    real *planes;    /* [threads, the largest padded plane] */
+    uint32_t batch;       /* the batch's number in the step under way */
+    real *input;          /* [batch, c, h, w] */
+    loss_target *targets; /* [batch] */
+    double *losses;       /* [batch] */
+    bool *correct;        /* [batch] */
+    real *planes;         /* [threads, the largest padded plane] */
     op_buffers op[CAIRN_NET_OPS_MAX];
 } executor;
 
 /* The batch ---------------------------------------------------------------------------------------
  */
 
-/* x[c,i,j] = (image[c, i+dy, j+dx] / 255 - mean[c]) / std[c]; a pixel outside counts as 0. */
+/* x[c,i,j] = (byte[c,i,j] / 255 - mean[c]) / std[c], the bytes being those of the recipe. */
 static void take_image(const cairn_executor_options *options, cairn_shape shape,
-                       const uint8_t *image, int dy, int dx, real *x) {
+                       const cairn_augmenter *augmenter, const cairn_recipe *recipe,
+                       const uint8_t *images, uint32_t index, real *x) {
     for (int c = 0; c < shape.c; c++) {
         real mean = (real)options->mean[c % CAIRN_CHANNELS_MAX];
         real std = (real)options->std[c % CAIRN_CHANNELS_MAX];
         for (int i = 0; i < shape.h; i++)
             for (int j = 0; j < shape.w; j++) {
-                int row = i + dy, column = j + dx;
-                bool inside = row >= 0 && row < shape.h && column >= 0 && column < shape.w;
-                int pixel = inside ? image[(c * shape.h + row) * shape.w + column] : 0;
+                int pixel = cairn_recipe_level(augmenter, recipe, images, index, c, i, j);
                 x[(c * shape.h + i) * shape.w + j] = ((real)pixel / 255 - mean) / std;
             }
     }
 }
 
-/* Fills input and labels with the step's samples, cropped, or with first..first+count-1. */
+/* Fills input and targets with the step's samples, augmented, or with first..first+count-1. */
 static void assemble(executor *e, cairn_split_id id, const cairn_step *step, int first, int count) {
     const cairn_executor_options *options = &e->base.options;
     const cairn_split *split = &e->split[id];
+    const cairn_augmenter augmenter = cairn_executor_augmenter(&e->base, id);
     cairn_shape shape = e->base.net->input;
     size_t size = cairn_shape_count(shape);
 #pragma omp parallel for num_threads(e->threads)
     for (int n = 0; n < count; n++) {
-        size_t index = (size_t)(step ? step->indices[n] : first + n);
-        int dy = 0, dx = 0;
-        if (step) {
-            int padding = options->crop_padding;
-            uint32_t places = 2 * (uint32_t)padding + 1;
-            cairn_rng_block random =
-                cairn_rng(options->seed, CAIRN_RNG_CROP, step->epoch, 0, index);
-            dy = (int)cairn_rng_below(random.word[0], places) - padding;
-            dx = (int)cairn_rng_below(random.word[1], places) - padding;
-        }
-        take_image(options, shape, split->images + index * size, dy, dx,
+        uint32_t index = (uint32_t)(step ? step->indices[n] : first + n);
+        cairn_recipe recipe;
+        if (step)
+            cairn_recipe_find(&augmenter, &recipe, step->epoch, index);
+        else
+            cairn_recipe_glance(&augmenter, &recipe, e->base.glance, index);
+        take_image(options, shape, &augmenter, &recipe, split->images, index,
                    e->input + (size_t)n * size);
-        e->labels[n] = split->labels[index];
+        e->targets[n] = target_of(&recipe, split->labels, index);
     }
 }
 
@@ -218,11 +214,13 @@ static void forward(executor *e, int count, const cairn_step *step) {
 static void take_loss(executor *e, int count, int total) {
     int last = e->base.net->op_count - 1;
     int classes = cairn_net_classes(e->base.net);
+    double smoothing = total ? e->base.options.label_smoothing : 0;
 #pragma omp parallel for num_threads(e->threads)
     for (int n = 0; n < count; n++)
-        e->losses[n] = cross_entropy(
-            classes, e->op[last].y + (size_t)n * (size_t)classes, e->labels[n], 1.0 / total,
-            total ? e->op[last].dy + (size_t)n * (size_t)classes : NULL, &e->correct[n]);
+        e->losses[n] = cross_entropy(classes, e->op[last].y + (size_t)n * (size_t)classes,
+                                     &e->targets[n], smoothing, 1.0 / total,
+                                     total ? e->op[last].dy + (size_t)n * (size_t)classes : NULL,
+                                     &e->correct[n]);
     for (int n = 0; n < count; n++) {
         e->stats.loss += e->losses[n];
         e->stats.correct += e->correct[n];
@@ -418,7 +416,7 @@ static bool take_buffers(executor *e) {
             if (cairn_optimizer_keeps(&e->base.options.optimizer, (cairn_tensor_kind)kind))
                 e->tensor[kind][k] = take(e, net->parameter[k].count * sizeof(real), &ok);
     e->input = take(e, batch * cairn_shape_count(net->input) * sizeof(real), &ok);
-    e->labels = take(e, batch, &ok);
+    e->targets = take(e, batch * sizeof *e->targets, &ok);
     e->losses = take(e, batch * sizeof *e->losses, &ok);
     e->correct = take(e, batch * sizeof *e->correct, &ok);
     for (int i = 0; i < net->op_count && ok; i++) {

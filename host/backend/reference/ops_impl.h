@@ -5,6 +5,8 @@
  * readers. Threads share out outputs, never a sum: each element is summed by one thread in a fixed
  * order, so bytes do not depend on the thread count. Loops are ordered so that the innermost one
  * walks along a row and vectorises. */
+#include "../target.h"
+
 #include "cairn/net.h"
 #include "cairn/rng.h"
 
@@ -336,11 +338,11 @@ static void dropout_apply(const cairn_op *op, uint64_t seed, uint32_t step, uint
     }
 }
 
-/* Mean softmax cross-entropy of one sample's logits z: loss = log(sum of exp(z)) - z[label], in
- * double, shifted by the greatest logit. Any NaN logit makes the loss NaN and the guess wrong.
- * dz (NULL: not wanted) += (softmax(z) - onehot(label)) * scale. */
-static double cross_entropy(int classes, const real *z, int label, double scale, real *dz,
-                            bool *correct) {
+/* Softmax cross-entropy of one sample's logits z with wanted probabilities q: loss = log(sum of
+ * exp(z)) - sum of q z, in double, shifted by the greatest logit. Any NaN logit makes the loss NaN
+ * and the guess wrong. dz (NULL: not wanted) += (softmax(z) - q) * scale. */
+static double cross_entropy(int classes, const real *z, const loss_target *target, double smoothing,
+                            double scale, real *dz, bool *correct) {
     int guess = 0;
     bool valid = true;
     for (int c = 0; c < classes; c++) {
@@ -348,12 +350,17 @@ static double cross_entropy(int classes, const real *z, int label, double scale,
         if (z[c] > z[guess])
             guess = c;
     }
-    double sum = 0, top = (double)z[guess];
-    for (int c = 0; c < classes; c++)
+    double sum = 0, at_target = 0, top = (double)z[guess];
+    for (int c = 0; c < classes; c++) {
+        double q = target_probability(target, smoothing, classes, c);
         sum += exp((double)z[c] - top);
-    if (dz)
-        for (int c = 0; c < classes; c++)
-            dz[c] += (real)((exp((double)z[c] - top) / sum - (c == label)) * scale);
-    *correct = valid && guess == label;
-    return log(sum) - ((double)z[label] - top);
+        if (q > 0) /* 0 times an infinite logit would be no number */
+            at_target += q * ((double)z[c] - top);
+    }
+    for (int c = 0; c < classes && dz; c++)
+        dz[c] += (real)((exp((double)z[c] - top) / sum -
+                         target_probability(target, smoothing, classes, c)) *
+                        scale);
+    *correct = valid && guess == target_label(target);
+    return log(sum) - at_target;
 }
