@@ -4,7 +4,6 @@
 #include "backend.h"
 #include "plan.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -91,8 +90,16 @@ static void *take(cuda_executor *executor, size_t bytes) {
 static void deal_out(cuda_executor *executor) {
     bool half = executor->type == CUDA_BF16;
     executor->memory_bytes = 0;
-    for (int kind = 0; kind < 4; kind++)
-        executor->tensors[kind] = take(executor, executor->total * sizeof(float));
+    const cairn_executor_options *options = &executor->base.options;
+    size_t floats = executor->total * sizeof(float);
+    for (int kind = 0; kind < CAIRN_TENSOR_KINDS; kind++)
+        if (cairn_optimizer_keeps(&options->optimizer, (cairn_tensor_kind)kind))
+            executor->tensors[kind] = take(executor, floats);
+    executor->sum = options->accumulate > 1 ? take(executor, floats) : NULL;
+    executor->treatment =
+        update_has_treatments(executor) ? take(executor, executor->total / CUDA_GRAIN) : NULL;
+    executor->clip_scratch =
+        options->optimizer.clip_norm > 0 ? take(executor, kernel_clip_scratch()) : NULL;
     executor->half_gradient = half ? take(executor, executor->half_total * sizeof(uint16_t)) : NULL;
     executor->shadow = half ? take(executor, executor->total * sizeof(uint16_t)) : NULL;
     executor->state = take(executor, sizeof *executor->state);
@@ -120,7 +127,8 @@ static cairn_status make_memory(cuda_executor *executor) {
     TRY_CUDA(cudaMalloc((void **)&executor->memory, bytes));
     deal_out(executor);
     TRY_CUDA(cudaMemsetAsync(executor->memory, 0, bytes, executor->stream));
-    return fill_table(executor);
+    cairn_status status = update_fill_treatments(executor);
+    return status ? status : fill_table(executor);
 }
 
 static cairn_status open_device(cuda_executor *executor) {
@@ -213,32 +221,48 @@ static cairn_status upload(cairn_executor *base, cairn_split_id id, const cairn_
 
 /* Passes ----------------------------------------------------------------------------------------*/
 
-static cairn_status fill_step(cuda_executor *executor, const cairn_step *step) {
+/* The slot of the step's batch that begins at sample `first`. */
+static cairn_status fill_batch(cuda_executor *executor, const cairn_step *step, int first) {
     const cairn_executor_options *options = &executor->base.options;
-    double t = (double)step->step + 1;
+    const cairn_step batch = cairn_step_batch(&executor->base, step, first);
+    const cairn_update now = cairn_optimizer_at(&options->optimizer, step->step, step->lr);
     cuda_slot *slot = NULL;
     cairn_status status = ring_take(executor, &slot);
     if (status)
         return status;
     slot->epoch = step->epoch;
     slot->step = step->step;
-    slot->rate = (float)(step->lr / (1 - pow(options->beta1, t)));
-    slot->correction = (float)sqrt(1 - pow(options->beta2, t));
-    memcpy(slot->indices, step->indices, (size_t)step->count * sizeof *step->indices);
+    slot->batch = (uint32_t)(first / options->batch);
+    slot->last = first + batch.count == step->count;
+    slot->share = (float)batch.count / (float)step->count;
+    slot->rate = (float)now.rate;
+    slot->correction = (float)now.correction;
+    slot->shrink = (float)now.shrink;
+    slot->take = (float)now.take;
+    memcpy(slot->indices, batch.indices, (size_t)batch.count * sizeof *batch.indices);
     return CAIRN_OK;
 }
 
-static cairn_status train_step(cairn_executor *base, const cairn_step *step) {
-    cuda_executor *executor = own(base);
-    cuda_plan *plan = NULL;
+/* Its batches from sample `first` up to `last`. */
+static cairn_status train_batches(cuda_executor *executor, const cairn_step *step, int first,
+                                  int last) {
     cairn_status status = enter(executor);
-    if (!status)
-        status = cuda_plan_find(&plan, executor, step->count, true);
-    if (!status)
-        status = fill_step(executor, step);
-    if (!status)
-        status = cuda_plan_launch(plan, CAIRN_SPLIT_TRAIN);
-    return status ? status : ring_commit(executor);
+    for (int count; first < last && !status; first += count) {
+        cuda_plan *plan = NULL;
+        count = cairn_step_batch(&executor->base, step, first).count;
+        status = cuda_plan_find(&plan, executor, count, true);
+        if (!status)
+            status = fill_batch(executor, step, first);
+        if (!status)
+            status = cuda_plan_launch(plan, CAIRN_SPLIT_TRAIN);
+        if (!status)
+            status = ring_commit(executor);
+    }
+    return status;
+}
+
+static cairn_status train_step(cairn_executor *base, const cairn_step *step) {
+    return train_batches(own(base), step, 0, step->count);
 }
 
 /* Large enough to fill the device, and modest in memory beside the training plan. */
@@ -344,6 +368,16 @@ static cairn_status set(cairn_executor *base, cairn_tensor_kind kind, int ordina
     return status ? status : parameter_set(own(base), kind, ordinal, values);
 }
 
+static cairn_status exchange(cairn_executor *base) {
+    cuda_executor *executor = own(base);
+    cairn_status status = enter(executor);
+    if (status)
+        return status;
+    kernel_exchange(executor->stream, executor->total, executor->tensors[CAIRN_PARAMETER],
+                    executor->tensors[CAIRN_AVERAGE], executor->shadow);
+    return cuda_check(cudaGetLastError(), "exchanging parameters and average");
+}
+
 /* Measuring -------------------------------------------------------------------------------------*/
 
 /* Waits for the events; rows[i] is what passed between i and i + 1. */
@@ -366,9 +400,10 @@ static cairn_status profile_step(cairn_executor *base, const cairn_step *step, c
                                  int capacity, int *count) {
     cuda_executor *executor = own(base);
     cuda_plan *plan = NULL;
-    cairn_status status = enter(executor);
+    int last = (step->count - 1) / base->options.batch * base->options.batch;
+    cairn_status status = train_batches(executor, step, 0, last);
     if (!status)
-        status = cuda_plan_find(&plan, executor, step->count, true);
+        status = cuda_plan_find(&plan, executor, step->count - last, true);
     if (status)
         return status;
     cudaEvent_t *events = calloc((size_t)plan->task_count + 1, sizeof(cudaEvent_t));
@@ -377,7 +412,7 @@ static cairn_status profile_step(cairn_executor *base, const cairn_step *step, c
     for (int i = 0; i <= plan->task_count && !status; i++)
         status = cuda_check(cudaEventCreate(&events[i]), "cudaEventCreate");
     if (!status)
-        status = fill_step(executor, step);
+        status = fill_batch(executor, step, last);
     if (!status)
         status = cuda_plan_enqueue(plan, CAIRN_SPLIT_TRAIN, events);
     if (!status)
@@ -465,6 +500,7 @@ static const cairn_executor_ops ops = {.destroy = destroy,
                                        .logits = logits,
                                        .get = get,
                                        .set = set,
+                                       .exchange = exchange,
                                        .get_stats = get_stats,
                                        .set_stats = set_stats,
                                        .profile_step = profile_step,

@@ -13,6 +13,7 @@
 #define CAIRN_CUDA_KERNELS_H
 
 #include "cairn/augment.h"
+#include "cairn/optimizer.h"
 
 #include <cuda_runtime_api.h>
 #include <stddef.h>
@@ -38,12 +39,13 @@ typedef struct {
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic"
 typedef struct {
-    uint32_t epoch, step; /* cairn_step's */
-    float rate;           /* lr / (1 - beta1^t) */
-    float correction;     /* sqrt(1 - beta2^t) */
-    int32_t first;        /* evaluation: sample n of the batch is first + n, */
-    cairn_glance glance;  /* seen so */
-    int32_t indices[];    /* training: [count] */
+    uint32_t epoch, step;                 /* cairn_step's */
+    uint32_t batch, last;                 /* the batch's number in its step; whether it ends it */
+    float share;                          /* of the step's samples */
+    float rate, correction, shrink, take; /* cairn_update's */
+    int32_t first;                        /* evaluation: sample n of the batch is first + n, */
+    cairn_glance glance;                  /* seen so */
+    int32_t indices[];                    /* training: [count] */
 } cuda_slot;
 #pragma GCC diagnostic pop
 
@@ -55,11 +57,12 @@ typedef struct {
 } cuda_ring;
 
 /* One in device memory. The gather kernel copies its slot's scalars here; the cross-entropy kernel
- * adds to the sums and moves the cursor on. */
+ * adds to the sums and moves the cursor on; kernel_clip sets the factor. */
 typedef struct {
     uint64_t cursor; /* slots consumed */
-    uint32_t epoch, step;
-    float rate, correction;
+    uint32_t epoch, step, batch, last;
+    float share, rate, correction, shrink, take;
+    float clip;  /* what gradients are multiplied by */
     double loss; /* sum over samples; NaN stays NaN */
     unsigned long long correct, seen;
 } cuda_state;
@@ -165,9 +168,10 @@ void kernel_average(cudaStream_t stream, cuda_pool pool, cuda_tensor in, cuda_te
 void kernel_average_backward(cudaStream_t stream, cuda_pool pool, cuda_tensor in, cuda_tensor out,
                              const void *dy, void *dx);
 
-/* y = x / (1 - p) where kept, else 0, by cairn/rng.h's rule for op `ordinal` at state->step: the
- * element's number counts [n][c][h][w] over true channels, whatever the layout. Where `positive` is
- * not NULL, 0 also where positive <= 0: the backward pass through ReLU and dropout at once. */
+/* y = x / (1 - p) where kept, else 0, by cairn/rng.h's rule for op `ordinal` in state->batch of
+ * state->step: the element's number counts [n][c][h][w] over true channels, whatever the layout.
+ * Where `positive` is not NULL, 0 also where positive <= 0: the backward pass through ReLU and
+ * dropout at once. */
 typedef struct {
     uint64_t seed;
     float p;
@@ -189,19 +193,41 @@ void kernel_cross_entropy(cudaStream_t stream, int count, int classes, int pitch
                           const float *logits, cuda_targets targets, double smoothing,
                           cuda_type gradient_type, void *gradient, cuda_state *state);
 
-/* Adam (Kingma and Ba, ICLR 2015) over all parameters in one launch, in the order of operations of
- * host/backend/reference, at state->rate and state->correction. Element i takes its gradient from
- * half_gradient[i] (bf16) where i < half_count, else from gradient[i]. `shadow` (NULL: none) gets
- * the new parameters in bf16. */
+/* The gradient of all parameters: element i in half[i] (bf16) where i < half_count, else in
+ * values[i]. A parameter begins at a multiple of CUDA_GRAIN; treatment[i / CUDA_GRAIN] is its
+ * cairn_treatment; NULL: all are CAIRN_TRAINED. */
+enum { CUDA_GRAIN = 128 };
 typedef struct {
     size_t count, half_count;
-    float *parameter, *first_moment, *second_moment;
-    const float *gradient;
-    const void *half_gradient;
+    const float *values;
+    const void *half;
+    const uint8_t *treatment;
+} cuda_gradient;
+
+/* sum [count] += state->share * the batch's gradient, or = in a step's first batch. */
+void kernel_accumulate(cudaStream_t stream, const cuda_gradient *gradient, float *sum,
+                       const cuda_state *state);
+
+/* state->clip becomes the factor of clipping to `clip_norm` (cairn/optimizer.h). Two launches,
+ * which do nothing before the step's last batch; `scratch` holds kernel_clip_scratch() bytes. */
+size_t kernel_clip_scratch(void);
+void kernel_clip(cudaStream_t stream, const cuda_gradient *gradient, double clip_norm,
+                 void *scratch, cuda_state *state);
+
+/* The optimiser over all parameters in one launch, in the order of operations of
+ * host/backend/reference; nothing before the step's last batch. `shadow` (NULL: none) gets the new
+ * parameters in bf16; moments and the average are NULL where none are kept. */
+typedef struct {
+    cuda_gradient gradient;
+    float *parameter, *first_moment, *second_moment, *average;
     void *shadow;
-    double beta1, beta2, epsilon;
-} cuda_adam;
-void kernel_adam(cudaStream_t stream, const cuda_adam *adam, const cuda_state *state);
+    cairn_optimizer rule;
+} cuda_update;
+void kernel_update(cudaStream_t stream, const cuda_update *update, const cuda_state *state);
+
+/* Parameters and their average change places; `shadow` (NULL: none) follows the parameters. */
+void kernel_exchange(cudaStream_t stream, size_t count, float *parameter, float *average,
+                     void *shadow);
 
 /* y [count] bf16 = x [count] float32, to nearest even. */
 void kernel_to_bf16(cudaStream_t stream, size_t count, const float *x, void *y);

@@ -8,9 +8,6 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* Each starts on a 256-byte boundary, in bf16 too. */
-enum { GRAIN = 128 };
-
 static int padded(const cuda_executor *executor, int channels) {
     return (channels + executor->pad - 1) / executor->pad * executor->pad;
 }
@@ -63,7 +60,8 @@ static void deal_out(cuda_executor *executor, bool trained, bool half) {
         parameter->offset = executor->total;
         parameter->count = (size_t)padded(executor, parameter->out) * (size_t)parameter->pitch *
                            (size_t)parameter->h * (size_t)parameter->w;
-        executor->total += (parameter->count + GRAIN - 1) / GRAIN * GRAIN;
+        /* Each starts on a 256-byte boundary, in bf16 too. */
+        executor->total += (parameter->count + CUDA_GRAIN - 1) / CUDA_GRAIN * CUDA_GRAIN;
     }
 }
 
@@ -123,9 +121,11 @@ static void widen(float *memory, size_t count) {
 cairn_status parameter_get(cuda_executor *executor, cairn_tensor_kind kind, int ordinal,
                            float *values) {
     const cuda_parameter *p = &executor->parameter[ordinal];
-    bool half = kind == CAIRN_GRADIENT && p->half_gradient;
+    bool half = kind == CAIRN_GRADIENT && p->half_gradient && !executor->sum;
+    const float *tensors =
+        kind == CAIRN_GRADIENT && executor->sum ? executor->sum : executor->tensors[kind];
     const void *from = half ? (const void *)((uint16_t *)executor->half_gradient + p->offset)
-                            : executor->tensors[kind] + p->offset;
+                            : tensors + p->offset;
     float *memory = malloc(p->count * sizeof *memory);
     if (!memory)
         return cairn_error_set(CAIRN_FAILED, "out of memory for a parameter");

@@ -76,7 +76,7 @@ cairn_status cuda_plan_take_other(const cuda_plan *plan, cuda_stage *stage, cons
                            add->name);
 }
 
-/* Both ends: gathering the batch, the loss, Adam ------------------------------------------------*/
+/* Both ends: gathering the batch, the loss ------------------------------------------------------*/
 
 /* Whether more than the crop happens to its samples. */
 static bool augments(const cuda_plan *plan) {
@@ -106,25 +106,6 @@ static cairn_status run_loss(const cuda_plan *plan, const cuda_task *task) {
                          plan->logits_pitch, plan->logits, plan->targets,
                          plan->training ? executor->base.options.label_smoothing : 0, plan->type,
                          plan->training ? task->out.data : NULL, executor->state);
-    return CAIRN_OK;
-}
-
-static cairn_status run_adam(const cuda_plan *plan, const cuda_task *task) {
-    (void)task;
-    cuda_executor *executor = plan->executor;
-    const cairn_executor_options *options = &executor->base.options;
-    cuda_adam adam = {.count = executor->trained_total,
-                      .half_count = executor->half_total,
-                      .parameter = executor->tensors[CAIRN_PARAMETER],
-                      .first_moment = executor->tensors[CAIRN_FIRST_MOMENT],
-                      .second_moment = executor->tensors[CAIRN_SECOND_MOMENT],
-                      .gradient = executor->tensors[CAIRN_GRADIENT],
-                      .half_gradient = executor->half_gradient,
-                      .shadow = executor->shadow,
-                      .beta1 = options->beta1,
-                      .beta2 = options->beta2,
-                      .epsilon = options->epsilon};
-    kernel_adam(executor->stream, &adam, executor->state);
     return CAIRN_OK;
 }
 
@@ -269,9 +250,8 @@ static cairn_status compile(cuda_plan *plan) {
     plan->taken = 0;
     if (!status)
         status = compile_backward(plan);
-    if (!status && plan->executor->trained_total &&
-        !cuda_plan_add(plan, NULL, "Adam", run_adam, NULL, NULL))
-        status = CAIRN_FAILED;
+    if (!status && plan->executor->trained_total)
+        status = cuda_plan_add_update(plan);
     return status;
 }
 

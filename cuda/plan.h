@@ -165,9 +165,12 @@ struct cuda_executor {
     size_t total, trained_total, half_total;
     char *memory; /* one block: the buffers from here to `table` lie in it */
     size_t memory_bytes;
-    float *tensors[4];   /* by cairn_tensor_kind */
-    void *half_gradient; /* bf16 [half_total] */
-    void *shadow;        /* bf16 [total]: the parameters, for bf16 */
+    float *tensors[CAIRN_TENSOR_KINDS]; /* NULL where none is kept; the gradient is a batch's */
+    float *sum;                         /* [total]: the step's, where batches accumulate; or NULL */
+    void *half_gradient;                /* bf16 [half_total] */
+    void *shadow;                       /* bf16 [total]: the parameters, for bf16 */
+    uint8_t *treatment;                 /* of cuda_gradient, or NULL */
+    void *clip_scratch;
     cuda_state *state;
     float *table; /* [4][256], of cuda_gather */
     cairn_augmenter *augmenter;
@@ -288,6 +291,12 @@ void matmul_release(matmul *product);
 
 /* "features.0 forward IMPLICIT_PRECOMP_GEMM". Returns `out`. */
 const char *conv_choice(const cuda_stage *stage, int pass, char *out, size_t size);
+
+/* Appends what follows the backward pass. */
+cairn_status cuda_plan_add_update(cuda_plan *plan);
+/* Whether some parameters are treated unlike others; and fills executor->treatment. Waits. */
+bool update_has_treatments(const cuda_executor *executor);
+cairn_status update_fill_treatments(cuda_executor *executor);
 
 /* The parameters' places; sets executor->parameter and the totals. */
 void parameters_lay_out(cuda_executor *executor);

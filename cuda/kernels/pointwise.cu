@@ -86,8 +86,10 @@ struct dropout_rule {
 };
 
 static __device__ __forceinline__ cairn_rng_block dropout_words(const dropout_rule &rule,
-                                                                uint32_t step, uint64_t block) {
-    return cairn_rng(rule.seed, CAIRN_RNG_DROPOUT, step, rule.ordinal, block);
+                                                                const cuda_state *state,
+                                                                uint64_t block) {
+    return cairn_rng(rule.seed, CAIRN_RNG_DROPOUT, state->step, rule.ordinal,
+                     cairn_rng_dropout_index(state->batch, block));
 }
 
 template <typename T>
@@ -103,7 +105,7 @@ static __global__ void __launch_bounds__(THREADS)
     const size_t at = flat_index() * 4;
     if (at >= count)
         return;
-    const cairn_rng_block random = dropout_words(rule, state->step, at / 4);
+    const cairn_rng_block random = dropout_words(rule, state, at / 4);
     if (at + 4 <= count) {
         pack<T, 4> values = load<4>(x + at), outputs = values;
         if (positive)
@@ -133,7 +135,7 @@ static __global__ void __launch_bounds__(THREADS)
     for (int n = first_sample(); n < shape.count; n += sample_stride()) {
         const size_t memory = (size_t)n * sample_size(shape) + place_here();
         const size_t element = ((size_t)n * shape.c + at.c) * plane + (size_t)at.i * shape.w + at.j;
-        const cairn_rng_block random = dropout_words(rule, state->step, element / 4);
+        const cairn_rng_block random = dropout_words(rule, state, element / 4);
         uint32_t word = random.word[0]; /* no dynamic index: the block stays in registers */
         UNROLL
         for (unsigned l = 1; l < 4; l++)

@@ -12,6 +12,7 @@
 #include "reference/reference.h"
 #include "views.h"
 
+#include <inttypes.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -72,12 +73,11 @@ cairn_status cairn_backend_find(const cairn_backend **backend, int *ordinal, con
 
 cairn_executor_options cairn_executor_defaults(void) {
     cairn_executor_options options = {.batch = 128,
+                                      .accumulate = 1,
                                       .precision = CAIRN_FLOAT32,
                                       .deterministic = true,
                                       .seed = 42,
-                                      .beta1 = 0.9,
-                                      .beta2 = 0.999,
-                                      .epsilon = 1e-8};
+                                      .optimizer = cairn_optimizer_defaults()};
     for (int c = 0; c < CAIRN_CHANNELS_MAX; c++)
         options.std[c] = 1.0f;
     return options;
@@ -87,6 +87,8 @@ cairn_executor_options cairn_executor_configure(const cairn_config *config,
                                                 const cairn_dataset *dataset) {
     cairn_executor_options options = cairn_executor_defaults();
     options.batch = (int)config->train.batch_size;
+    options.accumulate = (int)config->train.accumulate;
+    options.optimizer = cairn_optimizer_configure(config);
     options.precision = (cairn_precision)config->train.precision;
     options.threads = (int)config->train.threads;
     options.deterministic = config->train.deterministic;
@@ -103,9 +105,10 @@ cairn_executor_options cairn_executor_configure(const cairn_config *config,
 
 cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backend *backend,
                                    const cairn_net *net, const cairn_executor_options *options) {
-    if (options->batch < 1 || net->op_count < 1)
-        return cairn_error_set(CAIRN_FAILED, "an executor wants a batch and an op, not %d and %d",
-                               options->batch, net->op_count);
+    if (options->batch < 1 || options->accumulate < 1 || net->op_count < 1)
+        return cairn_error_set(CAIRN_FAILED,
+                               "an executor wants a batch, one a step and an op, not %d, %d and %d",
+                               options->batch, options->accumulate, net->op_count);
     cairn_status status = usable(backend, options->precision);
     if (status)
         return status;
@@ -127,6 +130,7 @@ cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backen
     made->glance = (cairn_glance){0};
     made->test_labels = NULL;
     made->split_count[CAIRN_SPLIT_TRAIN] = made->split_count[CAIRN_SPLIT_TEST] = 0;
+    made->averaged = false;
     return CAIRN_OK;
 }
 
@@ -167,9 +171,13 @@ cairn_status cairn_executor_upload(cairn_executor *executor, cairn_split_id id,
 }
 
 static cairn_status check_step(const cairn_executor *executor, const cairn_step *step) {
-    if (step->count < 1 || step->count > executor->options.batch)
-        return cairn_error_set(CAIRN_FAILED, "a step of %d samples, where 1 to %d are right",
-                               step->count, executor->options.batch);
+    int64_t most = (int64_t)executor->options.batch * executor->options.accumulate;
+    if (step->count < 1 || step->count > most)
+        return cairn_error_set(CAIRN_FAILED,
+                               "a step of %d samples, where 1 to %" PRId64 " are right",
+                               step->count, most);
+    if (executor->averaged)
+        return cairn_error_set(CAIRN_FAILED, "a step while the average is in the weights' place");
     int available = executor->split_count[CAIRN_SPLIT_TRAIN];
     for (int i = 0; i < step->count; i++)
         if (step->indices[i] < 0 || step->indices[i] >= available)
@@ -229,14 +237,39 @@ cairn_status cairn_executor_logits(cairn_executor *executor, cairn_split_id id, 
     return cairn_views_logits(executor, first, count, logits);
 }
 
+cairn_step cairn_step_batch(const cairn_executor *executor, const cairn_step *step, int first) {
+    cairn_step batch = *step;
+    int left = step->count - first;
+    batch.indices += first;
+    batch.count = left < executor->options.batch ? left : executor->options.batch;
+    return batch;
+}
+
+static cairn_status check_kind(const cairn_executor *executor, cairn_tensor_kind kind) {
+    if (cairn_optimizer_keeps(&executor->options.optimizer, kind))
+        return CAIRN_OK;
+    return cairn_error_set(CAIRN_FAILED, "%s keeps no tensor of kind %d here",
+                           cairn_optimizer_title(&executor->options.optimizer), (int)kind);
+}
+
 cairn_status cairn_executor_get(cairn_executor *executor, cairn_tensor_kind kind, int ordinal,
                                 float *values) {
-    return executor->ops->get(executor, kind, ordinal, values);
+    cairn_status status = check_kind(executor, kind);
+    return status ? status : executor->ops->get(executor, kind, ordinal, values);
 }
 
 cairn_status cairn_executor_set(cairn_executor *executor, cairn_tensor_kind kind, int ordinal,
                                 const float *values) {
-    return executor->ops->set(executor, kind, ordinal, values);
+    cairn_status status = check_kind(executor, kind);
+    return status ? status : executor->ops->set(executor, kind, ordinal, values);
+}
+
+cairn_status cairn_executor_use_average(cairn_executor *executor, bool use) {
+    if (use == executor->averaged ||
+        !cairn_optimizer_keeps(&executor->options.optimizer, CAIRN_AVERAGE))
+        return CAIRN_OK;
+    executor->averaged = use;
+    return executor->ops->exchange(executor);
 }
 
 cairn_status cairn_executor_get_stats(cairn_executor *executor, cairn_stats *stats) {
@@ -249,17 +282,20 @@ cairn_status cairn_executor_set_stats(cairn_executor *executor, const cairn_stat
 
 cairn_status cairn_executor_initialise(cairn_executor *executor, uint64_t seed) {
     const cairn_net *net = executor->net;
+    const cairn_optimizer *optimizer = &executor->options.optimizer;
     cairn_status status = CAIRN_OK;
     for (int k = 0; k < net->parameter_count && !status; k++) {
         float *values = calloc(net->parameter[k].count, sizeof *values);
         if (!values)
             return cairn_error_set(CAIRN_FAILED, "out of memory for %s", net->parameter[k].name);
-        status = cairn_executor_set(executor, CAIRN_FIRST_MOMENT, k, values);
-        if (!status)
-            status = cairn_executor_set(executor, CAIRN_SECOND_MOMENT, k, values);
-        cairn_parameter_initialise(net, k, seed, values);
-        if (!status)
-            status = cairn_executor_set(executor, CAIRN_PARAMETER, k, values);
+        static const cairn_tensor_kind kinds[] = {CAIRN_FIRST_MOMENT, CAIRN_SECOND_MOMENT,
+                                                  CAIRN_PARAMETER, CAIRN_AVERAGE};
+        for (int i = 0; i < 4 && !status; i++) {
+            if (kinds[i] == CAIRN_PARAMETER)
+                cairn_parameter_initialise(net, k, seed, values);
+            if (cairn_optimizer_keeps(optimizer, kinds[i]))
+                status = cairn_executor_set(executor, kinds[i], k, values);
+        }
         free(values);
     }
     return status;

@@ -303,6 +303,8 @@ static cairn_status measure(const cairn_config *config, double seconds, bool par
     options.crop_padding = (int)config->data.crop_padding;
     options.augment = cairn_augment_configure(config, options.mean);
     options.label_smoothing = config->train.label_smoothing;
+    options.accumulate = (int)config->train.accumulate;
+    options.optimizer = cairn_optimizer_configure(config);
     cairn_status status = cairn_dataset_describe(&data, config);
     if (status)
         return status;
@@ -321,7 +323,7 @@ static cairn_status measure(const cairn_config *config, double seconds, bool par
     if (!status)
         status = cairn_executor_upload(b.executor, CAIRN_SPLIT_TRAIN, &split);
     cairn_sampler_order(config->seed, 0, SAMPLES, b.order);
-    b.batch = options.batch;
+    b.batch = options.batch * options.accumulate;
     b.lr = config->train.lr;
     if (!status)
         status = measure_rate(&b, seconds, r->rate);
@@ -330,7 +332,7 @@ static cairn_status measure(const cairn_config *config, double seconds, bool par
     if (!status) {
         r->backend = backend->name;
         r->precision = cairn_precision_name(options.precision);
-        r->batch = options.batch;
+        r->batch = b.batch;
         r->threads = b.executor->options.threads;
         r->step_flops = cairn_net_flops(net, 1);
         r->device = b.executor->ops->measure != NULL;
@@ -362,8 +364,9 @@ static cairn_status run(int argc, char **argv) {
         status = cairn_argument_integer("--seconds", seconds_text, 1, 3600, &seconds);
     if (!status)
         status = cairn_common_config(&config, &common);
-    if (!status && config.train.batch_size > SAMPLES)
-        status = cairn_error_set(CAIRN_BAD_INPUT, "train.batch_size: bench goes up to %d", SAMPLES);
+    if (!status && config.train.batch_size * config.train.accumulate > SAMPLES)
+        status = cairn_error_set(CAIRN_BAD_INPUT,
+                                 "train.batch_size: bench goes up to %d images a step", SAMPLES);
     static report r;
     if (!status)
         status = measure(&config, (double)seconds, true, &r);
@@ -379,7 +382,8 @@ const cairn_command cairn_command_bench = {
     "bench", "measure the speed of a training step, whole and by part",
     "usage: cairn bench [params.yaml] [-S key=value]... [--device D] [--seconds N] [--json]\n\n"
     "Runs training steps of the configured model on random images of the configured data set's\n"
-    "size: batch assembly, forward, backward and Adam. Prints the median images per second of 15\n"
+    "size: batch assembly, forward, backward and optimiser. Prints the median images per second of "
+    "15\n"
     "stretches, its share of the peak that is measured on the same threads or device, and a table\n"
     "of the step's parts; for a GPU also the launches of a step, what asking for one costs the\n"
     "host, and the time of pooling and dropout by our kernels and by cuDNN's, forward and\n"

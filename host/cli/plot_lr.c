@@ -32,8 +32,9 @@ cairn_status cairn_plot_rates(const cairn_config *config) {
     cairn_status status = cairn_dataset_train_count(config, &images);
     if (status)
         return status;
-    int64_t batch = config->train.batch_size;
-    uint32_t steps_per_epoch = (uint32_t)((images + batch - 1) / batch);
+    int64_t samples = config->train.batch_size < images ? config->train.batch_size : images;
+    samples *= config->train.accumulate;
+    uint32_t steps_per_epoch = (uint32_t)((images + samples - 1) / samples);
     double top = sample(config, steps_per_epoch, rates);
     for (int row = ROWS; row >= 0; row--) {
         char line[COLUMNS + 1];

@@ -202,8 +202,11 @@ static cairn_status add_pictures(const cairn_board *board, int64_t step) {
     float *logits = malloc((size_t)test->count * (size_t)classes * sizeof *logits);
     if (!logits)
         return cairn_error_set(CAIRN_FAILED, "out of memory for %d predictions", test->count);
-    cairn_status status =
-        cairn_executor_logits(board->executor, CAIRN_SPLIT_TEST, 0, test->count, logits);
+    cairn_status status = cairn_executor_use_average(board->executor, true);
+    if (!status)
+        status = cairn_executor_logits(board->executor, CAIRN_SPLIT_TEST, 0, test->count, logits);
+    if (!status)
+        status = cairn_executor_use_average(board->executor, false);
     if (!status)
         status = cairn_draw_confusion(&drawing, logits, test->labels, test->count, classes, names);
     if (!status)

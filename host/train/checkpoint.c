@@ -1,6 +1,7 @@
-/* checkpoint.safetensors: parameters, Adam's moments as adam.exp_avg.<name> and
- * adam.exp_avg_sq.<name>, and in the metadata where the run stands. Sums are written as hexadecimal
- * floats, exact, so that a resumed run ends with the bytes of an unbroken one. */
+/* checkpoint.safetensors: parameters, the optimiser's moments (adam.exp_avg.<name> and
+ * adam.exp_avg_sq.<name>, or sgd.momentum_buffer.<name>), the average of the parameters as
+ * ema.<name>, and in the metadata where the run stands. Sums are written as hexadecimal floats,
+ * exact, so that a resumed run ends with the bytes of an unbroken one. */
 #include "train.h"
 
 #include <inttypes.h>
@@ -9,7 +10,25 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char first_prefix[] = "adam.exp_avg.", second_prefix[] = "adam.exp_avg_sq.";
+/* What a kind's tensors are called, before the parameter's name; NULL: they are not saved. */
+static const char *prefix_of(const cairn_executor *executor, cairn_tensor_kind kind) {
+    const cairn_optimizer *optimizer = &executor->options.optimizer;
+    if (!cairn_optimizer_keeps(optimizer, kind))
+        return NULL;
+    switch (kind) {
+    case CAIRN_PARAMETER:
+        return "";
+    case CAIRN_FIRST_MOMENT:
+        return optimizer->name == CAIRN_SGD ? "sgd.momentum_buffer." : "adam.exp_avg.";
+    case CAIRN_SECOND_MOMENT:
+        return "adam.exp_avg_sq.";
+    case CAIRN_AVERAGE:
+        return "ema.";
+    case CAIRN_GRADIENT:
+        break;
+    }
+    return NULL;
+}
 
 /* Writing -------------------------------------------------------------------------------------- */
 
@@ -74,12 +93,11 @@ cairn_status cairn_checkpoint_save(cairn_executor *executor, const cairn_checkpo
     cairn_status status = add_position(&file, checkpoint);
     if (!status && checkpoint->data)
         status = cairn_description_add(&file, checkpoint->data);
-    if (!status)
-        status = cairn_tensors_add(&file, executor, CAIRN_PARAMETER, "");
-    if (!status)
-        status = cairn_tensors_add(&file, executor, CAIRN_FIRST_MOMENT, first_prefix);
-    if (!status)
-        status = cairn_tensors_add(&file, executor, CAIRN_SECOND_MOMENT, second_prefix);
+    for (int kind = 0; kind < CAIRN_TENSOR_KINDS && !status; kind++) {
+        const char *prefix = prefix_of(executor, (cairn_tensor_kind)kind);
+        if (prefix)
+            status = cairn_tensors_add(&file, executor, (cairn_tensor_kind)kind, prefix);
+    }
     if (!status && finite)
         status = check_finite(&file);
     if (!status)
@@ -182,12 +200,11 @@ cairn_status cairn_checkpoint_load(cairn_executor *executor, cairn_checkpoint *c
                                    const char *path) {
     cairn_safetensors file = {0};
     cairn_status status = cairn_safetensors_read(&file, path);
-    if (!status)
-        status = cairn_tensors_set(&file, executor, CAIRN_PARAMETER, "", path);
-    if (!status)
-        status = cairn_tensors_set(&file, executor, CAIRN_FIRST_MOMENT, first_prefix, path);
-    if (!status)
-        status = cairn_tensors_set(&file, executor, CAIRN_SECOND_MOMENT, second_prefix, path);
+    for (int kind = 0; kind < CAIRN_TENSOR_KINDS && !status; kind++) {
+        const char *prefix = prefix_of(executor, (cairn_tensor_kind)kind);
+        if (prefix)
+            status = cairn_tensors_set(&file, executor, (cairn_tensor_kind)kind, prefix, path);
+    }
     if (!status)
         status = read_position(&file, checkpoint, path);
     if (!status)

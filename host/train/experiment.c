@@ -55,10 +55,17 @@ static const cairn_epoch_row *best_row(const experiment *run) {
     return best;
 }
 
+/* Of a whole step: some batches, at most the epoch. */
+static int samples_per_step(const experiment *run) {
+    const cairn_executor_options *options = &run->executor->options;
+    int64_t samples = (int64_t)options->batch * options->accumulate;
+    return samples < run->data->train.count ? (int)samples : run->data->train.count;
+}
+
 static uint32_t steps_per_epoch(const experiment *run) {
     uint32_t count = (uint32_t)run->data->train.count;
-    uint32_t batch = (uint32_t)run->executor->options.batch;
-    return (count + batch - 1) / batch;
+    uint32_t samples = (uint32_t)samples_per_step(run);
+    return (count + samples - 1) / samples;
 }
 
 /* The learning rate of a step of an epoch, both from 0. */
@@ -187,7 +194,7 @@ static cairn_status make_start(experiment *run, const cairn_checkpoint *held, co
     run->at.data = run->data;
     run->saved = true;
     run->saved_step = run->at.step;
-    if (!status && (int64_t)run->at.batch * run->executor->options.batch > run->data->train.count)
+    if (!status && (int64_t)run->at.batch * samples_per_step(run) > run->data->train.count)
         status = cairn_error_set(CAIRN_BAD_INPUT, "%s: has %u batches done of an epoch of fewer",
                                  from, run->at.batch);
     return status;
@@ -344,14 +351,14 @@ static cairn_status take_step(experiment *run, const cairn_step *step) {
 
 /* The rest of the epoch under way, from batch at.batch on; at.batch is 0 again when it is done. */
 static cairn_status train_epoch(experiment *run) {
-    int count = run->data->train.count, batch = run->executor->options.batch;
+    int count = run->data->train.count, samples = samples_per_step(run);
     double begin = now();
     cairn_sampler_order(run->config->seed, run->at.epoch, count, run->order);
-    for (int first = (int)run->at.batch * batch; first < count; first += batch) {
+    for (int first = (int)run->at.batch * samples; first < count; first += samples) {
         if (stopped(run))
             return CAIRN_INTERRUPTED;
         cairn_step step = {.indices = run->order + first,
-                           .count = count - first < batch ? count - first : batch,
+                           .count = count - first < samples ? count - first : samples,
                            .epoch = run->at.epoch,
                            .step = run->at.step,
                            .lr = rate_at(run, run->at.epoch, run->at.step)};
@@ -397,12 +404,24 @@ static cairn_status measure_epoch(experiment *run, cairn_epoch_row *row) {
         status = check_loss(run, "train", row->train_loss);
     double trained = cairn_trace_now(run->trace);
     if (!status)
+        status = cairn_executor_use_average(run->executor, true);
+    if (!status)
         status = cairn_executor_evaluate(run->executor, CAIRN_SPLIT_TEST, 0, run->data->test.count);
     if (!status)
         status = take_means(run, &row->test_loss, &row->test_acc);
+    if (!status)
+        status = cairn_executor_use_average(run->executor, false);
     cairn_trace_since(run->trace, "evaluate", trained);
     /* The train loss is measured before each update: the last one may have broken the weights. */
     return status ? status : check_loss(run, cairn_split_name(row->held_out), row->test_loss);
+}
+
+/* Of what was evaluated. */
+static cairn_status save_model(experiment *run) {
+    cairn_status status = cairn_executor_use_average(run->executor, true);
+    if (!status)
+        status = cairn_model_save(run->executor, run->data, run->folder.model);
+    return status ? status : cairn_executor_use_average(run->executor, false);
 }
 
 /* Adds the row; writes the model when it is the best yet, then the checkpoint, then the metrics. */
@@ -419,7 +438,7 @@ static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
     double rate = rate_at(run, run->at.epoch - 1, run->at.step - steps_per_epoch(run));
     cairn_status status = cairn_board_epoch(run->board, &run->at, rate);
     if (!status && improved)
-        status = cairn_model_save(run->executor, run->data, run->folder.model);
+        status = save_model(run);
     if (!status)
         status = save_checkpoint(run);
     if (!status)

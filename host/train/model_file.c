@@ -68,6 +68,12 @@ static bool is_parameter(const cairn_net *net, const char *name) {
     return false;
 }
 
+/* What a checkpoint holds beside the parameters. */
+static bool is_state(const char *name) {
+    return strncmp(name, "adam.", 5) == 0 || strncmp(name, "sgd.", 4) == 0 ||
+           strncmp(name, "ema.", 4) == 0;
+}
+
 /* "<op>.num_batches_tracked" */
 static void counter_name(const cairn_op *op, char *name, size_t size) {
     snprintf(name, size, "%s.num_batches_tracked", op->name);
@@ -120,7 +126,7 @@ cairn_status cairn_model_load(cairn_executor *executor, const char *path) {
         const char *name = file.tensor[i].name;
         if (is_counter(executor->net, name) && file.tensor[i].count == 1)
             executor->trained = (uint32_t)fminf(fmaxf(file.tensor[i].values[0], 0), 0x1p31f);
-        else if (!is_parameter(executor->net, name) && strncmp(name, "adam.", 5) != 0)
+        else if (!is_parameter(executor->net, name) && !is_state(name))
             status = cairn_error_set(CAIRN_BAD_INPUT, "%s: tensor '%s' is none of the model's",
                                      path, name);
     }

@@ -69,7 +69,19 @@ typedef struct {
         int64_t deterministic; /* 0 or 1 */
         int64_t on_nan;        /* a cairn_on_nan */
         double label_smoothing;
+        double clip_norm;   /* 0: no clipping */
+        int64_t accumulate; /* batches a step */
     } train;
+    struct {
+        int64_t name; /* a cairn_optimizer_name: cairn/optimizer.h */
+        double beta1, beta2, epsilon, momentum;
+        int64_t nesterov; /* 0 or 1 */
+        double weight_decay;
+        int64_t decay_exclude; /* a cairn_decay_exclude */
+    } optimizer;
+    struct {
+        double decay; /* 0: no average of the weights */
+    } ema;
     struct {
         int64_t name, per; /* a cairn_schedule, a cairn_schedule_per */
         int64_t warmup;    /* units of `per` */

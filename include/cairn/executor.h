@@ -1,9 +1,9 @@
 /* Backends and executors.
  *
  * A backend compiles a net for one batch size and precision into an executor, which owns every
- * buffer: data, parameters, gradients, Adam's moments, activations. A batch crosses this line as
- * sample indices, never as pixels; gathering, cropping and normalising happen inside, beside the
- * data. Parameters, gradients and moments cross it as float32 in PyTorch's layouts.
+ * buffer: data, parameters, gradients, the optimiser's moments, activations. A batch crosses this
+ * line as sample indices, never as pixels; gathering, cropping and normalising happen inside,
+ * beside the data. Parameters, gradients and moments cross it as float32 in PyTorch's layouts.
  *
  * An executor belongs to one thread at a time. Work may be asynchronous: only the calls marked
  * "waits" wait for it, and an asynchronous failure is reported by the next call that waits. */
@@ -14,30 +14,33 @@
 #include "cairn/config.h"
 #include "cairn/dataset.h"
 #include "cairn/net.h"
+#include "cairn/optimizer.h"
 #include "cairn/status.h"
 
 #include <stdbool.h>
 #include <stdint.h>
 
 typedef struct {
-    int batch; /* the largest batch of one training step, at least 1 */
+    int batch;      /* the most samples that are computed at once, at least 1 */
+    int accumulate; /* the most such batches of one training step, at least 1 */
     cairn_precision
         precision; /* of activations; parameters and moments are float32 between steps */
     int threads;   /* CPU backends; 0: all that the process may use, which create resolves */
     int device;    /* ordinal among the backend's devices */
     bool deterministic;
-    uint64_t seed;                /* for crops and dropout */
-    double beta1, beta2, epsilon; /* Adam (Kingma and Ba, ICLR 2015), bias-corrected */
-    int crop_padding;             /* training: pad by so many zero pixels, crop back at random */
-    cairn_augment augment;        /* training, beside the crop: cairn/augment.h */
-    double label_smoothing;       /* training: share of the target spread over all classes */
-    cairn_tta tta;                /* evaluation of the test split; shifts by tta_shift pixels */
+    uint64_t seed;          /* for crops and dropout */
+    int crop_padding;       /* training: pad by so many zero pixels, crop back at random */
+    cairn_augment augment;  /* training, beside the crop: cairn/augment.h */
+    double label_smoothing; /* training: share of the target spread over all classes */
+    cairn_tta tta;          /* evaluation of the test split; shifts by tta_shift pixels */
     int tta_shift;
+    cairn_optimizer optimizer;
     /* x -> (x / 255 - mean) / std by channel, after cropping; channel c takes entry c % 4. */
     float mean[CAIRN_CHANNELS_MAX], std[CAIRN_CHANNELS_MAX];
 } cairn_executor_options;
 
-/* Batch 128, float32, all threads, deterministic, seed 42, PyTorch's Adam; no crop, mean 0, std 1.
+/* Batch 128, one a step, float32, all threads, deterministic, seed 42, PyTorch's Adam; no crop,
+ * mean 0, std 1.
  */
 cairn_executor_options cairn_executor_defaults(void);
 
@@ -49,21 +52,30 @@ typedef enum { CAIRN_SPLIT_TRAIN, CAIRN_SPLIT_TEST } cairn_split_id;
 
 typedef enum {
     CAIRN_PARAMETER,
-    CAIRN_GRADIENT,      /* of the last step's mean loss */
-    CAIRN_FIRST_MOMENT,  /* Adam's exp_avg */
+    CAIRN_GRADIENT,      /* of the last step's mean loss, before clipping and decay */
+    CAIRN_FIRST_MOMENT,  /* Adam's exp_avg, SGD's momentum_buffer */
     CAIRN_SECOND_MOMENT, /* Adam's exp_avg_sq */
+    CAIRN_AVERAGE,       /* of the parameters over the steps */
 } cairn_tensor_kind;
+enum { CAIRN_TENSOR_KINDS = CAIRN_AVERAGE + 1 };
 
-/* One training step: forward, mean cross-entropy over the batch, backward, Adam. Sample i's random
- * crop has offsets dy = below(word 0, 2 * padding + 1), dx = below(word 1, ...) of
- * (seed, CROP, epoch, 0, indices[i]). Its target is its label; where mixup or cutmix mixed it, both
- * labels in proportion; label smoothing s makes that (1 - s) target + s / classes. A guess is
- * correct when it names the label with the larger share, at a tie the sample's own. Adam's t is
- * step + 1. With lr = 0 parameters keep their values (moments and gradients do not), which is how
- * gradients are checked. */
+/* Whether such a tensor is kept of every parameter; others are neither got nor set. */
+bool cairn_optimizer_keeps(const cairn_optimizer *optimizer, cairn_tensor_kind kind);
+
+/* One training step: forward, mean cross-entropy over all its samples, backward, the optimiser.
+ * Samples beyond options.batch are computed in further batches, one after the other, whose
+ * gradients add up before the one update: the gradient is that of the mean over all `count`
+ * samples, whatever the size of the last batch. Sample i's random crop has offsets
+ * dy = below(word 0, 2 * padding + 1), dx = below(word 1, ...) of (seed, CROP, epoch, 0,
+ * indices[i]). Its target is its label; where mixup or cutmix mixed it, both labels in proportion;
+ * label smoothing s makes that (1 - s) target + s / classes. A guess is correct when it names the
+ * label with the larger share, at a tie the sample's own. The optimiser's t is step + 1. With lr =
+ * 0 parameters keep their values (moments and gradients do not), which is how gradients are
+ * checked.
+ */
 typedef struct {
     const int32_t *indices; /* [count], into the training split; read before the call returns */
-    int count;              /* 1..options.batch */
+    int count;              /* 1..options.batch * options.accumulate */
     uint32_t epoch;         /* from 0 */
     uint32_t step;          /* from 0, over the whole run */
     double lr;
@@ -113,11 +125,13 @@ typedef struct {
                         float *values);
     cairn_status (*set)(cairn_executor *executor, cairn_tensor_kind kind, int ordinal,
                         const float *values);
+    /* Exchanges every parameter and its average. */
+    cairn_status (*exchange)(cairn_executor *executor);
     /* Wait. The running sums out or in; set to zeros to begin, to saved sums to resume. */
     cairn_status (*get_stats)(cairn_executor *executor, cairn_stats *stats);
     cairn_status (*set_stats)(cairn_executor *executor, const cairn_stats *stats);
     /* Waits. A training step with each part timed apart, in order: fills rows[*count], at most
-     * `capacity`. Optional. */
+     * `capacity`; of a step of several batches, the last. Optional. */
     cairn_status (*profile_step)(cairn_executor *executor, const cairn_step *step,
                                  cairn_timing *rows, int capacity, int *count);
     /* Waits. Optional. */
@@ -139,6 +153,7 @@ struct cairn_executor {
     const cairn_net *net; /* the caller's; outlives the executor */
     cairn_executor_options options;
     int split_count[2];   /* samples uploaded, by cairn_split_id; 0: none yet */
+    bool averaged;        /* the average is in the parameters' place */
     uint32_t trained;     /* steps that the parameters have gone through, as far as is known */
     cairn_glance glance;  /* how evaluate and logits look at samples */
     uint8_t *test_labels; /* a copy, where options.tta wants one */
@@ -196,13 +211,22 @@ cairn_status cairn_executor_get(cairn_executor *executor, cairn_tensor_kind kind
                                 float *values);
 cairn_status cairn_executor_set(cairn_executor *executor, cairn_tensor_kind kind, int ordinal,
                                 const float *values);
+
+/* Puts the average in the parameters' place, for whatever reads or saves them, and back; steps want
+ * it back. Nothing where no average is kept, or it is so already. */
+cairn_status cairn_executor_use_average(cairn_executor *executor, bool use);
+
 cairn_status cairn_executor_get_stats(cairn_executor *executor, cairn_stats *stats);
 cairn_status cairn_executor_set_stats(cairn_executor *executor, const cairn_stats *stats);
 
 cairn_status cairn_executor_profile_step(cairn_executor *executor, const cairn_step *step,
                                          cairn_timing *rows, int capacity, int *count);
 
-/* Sets every parameter to its initial values under `seed`, and the moments to zero. */
+/* Sets every parameter and its average to its initial values under `seed`, and the moments to zero.
+ */
 cairn_status cairn_executor_initialise(cairn_executor *executor, uint64_t seed);
+
+/* For backends: the batch of a step that begins at sample `first`, as a step of its own. */
+cairn_step cairn_step_batch(const cairn_executor *executor, const cairn_step *step, int first);
 
 #endif

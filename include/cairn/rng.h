@@ -22,7 +22,7 @@ typedef enum {
     CAIRN_RNG_INIT = 1,      /* 0; parameter's ordinal in the net; element (row-major) */
     CAIRN_RNG_SHUFFLE = 2,   /* epoch (from 0); 0; position in the permutation */
     CAIRN_RNG_CROP = 3,      /* epoch (from 0); 0; sample's index in the split: words dy, dx */
-    CAIRN_RNG_DROPOUT = 4,   /* step (from 0); op's ordinal in the net; element [n][feature] / 4 */
+    CAIRN_RNG_DROPOUT = 4,   /* step (from 0); op's ordinal in the net; cairn_rng_dropout_index */
     CAIRN_RNG_SYNTHETIC = 5, /* class or sample; kind of number; element */
     CAIRN_RNG_TEST = 6,      /* free, for tests */
     CAIRN_RNG_AUGMENT = 7,   /* epoch (from 0); cairn_augment_stream; sample's index in the split */
@@ -67,9 +67,14 @@ CAIRN_RNG_FN uint32_t cairn_rng_below(uint32_t word, uint32_t n) {
 }
 
 /* The dropout rule: element i of an op's output [n][feature] is dropped when word i % 4 of
- * (seed, CAIRN_RNG_DROPOUT, step, op, i / 4) is below this threshold; p in [0, 1). */
+ * (seed, CAIRN_RNG_DROPOUT, step, op, index of i / 4) is below this threshold; p in [0, 1). */
 CAIRN_RNG_FN uint32_t cairn_rng_dropout_threshold(float p) {
     return (uint32_t)((double)p * 4294967296.0);
+}
+
+/* The index of an output's block of four elements, in the step's batch of that number, from 0. */
+CAIRN_RNG_FN uint64_t cairn_rng_dropout_index(uint32_t batch, uint64_t block) {
+    return (uint64_t)batch << 40 | block;
 }
 
 #endif

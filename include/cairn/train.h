@@ -50,7 +50,7 @@ typedef struct {
     cairn_config config;
     char data_digest[CAIRN_DIGEST_HEX];
     uint32_t epoch;    /* epochs completed */
-    uint32_t batch;    /* batches done of the next epoch */
+    uint32_t batch;    /* steps done of the next epoch */
     uint32_t step;     /* steps done over the whole run */
     cairn_stats stats; /* of the epoch begun */
     double seconds, train_seconds;

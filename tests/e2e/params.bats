@@ -110,6 +110,8 @@ refused() {
     [[ ${lines[0]} == "    0.0005 |**"* ]]
     [[ ${lines[12]} =~ ^" "+"0 |"" "{60,}"*"+$ ]]
     [[ ${lines[14]} == *"2 epochs of 391 steps" ]]
+    run "$CAIRN" params --plot-lr -S schedule.name=linear -S train.accumulate=4
+    [[ ${lines[14]} == *"10 epochs of 98 steps" ]]
     run "$CAIRN" params --plot-lr -S schedule.name=plateau
     [ "$status" -eq 2 ]
     [[ $output == *"depend on the test losses to come"* ]]

@@ -34,11 +34,14 @@ static cairn_net *small_net(void) {
     return net;
 }
 
-static cairn_executor *make(const cairn_backend *backend, const cairn_net *net,
-                            cairn_precision precision, const cairn_split *split) {
+static cairn_executor *make_with(const cairn_backend *backend, const cairn_net *net,
+                                 cairn_precision precision, const cairn_split *split,
+                                 const cairn_optimizer *optimizer, int accumulate) {
     cairn_executor_options options = cairn_executor_defaults();
     cairn_executor *executor = NULL;
-    options.batch = BATCH;
+    options.optimizer = *optimizer;
+    options.accumulate = accumulate;
+    options.batch = BATCH / accumulate;
     options.precision = precision;
     options.crop_padding = 2;
     options.threads = 2;
@@ -51,6 +54,12 @@ static cairn_executor *make(const cairn_backend *backend, const cairn_net *net,
     must(cairn_executor_upload(executor, CAIRN_SPLIT_TEST, split));
     must(cairn_executor_initialise(executor, 7));
     return executor;
+}
+
+static cairn_executor *make(const cairn_backend *backend, const cairn_net *net,
+                            cairn_precision precision, const cairn_split *split) {
+    const cairn_optimizer optimizer = cairn_optimizer_defaults();
+    return make_with(backend, net, precision, split, &optimizer, 1);
 }
 
 /* Steps first..last-1 of a training, the last of every epoch smaller. */
@@ -281,8 +290,8 @@ static void test_resumed_is_unbroken(void **state) {
 /* What a step costs the host ---------------------------------------------------------------------
  */
 
-static void test_a_step_is_one_graph(void **state) {
-    (void)state;
+/* A graph for every batch of a step, and nothing else. */
+static void check_graphs(const cairn_optimizer *optimizer, int accumulate, int steps) {
     static const char *const never[] = {"cudaMalloc",
                                         "cudaFree",
                                         "cudaHostAlloc",
@@ -295,23 +304,37 @@ static void test_a_step_is_one_graph(void **state) {
                                         "cudnnConvolutionForward",
                                         "cublasLtMatmul",
                                         "cublasLtMatmulAlgoGetHeuristic"};
-    enum { NEVER = sizeof never / sizeof never[0], WARM = 10, STEPS = 40 };
+    enum { NEVER = sizeof never / sizeof never[0], WARM = 10 };
     int before[NEVER];
     cairn_net *net = small_net();
     cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
-    cairn_executor *executor = make(cuda_backend(), net, CAIRN_BF16, &split);
+    cairn_executor *executor =
+        make_with(cuda_backend(), net, CAIRN_BF16, &split, optimizer, accumulate);
     train(executor, 0, WARM, NULL);
     for (int i = 0; i < NEVER; i++)
         before[i] = emulator_calls(never[i]);
     int launches = emulator_calls("cudaGraphLaunch");
-    train(executor, WARM, WARM + STEPS, NULL);
+    train(executor, WARM, WARM + steps, NULL);
     for (int i = 0; i < NEVER; i++)
         if (emulator_calls(never[i]) != before[i])
             fail_msg("%s was called in a step", never[i]);
-    assert_int_equal(emulator_calls("cudaGraphLaunch") - launches, STEPS);
+    assert_int_equal(emulator_calls("cudaGraphLaunch") - launches, steps * accumulate);
     cairn_executor_destroy(executor);
     free_split(&split);
     cairn_net_destroy(net);
+}
+
+static void test_a_step_is_one_graph(void **state) {
+    (void)state;
+    cairn_optimizer optimizer = cairn_optimizer_defaults();
+    check_graphs(&optimizer, 1, 40);
+    optimizer.name = CAIRN_SGD;
+    optimizer.momentum = optimizer.average = 0.9;
+    optimizer.weight_decay = 0.1;
+    optimizer.decay_exclude = CAIRN_EXCLUDE_NORMS_AND_BIASES;
+    optimizer.clip_norm = 1;
+    check_graphs(&optimizer, 1, 10);
+    check_graphs(&optimizer, 2, 10);
 }
 
 /* More steps than the ring has slots, none waited for: each still gets its own indices. */

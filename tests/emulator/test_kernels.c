@@ -186,7 +186,7 @@ static void test_pool(void **state) {
  */
 static void dropout_in(cuda_tensor t) {
     const cuda_dropout rule = {0x123456789ABCDEF0u, 0.3f, 5};
-    const cuda_state host_state = {.step = 41};
+    const cuda_state host_state = {.step = 41, .batch = 3};
     size_t count = true_count(t);
     float *x = random_values(t.type, count, 6, true), *gate = random_values(t.type, count, 7, true);
     float *got = host_memory(count * sizeof *got), *wanted = host_memory(count * sizeof *wanted);
@@ -197,7 +197,8 @@ static void dropout_in(cuda_tensor t) {
         kernel_dropout(NULL, rule, state_there, t, x_there, gated ? gate_there : NULL, y_there);
         take_tensor(t, y_there, got);
         for (size_t i = 0; i < count; i++) {
-            cairn_rng_block random = cairn_rng(rule.seed, CAIRN_RNG_DROPOUT, 41, 5, i / 4);
+            uint64_t index = cairn_rng_dropout_index(3, i / 4);
+            cairn_rng_block random = cairn_rng(rule.seed, CAIRN_RNG_DROPOUT, 41, 5, index);
             bool dropped = random.word[i % 4] < cairn_rng_dropout_threshold(rule.p);
             dropped = dropped || (gated && gate[i] <= 0);
             wanted[i] = dropped ? 0 : rounded(t.type, (float)(1 / (1 - (double)rule.p)) * x[i]);
@@ -270,8 +271,16 @@ static void gather_in(cuda_tensor t) {
     must(cudaHostGetDevicePointer(&slots_there, slots, 0));
     memset(slots, 0x7F, SLOTS * stride);
     cuda_slot *slot = (cuda_slot *)(void *)(slots + 1 * stride);
-    *slot =
-        (cuda_slot){.epoch = epoch, .step = 29, .rate = 0.25f, .correction = 0.5f, .first = first};
+    *slot = (cuda_slot){.epoch = epoch,
+                        .step = 29,
+                        .batch = 2,
+                        .last = 1,
+                        .share = 0.125f,
+                        .rate = 0.25f,
+                        .correction = 0.5f,
+                        .shrink = 0.75f,
+                        .take = 0.875f,
+                        .first = first};
     for (size_t n = 0; n < count; n++)
         slot->indices[n] = (int32_t)(word_at(12, n) % SAMPLES);
     cuda_state before = {.cursor = 7, .loss = 1.5, .correct = 2, .seen = 3}, after;
@@ -317,7 +326,9 @@ static void gather_in(cuda_tensor t) {
     assert_values("gather", t, got, wanted);
     assert_int_equal(after.epoch, epoch);
     assert_int_equal(after.step, 29);
+    assert_true(after.batch == 2 && after.last == 1 && after.share == 0.125f);
     assert_true(after.rate == 0.25f && after.correction == 0.5f);
+    assert_true(after.shrink == 0.75f && after.take == 0.875f);
     assert_true(after.cursor == 7 && after.loss == 1.5 && after.correct == 2 && after.seen == 3);
     must(cudaFreeHost(slots));
     free(images);

@@ -1,5 +1,5 @@
-/* The kernels that close a step: cross-entropy, bias gradients, Adam, conversion. Each is compared
- * with its formula in double. */
+/* The kernels that close a step: cross-entropy, bias gradients, conversion. Each is compared with
+ * its formula in double. */
 #include "tensors.h"
 
 /* Cross-entropy -----------------------------------------------------------------------------------
@@ -221,104 +221,6 @@ static void test_bias_gradient(void **state) {
     in_every_form(9, 300, 2, 2, bias_gradient_in);
 }
 
-/* Adam --------------------------------------------------------------------------------------------
- * Two steps over `count` parameters, the first `half_count` of which have gradients in bf16; all
- * arrays begin `shift` elements into their memory. */
-static void check_adam(size_t count, size_t half_count, size_t shift, bool with_shadow) {
-    const double beta1 = 0.9, beta2 = 0.999, epsilon = 1e-8, lr = 1e-3;
-    size_t whole = count + shift, bytes = whole * sizeof(float);
-    float *w = random_values(CUDA_F32, whole, 40, false);
-    float *g = random_values(CUDA_F32, whole, 41, false);
-    float *m = calloc(whole, sizeof *m), *got = host_memory(3 * bytes);
-    double *exact = calloc(3 * whole, sizeof *exact);
-    uint16_t *half = host_memory(2 * whole), *shadow = host_memory(2 * whole);
-    assert_non_null(m);
-    assert_non_null(exact);
-    for (size_t i = 0; i < whole; i++) {
-        half[i] = float_to_bf16(g[i] / 2);
-        exact[i] = (double)w[i];
-    }
-    uint16_t *half_there = to_device(half, 2 * whole);
-    uint16_t *shadow_there = to_device(half, 2 * whole);
-    float *w_there = to_device(w, bytes), *g_there = to_device(g, bytes);
-    float *m_there = to_device(m, bytes), *v_there = to_device(m, bytes);
-    cuda_adam adam = {count,
-                      half_count,
-                      w_there + shift,
-                      m_there + shift,
-                      v_there + shift,
-                      g_there + shift,
-                      half_there + shift,
-                      with_shadow ? shadow_there + shift : NULL,
-                      beta1,
-                      beta2,
-                      epsilon};
-    for (int t = 1; t <= 2; t++) {
-        cuda_state state = {.rate = (float)(lr / (1 - pow(beta1, t))),
-                            .correction = (float)sqrt(1 - pow(beta2, t))};
-        kernel_adam(NULL, &adam, to_device(&state, sizeof state));
-        finish();
-        for (size_t i = shift; i < whole; i++) {
-            double gradient = (double)(i - shift < half_count ? bf16_to_float(half[i]) : g[i]);
-            double *em = exact + whole + i, *ev = exact + 2 * whole + i;
-            *em += (1 - beta1) * (gradient - *em);
-            *ev = beta2 * *ev + (1 - beta2) * gradient * gradient;
-            exact[i] -= (double)state.rate * *em / (sqrt(*ev) / (double)state.correction + epsilon);
-        }
-    }
-    from_device(got, w_there, bytes);
-    from_device(got + whole, m_there, bytes);
-    from_device(got + 2 * whole, v_there, bytes);
-    from_device(shadow, shadow_there, 2 * whole);
-    for (size_t i = 0; i < 3 * whole; i++)
-        if (!(fabs((double)got[i] - exact[i]) <= 1e-6 * fabs(exact[i]) + 1e-9))
-            fail_msg("Adam of %zu, %zu halves, shift %zu: array %zu, element %zu is %.9g, not %.9g",
-                     count, half_count, shift, i / whole, i % whole, (double)got[i], exact[i]);
-    for (size_t i = 0; i < whole; i++)
-        assert_int_equal(shadow[i], i < shift || !with_shadow ? half[i] : float_to_bf16(got[i]));
-    device_clear(NULL);
-    free(w);
-    free(g);
-    free(m);
-    free(got);
-    free(exact);
-    free(half);
-    free(shadow);
-}
-
-static void test_adam(void **state) {
-    (void)state;
-    check_adam(1, 0, 0, false);
-    check_adam(3, 3, 0, true);
-    check_adam(1024, 512, 0, true);
-    check_adam(1023, 510, 0, true); /* four parameters with gradients of both kinds */
-    check_adam(1022, 1021, 0, false);
-    check_adam(517, 129, 1, true); /* too crooked for packs of four */
-}
-
-/* A NaN gradient reaches its parameter, and no other. */
-static void test_adam_nan(void **state) {
-    (void)state;
-    float w[8] = {0}, g[8] = {1, NAN, 1, 1, 1, 1, 1, 1};
-    cuda_state step = {.rate = 0.01f, .correction = 0.1f};
-    float *w_there = to_device(w, sizeof w);
-    cuda_adam adam = {8,
-                      0,
-                      w_there,
-                      to_device(w, sizeof w),
-                      to_device(w, sizeof w),
-                      to_device(g, sizeof g),
-                      NULL,
-                      NULL,
-                      0.9,
-                      0.999,
-                      1e-8};
-    kernel_adam(NULL, &adam, to_device(&step, sizeof step));
-    from_device(w, w_there, sizeof w);
-    for (int i = 0; i < 8; i++)
-        assert_int_equal(isnan(w[i]), i == 1);
-}
-
 /* Conversion --------------------------------------------------------------------------------------
  */
 static void test_conversion(void **state) {
@@ -362,8 +264,6 @@ int main(void) {
         cmocka_unit_test_teardown(test_sure_guess, device_clear),
         cmocka_unit_test_teardown(test_invalid_logits, device_clear),
         cmocka_unit_test_teardown(test_bias_gradient, device_clear),
-        cmocka_unit_test_teardown(test_adam, device_clear),
-        cmocka_unit_test_teardown(test_adam_nan, device_clear),
         cmocka_unit_test_teardown(test_conversion, device_clear),
     };
     return device_missing() ? 77 : cmocka_run_group_tests(tests, NULL, NULL);

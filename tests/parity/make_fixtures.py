@@ -51,9 +51,9 @@ def philox(key, counter):
     return c
 
 
-def random_words(seed, purpose, round_, stream, count, one_each=False):
-    """The first `count` words of (seed, purpose, round, stream): four a block, or one a block."""
-    index = np.arange(count if one_each else (count + 3) // 4, dtype=np.uint64)
+def random_words(seed, purpose, round_, stream, count, one_each=False, first=0):
+    """`count` words of (seed, purpose, round, stream) from block `first` on: four a block, or one a block."""
+    index = np.uint64(first) + np.arange(count if one_each else (count + 3) // 4, dtype=np.uint64)
     zero = np.zeros_like(index)
     words = philox((seed & 0xFFFFFFFF, seed >> 32),
                    (index & np.uint64(0xFFFFFFFF), index >> np.uint64(32), zero + np.uint64(round_),
@@ -70,12 +70,12 @@ class Dropout(nn.Module):
 
     def __init__(self, p, ordinal, seed):
         super().__init__()
-        self.p, self.ordinal, self.seed, self.step = float(np.float32(p)), ordinal, seed, 0
+        self.p, self.ordinal, self.seed, self.step, self.batch = float(np.float32(p)), ordinal, seed, 0, 0
 
     def forward(self, x):
         if not self.training:
             return x
-        words = random_words(self.seed, DROPOUT, self.step, self.ordinal, x.numel())
+        words = random_words(self.seed, DROPOUT, self.step, self.ordinal, x.numel(), first=self.batch << 40)
         kept = words >= np.uint64(int(self.p * 4294967296.0))
         return x * torch.from_numpy(kept.reshape(x.shape)) / (1 - self.p)
 

@@ -71,7 +71,7 @@ static cairn_executor_options options_of(const augment_case *given, const subjec
     options.threads = 2;
     options.seed = seed;
     options.crop_padding = 2;
-    options.epsilon = 1e-3;
+    options.optimizer.epsilon = 1e-3;
     for (int c = 0; c < CAIRN_CHANNELS_MAX; c++)
         options.mean[c] = 0.5f;
     options.augment.mix_share = CAIRN_ONE * 3 / 4;

@@ -70,7 +70,7 @@ static outcome compute(const cairn_net *net, const cairn_backend *backend,
     options.threads = 2;
     options.seed = seed;
     options.crop_padding = 1;
-    options.epsilon = 1e-3; /* Adam does not blow a vanishing gradient's rounding up */
+    options.optimizer.epsilon = 1e-3; /* Adam does not blow a vanishing gradient's rounding up */
     for (int c = 0; c < CAIRN_CHANNELS_MAX; c++)
         options.mean[c] = options.std[c] = 0.5f;
     outcome out = {0};

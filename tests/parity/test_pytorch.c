@@ -180,7 +180,7 @@ static int compare(const fixture *f, const subject *s) {
     options.seed = f->seed;
     options.crop_padding = f->padding;
     options.label_smoothing = f->smoothing;
-    options.epsilon = f->exact ? 1e-3 : 1e-8;
+    options.optimizer.epsilon = f->exact ? 1e-3 : 1e-8;
     for (int c = 0; c < CAIRN_CHANNELS_MAX; c++)
         options.mean[c] = options.std[c] = 0.5f;
     tolerances allowed = tolerances_of(f, s);

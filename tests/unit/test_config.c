@@ -161,7 +161,8 @@ static void overrides_win(void **state) {
 #define SEED_RANGE "it must be a whole number from 0 to 18446744073709551615"
 #define NAME_FORM "it must be one folder name: no '/', not '.' or '..', at most 255 bytes"
 #define TOP_LEVEL                                                                                  \
-    "the top level has seed, device, data, model, train, schedule, augment, checkpoint, "          \
+    "the top level has seed, device, data, model, train, optimizer, ema, schedule, augment, "      \
+    "checkpoint, "                                                                                 \
     "tensorboard, run"
 
 static void refuses_what_follows_the_required_keys(void **state) {
@@ -175,7 +176,7 @@ static void refuses_what_follows_the_required_keys(void **state) {
         {"lr: 1\n", "p.yaml:4:1: lr: unknown key; did you mean train.lr?"},
         {"epoch: 1\n", "p.yaml:4:1: epoch: unknown key; did you mean train.epochs?"},
         {"Seed: 1\n", "p.yaml:4:1: Seed: unknown key; did you mean seed?"},
-        {"optimizer: x\n", "p.yaml:4:1: optimizer: unknown key; " TOP_LEVEL},
+        {"solver: x\n", "p.yaml:4:1: solver: unknown key; " TOP_LEVEL},
         {"model: {\n  drop_out: 1}\n",
          "p.yaml:5:3: model.drop_out: unknown key; did you mean model.dropout?"},
         {"model: {layers: 1}\n",
@@ -219,6 +220,24 @@ static void refuses_what_follows_the_required_keys(void **state) {
         {"seed: !!int 3\n",
          "p.yaml:4:7: found the tag tag:yaml.org,2002:int; write the value without a tag"},
         /* numbers */
+        {"optimizer: {name: lion}\n",
+         "p.yaml:4:19: optimizer.name: found lion; it must be adam, adamw or sgd"},
+        {"optimizer: {beta1: 1}\n",
+         "p.yaml:4:20: optimizer.beta1: found 1; it must be a number from 0 to 0.999999"},
+        {"optimizer: {beta2: -0.1}\n",
+         "p.yaml:4:20: optimizer.beta2: found -0.1; it must be a number from 0 to 0.999999"},
+        {"optimizer: {epsilon: 0}\n",
+         "p.yaml:4:22: optimizer.epsilon: found 0; it must be a number above 0, at most 1"},
+        {"optimizer: {momentum: 1}\n",
+         "p.yaml:4:23: optimizer.momentum: found 1; it must be a number from 0 to 0.999999"},
+        {"optimizer: {nesterov: 1}\n",
+         "p.yaml:4:23: optimizer.nesterov: found 1; it must be false or true"},
+        {"optimizer: {weight_decay: -1}\n",
+         "p.yaml:4:27: optimizer.weight_decay: found -1; it must be a number from 0 to 100"},
+        {"optimizer: {decay_exclude: bias}\n",
+         "p.yaml:4:28: optimizer.decay_exclude: found bias; it must be none or norms_and_biases"},
+        {"ema: {decay: 1}\n",
+         "p.yaml:4:14: ema.decay: found 1; it must be a number from 0 to 0.999999"},
         {"model: {dropout: 1}\n",
          "p.yaml:4:18: model.dropout: found 1; it must be a number from 0 to 0.999"},
         {"model: {dropout: -0.1}\n",
@@ -365,7 +384,8 @@ static void refuses_overrides(void **state) {
          "-S train.learning_rate=1: unknown key; `cairn params` lists them"},
         {"=1", "-S =1: unknown key; `cairn params` lists them"},
         {"train=1", "-S train=1: train is a section; set one of its keys: epochs, batch_size, lr, "
-                    "precision, threads, deterministic, on_nan, label_smoothing"},
+                    "precision, threads, deterministic, on_nan, label_smoothing, "
+                    "clip_norm, accumulate"},
         {"augment.flip=sometimes",
          "-S augment.flip=sometimes: found sometimes; it must be none, random or alternating"},
         {"augment.erasing=1.5",
@@ -478,6 +498,19 @@ static void writes_the_whole_configuration(void **state) {
                               "  deterministic: true\n"
                               "  on_nan: stop\n"
                               "  label_smoothing: 0\n"
+                              "  clip_norm: 0\n"
+                              "  accumulate: 1\n"
+                              "optimizer:\n"
+                              "  name: adam\n"
+                              "  beta1: 0.9\n"
+                              "  beta2: 0.999\n"
+                              "  epsilon: 1.0e-08\n"
+                              "  momentum: 0\n"
+                              "  nesterov: false\n"
+                              "  weight_decay: 0\n"
+                              "  decay_exclude: none\n"
+                              "ema:\n"
+                              "  decay: 0\n"
                               "schedule:\n"
                               "  name: constant\n"
                               "  per: step\n"
@@ -618,6 +651,17 @@ static void digest_covers_what_shapes_the_result(void **state) {
         {"augment.flip=alternating", true},
         {"augment.cutmix=0.5", true},
         {"augment.tta=flip", true},
+        {"train.clip_norm=1", true},
+        {"train.accumulate=2", true},
+        {"optimizer.name=sgd", true},
+        {"optimizer.beta1=0.8", true},
+        {"optimizer.beta2=0.99", true},
+        {"optimizer.epsilon=1e-6", true},
+        {"optimizer.momentum=0.9", true},
+        {"optimizer.nesterov=true", true},
+        {"optimizer.weight_decay=0.1", true},
+        {"optimizer.decay_exclude=norms_and_biases", true},
+        {"ema.decay=0.99", true},
         {"device=cpu", false},
         {"data.dir=elsewhere", false},
         {"data.num_workers=0", false},

@@ -328,6 +328,55 @@ static void a_schedule_resumes_exactly(void **state) {
     cairn_safetensors_free(&moved);
 }
 
+/* Whether the model holds what the checkpoint has under `prefix`. */
+static bool is_model(const char *folder, const char *prefix) {
+    cairn_safetensors model, checkpoint;
+    bool same = true;
+    assert_int_equal(cairn_safetensors_read(&model, path_of(folder, "model.safetensors")),
+                     CAIRN_OK);
+    assert_int_equal(cairn_safetensors_read(&checkpoint, path_of(folder, "checkpoint.safetensors")),
+                     CAIRN_OK);
+    for (size_t i = 0; i < model.tensor_count; i++) {
+        char name[128];
+        snprintf(name, sizeof name, "%s%s", prefix, model.tensor[i].name);
+        const cairn_tensor *held = cairn_safetensors_find(&checkpoint, name);
+        assert_non_null(held);
+        same =
+            same && memcmp(model.tensor[i].values, held->values, held->count * sizeof(float)) == 0;
+    }
+    cairn_safetensors_free(&model);
+    cairn_safetensors_free(&checkpoint);
+    return same;
+}
+
+/* Momentum and the average survive a stop in the middle of an epoch, whose steps are of 2 batches;
+ * the average is the model. */
+static void an_optimizer_resumes_exactly(void **state) {
+    (void)state;
+    const char *const overrides[] = {"optimizer.name=sgd",      "optimizer.momentum=0.9",
+                                     "optimizer.nesterov=true", "train.lr=0.05",
+                                     "train.accumulate=2",      "train.clip_norm=1",
+                                     "ema.decay=0.5",           "train.epochs=1"};
+    enum { COUNT = sizeof overrides / sizeof overrides[0] };
+    cairn_checkpoint held;
+    assert_int_equal(run(fast, overrides, COUNT, OVERWRITE), CAIRN_OK);
+    steps_to_stop = 1;
+    assert_int_equal(run(other, overrides, COUNT, FRESH), CAIRN_INTERRUPTED);
+    assert_int_equal(cairn_checkpoint_peek(&held, path_of(other, "checkpoint.safetensors")),
+                     CAIRN_OK);
+    assert_int_equal(held.batch, 1);
+    assert_int_equal(held.stats.seen, 4);
+    cairn_checkpoint_free(&held);
+    assert_refused(run(other, overrides + 1, COUNT - 1, RESUME), "optimizer.name: sgd",
+                   "now it is adam");
+    assert_int_equal(run(other, overrides, COUNT, RESUME), CAIRN_OK);
+    assert_same_run(fast, other);
+    assert_true(is_model(fast, "ema."));
+    assert_false(is_model(fast, ""));
+    assert_int_equal(run(other, overrides, COUNT - 2, OVERWRITE), CAIRN_OK); /* no average */
+    assert_int_equal(run(other, overrides, COUNT - 2, RESUME), CAIRN_OK);
+}
+
 /* Held-out images in the test split's place, by name in every file, and exact over a stop. */
 static void validation_is_never_called_test(void **state) {
     (void)state;
@@ -620,6 +669,7 @@ int main(void) {
         TEST(a_failed_write_anywhere_is_survived),
         TEST(more_epochs_may_follow),
         TEST(a_schedule_resumes_exactly),
+        TEST(an_optimizer_resumes_exactly),
         TEST(validation_is_never_called_test),
         TEST(a_normalised_net_resumes_exactly),
         TEST(no_run_is_lost_in_silence),

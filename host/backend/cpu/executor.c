@@ -1,8 +1,9 @@
 /* The cpu backend's entry points: parameters and data in one arena, plans made on first use for
- * each batch size, a step as assemble, forward, loss, backward, Adam. */
+ * each batch size, a step as assemble, forward, loss, backward, update. */
 #include "cpu.h"
 #include "plan.h"
 
+#include <math.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,26 +61,46 @@ static void destroy(cairn_executor *base) {
     free(executor);
 }
 
+/* The last span grows up to the end of all, or a new one begins. */
+static void extend_spans(cpu_executor *executor, size_t begin, cairn_treatment treatment) {
+    int count = executor->span_count;
+    if (count == 0 || executor->spans[count - 1].treatment != treatment)
+        executor->spans[executor->span_count++] =
+            (update_span){.begin = begin, .treatment = treatment};
+    executor->spans[executor->span_count - 1].end = executor->total;
+}
+
 static void deal_out(cpu_executor *executor, const cairn_net *net, bool trained) {
     for (int k = 0; k < net->parameter_count; k++) {
         if (net->parameter[k].trained != trained)
             continue;
-        executor->offset[k] = executor->total;
+        size_t begin = executor->offset[k] = executor->total;
         executor->total += (net->parameter[k].count + 15) / 16 * 16;
+        extend_spans(
+            executor, begin,
+            cairn_optimizer_treatment(&executor->base.options.optimizer, &net->parameter[k]));
     }
 }
 
-/* Each parameter starts on a cache line of its own; the gaps are zero and Adam keeps them so. */
+/* Each parameter starts on a cache line of its own; the gaps are zero and updates keep them so. */
 static cairn_status lay_out_parameters(cpu_executor *executor, const cairn_net *net) {
+    const cairn_executor_options *options = &executor->base.options;
     deal_out(executor, net, true);
-    executor->trained = executor->total;
     deal_out(executor, net, false);
-    for (int kind = 0; kind < 4; kind++) {
-        executor->tensors[kind] =
-            cairn_arena_alloc(executor->arena, executor->total * sizeof(float));
-        if (!executor->tensors[kind])
+    float **rows[CAIRN_TENSOR_KINDS + 1];
+    int count = 0;
+    for (int kind = 0; kind < CAIRN_TENSOR_KINDS; kind++)
+        if (cairn_optimizer_keeps(&options->optimizer, (cairn_tensor_kind)kind))
+            rows[count++] = &executor->tensors[kind];
+    if (options->accumulate > 1)
+        rows[count++] = &executor->sum;
+    for (int i = 0; i < count; i++) {
+        *rows[i] = cairn_arena_alloc(executor->arena, executor->total * sizeof(float));
+        if (!*rows[i])
             return CAIRN_FAILED;
     }
+    if (!executor->sum)
+        executor->sum = executor->tensors[CAIRN_GRADIENT];
     return CAIRN_OK;
 }
 
@@ -143,7 +164,8 @@ static cairn_status forward(cpu_plan *plan, const batch_source *source) {
     return plan_run(plan, &plan->forward);
 }
 
-static cairn_status train_step_inside(cpu_executor *executor, const cairn_step *step) {
+/* The gradient of a batch's mean loss. */
+static cairn_status train_batch(cpu_executor *executor, const cairn_step *step) {
     cpu_plan *plan = NULL;
     cairn_status status = plan_find(&plan, executor, step->count, true);
     if (status)
@@ -161,15 +183,61 @@ static cairn_status train_step_inside(cpu_executor *executor, const cairn_step *
     cross_entropy(plan->logits, plan->targets, executor->base.options.label_smoothing, step->count,
                   cairn_net_classes(executor->base.net), plan->logits_gradient, &executor->stats);
     plan_time(executor, "loss", 0, begin);
-    status = plan_run(plan, &plan->backward);
-    if (status)
-        return status;
-    begin = omp_get_wtime();
-    adam(executor->tensors[CAIRN_PARAMETER], executor->tensors[CAIRN_GRADIENT],
-         executor->tensors[CAIRN_FIRST_MOMENT], executor->tensors[CAIRN_SECOND_MOMENT],
-         executor->trained, &executor->base.options, step->step + 1, step->lr);
-    plan_time(executor, "Adam", 0, begin);
+    return plan_run(plan, &plan->backward);
+}
+
+/* Adds a batch's gradient to the step's, by its share of the samples. */
+static void accumulate_batch(cpu_executor *executor, float share) {
+    double begin = omp_get_wtime();
+    if (executor->sum == executor->tensors[CAIRN_GRADIENT])
+        return;
+    accumulate(executor->sum, executor->tensors[CAIRN_GRADIENT], executor->total, share,
+               executor->batch == 0);
+    plan_time(executor, "accumulation", 0, begin);
+}
+
+/* The factor by which the step's gradient is clipped. */
+static double clip_factor(cpu_executor *executor) {
+    const cairn_optimizer *optimizer = &executor->base.options.optimizer;
+    double sum = 0, begin = omp_get_wtime();
+    if (optimizer->clip_norm <= 0)
+        return 1;
+    for (int i = 0; i < executor->span_count; i++) {
+        const update_span *span = &executor->spans[i];
+        if (span->treatment != CAIRN_FIXED)
+            sum += squares_of(executor->sum + span->begin, span->end - span->begin);
+    }
+    plan_time(executor, "gradient norm", 0, begin);
+    return cairn_optimizer_clip(optimizer, sqrt(sum));
+}
+
+static void update_parameters(cpu_executor *executor, const cairn_step *step) {
+    const cairn_optimizer *optimizer = &executor->base.options.optimizer;
+    cairn_update now = cairn_optimizer_at(optimizer, step->step, step->lr);
+    update_tensors on = {.parameter = executor->tensors[CAIRN_PARAMETER],
+                         .gradient = executor->sum,
+                         .first = executor->tensors[CAIRN_FIRST_MOMENT],
+                         .second = executor->tensors[CAIRN_SECOND_MOMENT],
+                         .average = executor->tensors[CAIRN_AVERAGE]};
+    double clip = clip_factor(executor), begin = omp_get_wtime();
+    for (int i = 0; i < executor->span_count; i++)
+        update(optimizer, &now, clip, &executor->spans[i], &on);
+    plan_time(executor, cairn_optimizer_title(optimizer), 0, begin);
     executor->weights_version++;
+}
+
+static cairn_status train_step_inside(cpu_executor *executor, const cairn_step *step) {
+    executor->batch = 0;
+    for (int done = 0; done < step->count; executor->batch++) {
+        cairn_step batch = cairn_step_batch(&executor->base, step, done);
+        executor->timing_count = 0; /* of the last batch is what is kept */
+        cairn_status status = train_batch(executor, &batch);
+        if (status)
+            return status;
+        accumulate_batch(executor, (float)batch.count / (float)step->count);
+        done += batch.count;
+    }
+    update_parameters(executor, step);
     return CAIRN_OK;
 }
 
@@ -183,7 +251,6 @@ static cairn_status profile_step(cairn_executor *base, const cairn_step *step, c
     cpu_executor *executor = own(base);
     executor->timing = rows;
     executor->timing_capacity = capacity;
-    executor->timing_count = 0;
     executor->timing_began = omp_get_wtime();
     cairn_status status = train_step(base, step);
     *count = executor->timing_count;
@@ -232,7 +299,8 @@ static cairn_status logits(cairn_executor *base, cairn_split_id id, int first, i
 
 static cairn_status get(cairn_executor *base, cairn_tensor_kind kind, int ordinal, float *values) {
     const cpu_executor *executor = own(base);
-    memcpy(values, executor->tensors[kind] + executor->offset[ordinal],
+    const float *from = kind == CAIRN_GRADIENT ? executor->sum : executor->tensors[kind];
+    memcpy(values, from + executor->offset[ordinal],
            base->net->parameter[ordinal].count * sizeof *values);
     return CAIRN_OK;
 }
@@ -244,6 +312,15 @@ static cairn_status set(cairn_executor *base, cairn_tensor_kind kind, int ordina
            base->net->parameter[ordinal].count * sizeof *values);
     executor->weights_version++;
     return CAIRN_OK;
+}
+
+static cairn_status exchange(cairn_executor *base) {
+    cpu_executor *executor = own(base);
+    int before = enter(executor);
+    exchange_values(executor->tensors[CAIRN_PARAMETER], executor->tensors[CAIRN_AVERAGE],
+                    executor->total);
+    executor->weights_version++;
+    return leave(before, CAIRN_OK);
 }
 
 static cairn_status get_stats(cairn_executor *base, cairn_stats *stats) {
@@ -263,6 +340,7 @@ static const cairn_executor_ops ops = {.destroy = destroy,
                                        .logits = logits,
                                        .get = get,
                                        .set = set,
+                                       .exchange = exchange,
                                        .get_stats = get_stats,
                                        .set_stats = set_stats,
                                        .profile_step = profile_step};

@@ -92,7 +92,7 @@ static cairn_status run_dropout(const cpu_plan *plan, const cpu_task *task) {
     const cpu_executor *executor = plan->executor;
     if (executor->training)
         dropout(task->in, task->out, task->count, task->layer->p, executor->base.options.seed,
-                executor->step, (uint32_t)task->ordinal);
+                executor->step, executor->batch, (uint32_t)task->ordinal);
     else
         memcpy(task->out, task->in, task->count * sizeof(float));
     return CAIRN_OK;

@@ -209,17 +209,19 @@ void add_tensors(const void *a, const void *b, void *y, size_t count, bool relu,
 }
 
 void dropout(const float *x, float *y, size_t count, float p, uint64_t seed, uint32_t step,
-             uint32_t op) {
+             uint32_t batch, uint32_t op) {
     uint32_t threshold = cairn_rng_dropout_threshold(p);
     float scale = 1.0f / (1.0f - p);
     size_t whole = count / 4;
 #pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
     for (size_t block = 0; block < whole; block++) {
-        cairn_rng_block random = cairn_rng(seed, CAIRN_RNG_DROPOUT, step, op, block);
+        uint64_t index = cairn_rng_dropout_index(batch, block);
+        cairn_rng_block random = cairn_rng(seed, CAIRN_RNG_DROPOUT, step, op, index);
         for (size_t k = 0; k < 4; k++)
             y[4 * block + k] = random.word[k] < threshold ? 0.0f : x[4 * block + k] * scale;
     }
-    cairn_rng_block random = cairn_rng(seed, CAIRN_RNG_DROPOUT, step, op, whole);
+    uint64_t last = cairn_rng_dropout_index(batch, whole);
+    cairn_rng_block random = cairn_rng(seed, CAIRN_RNG_DROPOUT, step, op, last);
     for (size_t i = 4 * whole; i < count; i++)
         y[i] = random.word[i % 4] < threshold ? 0.0f : x[i] * scale;
 }
@@ -235,21 +237,4 @@ void sum_rows(const float *y, float *sums, int count, int features) {
     for (int n = 0; n < count; n++)
         for (int f = 0; f < features; f++)
             sums[f] += y[(size_t)n * (size_t)features + (size_t)f];
-}
-
-void adam(float *parameter, const float *gradient, float *first, float *second, size_t count,
-          const cairn_executor_options *options, uint32_t t, double lr) {
-    double beta1 = options->beta1, beta2 = options->beta2;
-    float b1 = (float)beta1, b2 = (float)beta2;
-    float a1 = (float)(1.0 - beta1), a2 = (float)(1.0 - beta2);
-    float epsilon = (float)options->epsilon;
-    float step_size = (float)(lr / (1.0 - pow(beta1, (double)t)));
-    float correction = (float)sqrt(1.0 - pow(beta2, (double)t));
-#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
-    for (size_t i = 0; i < count; i++) {
-        float g = gradient[i];
-        first[i] = b1 * first[i] + a1 * g;
-        second[i] = b2 * second[i] + a2 * g * g;
-        parameter[i] -= step_size * (first[i] / (sqrtf(second[i]) / correction + epsilon));
-    }
 }

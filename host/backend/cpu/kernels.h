@@ -1,6 +1,5 @@
-/* The loops that oneDNN does not do better: batch assembly, loss, elementwise ops, Adam. Each is
- * one pass over its data, split over the caller's OpenMP threads; results do not depend on the
- * split. */
+/* The loops that oneDNN does not do better: batch assembly, loss, elementwise ops. Each is one pass
+ * over its data, split over the caller's OpenMP threads; results do not depend on the split. */
 #ifndef CAIRN_BACKEND_CPU_KERNELS_H
 #define CAIRN_BACKEND_CPU_KERNELS_H
 
@@ -47,17 +46,12 @@ void add_tensors(const void *a, const void *b, void *y, size_t count, bool relu,
 
 /* y = x / (1 - p) where rng.h's dropout rule keeps the element, else 0. Its own gradient. */
 void dropout(const float *x, float *y, size_t count, float p, uint64_t seed, uint32_t step,
-             uint32_t op);
+             uint32_t batch, uint32_t op);
 
 /* y[n] += bias, for y [count, features]. */
 void add_bias(float *y, const float *bias, int count, int features);
 
 /* sums[f] = sum over n of y[n][f]. */
 void sum_rows(const float *y, float *sums, int count, int features);
-
-/* One Adam step (Kingma and Ba 2015, algorithm 1; operations in PyTorch's order). t counts from 1.
- */
-void adam(float *parameter, const float *gradient, float *first, float *second, size_t count,
-          const cairn_executor_options *options, uint32_t t, double lr);
 
 #endif

@@ -8,6 +8,7 @@
 
 #include "kernels.h"
 #include "onednn.h"
+#include "update.h"
 
 #include "cairn/arena.h"
 
@@ -96,17 +97,20 @@ struct cpu_executor {
     cairn_executor base;
     cairn_arena *arena;
     int threads;
-    float *tensors[4];                       /* by cairn_tensor_kind, all parameters in a row */
+    /* By cairn_tensor_kind, all parameters in a row; NULL where none is kept. A batch's gradient;
+     * the step's is `sum` where batches accumulate, else the same. */
+    float *tensors[CAIRN_TENSOR_KINDS], *sum;
     size_t offset[CAIRN_NET_PARAMETERS_MAX]; /* of a parameter in each of them */
     size_t total;                            /* floats in each */
-    size_t trained;                          /* of them, those that Adam moves come first */
-    cairn_split splits[2];                   /* the caller's, by cairn_split_id */
+    update_span spans[CAIRN_NET_PARAMETERS_MAX];
+    int span_count;
+    cairn_split splits[2]; /* the caller's, by cairn_split_id */
     cairn_stats stats;
     cpu_plan *plans;
     const cpu_plan *refreshed; /* whose layouts of the weights the blocks hold; NULL: none */
     block blocks[BLOCKS_MAX];
     uint64_t weights_version; /* grows whenever parameters change */
-    uint32_t step;            /* of the training step under way */
+    uint32_t step, batch;     /* of the training step under way; the batch's number in it */
     bool training;
     cairn_timing *timing; /* NULL but in profile_step */
     int timing_capacity, timing_count;

@@ -2,6 +2,7 @@
  * output's gradient. Included by float32.c and float64.c after a typedef of `real`. */
 #include "norm_impl.h"
 #include "ops_impl.h"
+#include "update_impl.h"
 
 #include "cairn/arena.h"
 #include "cairn/executor.h"
@@ -23,12 +24,13 @@ typedef struct {
     cairn_arena *arena;
     cairn_split split[2]; /* by cairn_split_id; the caller's memory */
     cairn_stats stats;
-    real *tensor[4][CAIRN_NET_PARAMETERS_MAX]; /* by cairn_tensor_kind */
-    real *input;                               /* [batch, c, h, w] */
-    loss_target *targets;                      /* [batch] */
-    double *losses;                            /* [batch] */
-    bool *correct;                             /* [batch] */
-    real *planes;                              /* [threads, the largest padded plane] */
+    real *tensor[CAIRN_TENSOR_KINDS][CAIRN_NET_PARAMETERS_MAX]; /* NULL where none is kept */
+    uint32_t batch;       /* the batch's number in the step under way */
+    real *input;          /* [batch, c, h, w] */
+    loss_target *targets; /* [batch] */
+    double *losses;       /* [batch] */
+    bool *correct;        /* [batch] */
+    real *planes;         /* [threads, the largest padded plane] */
     op_buffers op[CAIRN_NET_OPS_MAX];
 } executor;
 
@@ -119,8 +121,8 @@ static void forward_op(executor *e, int ordinal, int count, const cairn_step *st
         break;
     case CAIRN_OP_DROPOUT:
         if (step)
-            dropout_apply(op, e->base.options.seed, step->step, ordinal, total, e->threads, x,
-                          buffers->y, false);
+            dropout_apply(op, e->base.options.seed, step->step, e->batch, ordinal, total,
+                          e->threads, x, buffers->y, false);
         else
             memcpy(buffers->y, x, total * sizeof *x);
         break;
@@ -184,8 +186,8 @@ static void backward_op(executor *e, int ordinal, int count, const cairn_step *s
         linear_backward_input(op, count, e->threads, weight, dy, dx);
         break;
     case CAIRN_OP_DROPOUT:
-        dropout_apply(op, e->base.options.seed, step->step, ordinal, total, e->threads, dy, dx,
-                      true);
+        dropout_apply(op, e->base.options.seed, step->step, e->batch, ordinal, total, e->threads,
+                      dy, dx, true);
         break;
     case CAIRN_OP_ADD:
         add_backward(total, e->threads, dy, dx);
@@ -207,17 +209,17 @@ static void forward(executor *e, int count, const cairn_step *step) {
         forward_op(e, i, count, step);
 }
 
-/* Adds the batch to the stats; in training also begins the backward pass, with the gradient of the
- * mean loss by the logits. */
-static void take_loss(executor *e, int count, bool training) {
+/* Adds the batch to the stats; in training also begins the backward pass, with the gradient by the
+ * logits of the mean loss over the step's `total` samples (0: evaluation). */
+static void take_loss(executor *e, int count, int total) {
     int last = e->base.net->op_count - 1;
     int classes = cairn_net_classes(e->base.net);
-    double smoothing = training ? e->base.options.label_smoothing : 0;
+    double smoothing = total ? e->base.options.label_smoothing : 0;
 #pragma omp parallel for num_threads(e->threads)
     for (int n = 0; n < count; n++)
         e->losses[n] = cross_entropy(classes, e->op[last].y + (size_t)n * (size_t)classes,
-                                     &e->targets[n], smoothing, 1.0 / count,
-                                     training ? e->op[last].dy + (size_t)n * (size_t)classes : NULL,
+                                     &e->targets[n], smoothing, 1.0 / total,
+                                     total ? e->op[last].dy + (size_t)n * (size_t)classes : NULL,
                                      &e->correct[n]);
     for (int n = 0; n < count; n++) {
         e->stats.loss += e->losses[n];
@@ -232,13 +234,45 @@ static void clear(real *values, size_t total, int threads) {
         values[i] = 0;
 }
 
+/* The parameters' too in the step's first batch. */
 static void clear_gradients(executor *e, int count) {
     const cairn_net *net = e->base.net;
     for (int i = 0; i < net->op_count; i++)
         if (e->op[i].dy)
             clear(e->op[i].dy, (size_t)count * cairn_shape_count(net->op[i].out), e->threads);
-    for (int k = 0; k < net->parameter_count; k++)
+    for (int k = 0; k < net->parameter_count && e->batch == 0; k++)
         clear(e->tensor[CAIRN_GRADIENT][k], net->parameter[k].count, e->threads);
+}
+
+/* The norm of the gradient of all that is trained. */
+static double gradient_norm(const executor *e) {
+    const cairn_net *net = e->base.net;
+    double sum = 0;
+    for (int k = 0; k < net->parameter_count; k++)
+        if (cairn_optimizer_treatment(&e->base.options.optimizer, &net->parameter[k]) !=
+            CAIRN_FIXED)
+            sum += squares_of(net->parameter[k].count, e->tensor[CAIRN_GRADIENT][k]);
+    return sqrt(sum);
+}
+
+static void update_parameters(executor *e, const cairn_step *step) {
+    const cairn_optimizer *optimizer = &e->base.options.optimizer;
+    update_rule rule = {.optimizer = optimizer,
+                        .now = cairn_optimizer_at(optimizer, step->step, step->lr),
+                        .threads = e->threads};
+    if (optimizer->clip_norm > 0)
+        rule.clip = cairn_optimizer_clip(optimizer, gradient_norm(e));
+    for (int k = 0; k < e->base.net->parameter_count; k++) {
+        const cairn_parameter *parameter = &e->base.net->parameter[k];
+        update_tensors on = {.count = parameter->count,
+                             .g = e->tensor[CAIRN_GRADIENT][k],
+                             .w = e->tensor[CAIRN_PARAMETER][k],
+                             .m = e->tensor[CAIRN_FIRST_MOMENT][k],
+                             .v = e->tensor[CAIRN_SECOND_MOMENT][k],
+                             .average = e->tensor[CAIRN_AVERAGE][k]};
+        rule.treatment = cairn_optimizer_treatment(optimizer, parameter);
+        update(&rule, &on);
+    }
 }
 
 /* The interface -----------------------------------------------------------------------------------
@@ -246,20 +280,18 @@ static void clear_gradients(executor *e, int count) {
 
 static cairn_status train_step(cairn_executor *base, const cairn_step *step) {
     executor *e = (executor *)base;
-    const cairn_net *net = base->net;
-    const cairn_executor_options *options = &base->options;
-    assemble(e, CAIRN_SPLIT_TRAIN, step, 0, step->count);
-    forward(e, step->count, step);
-    clear_gradients(e, step->count);
-    take_loss(e, step->count, true);
-    for (int i = net->op_count - 1; i >= 0; i--)
-        backward_op(e, i, step->count, step);
-    adam_rule rule = {options->beta1, options->beta2, options->epsilon, step->lr, step->step + 1};
-    for (int k = 0; k < net->parameter_count; k++)
-        if (net->parameter[k].trained)
-            adam_update(&rule, net->parameter[k].count, e->threads, e->tensor[CAIRN_GRADIENT][k],
-                        e->tensor[CAIRN_FIRST_MOMENT][k], e->tensor[CAIRN_SECOND_MOMENT][k],
-                        e->tensor[CAIRN_PARAMETER][k]);
+    e->batch = 0;
+    for (int done = 0; done < step->count; e->batch++) {
+        cairn_step batch = cairn_step_batch(base, step, done);
+        assemble(e, CAIRN_SPLIT_TRAIN, &batch, 0, batch.count);
+        forward(e, batch.count, &batch);
+        clear_gradients(e, batch.count);
+        take_loss(e, batch.count, step->count);
+        for (int i = base->net->op_count - 1; i >= 0; i--)
+            backward_op(e, i, batch.count, &batch);
+        done += batch.count;
+    }
+    update_parameters(e, step);
     return CAIRN_OK;
 }
 
@@ -269,7 +301,7 @@ static cairn_status evaluate(cairn_executor *base, cairn_split_id id, int first,
         part = count - done < base->options.batch ? count - done : base->options.batch;
         assemble(e, id, NULL, first + done, part);
         forward(e, part, NULL);
-        take_loss(e, part, false);
+        take_loss(e, part, 0);
     }
     return CAIRN_OK;
 }
@@ -301,6 +333,16 @@ static cairn_status set(cairn_executor *base, cairn_tensor_kind kind, int ordina
     real *to = ((executor *)base)->tensor[kind][ordinal];
     for (size_t i = 0; i < base->net->parameter[ordinal].count; i++)
         to[i] = (real)values[i];
+    return CAIRN_OK;
+}
+
+static cairn_status exchange(cairn_executor *base) {
+    executor *e = (executor *)base;
+    for (int k = 0; k < base->net->parameter_count; k++) {
+        real *parameter = e->tensor[CAIRN_PARAMETER][k];
+        e->tensor[CAIRN_PARAMETER][k] = e->tensor[CAIRN_AVERAGE][k];
+        e->tensor[CAIRN_AVERAGE][k] = parameter;
+    }
     return CAIRN_OK;
 }
 
@@ -369,9 +411,10 @@ static bool take_buffers(executor *e) {
     const cairn_net *net = e->base.net;
     size_t batch = (size_t)e->base.options.batch, largest = 1;
     bool ok = true;
-    for (int kind = 0; kind < 4; kind++)
+    for (int kind = 0; kind < CAIRN_TENSOR_KINDS; kind++)
         for (int k = 0; k < net->parameter_count; k++)
-            e->tensor[kind][k] = take(e, net->parameter[k].count * sizeof(real), &ok);
+            if (cairn_optimizer_keeps(&e->base.options.optimizer, (cairn_tensor_kind)kind))
+                e->tensor[kind][k] = take(e, net->parameter[k].count * sizeof(real), &ok);
     e->input = take(e, batch * cairn_shape_count(net->input) * sizeof(real), &ok);
     e->targets = take(e, batch * sizeof *e->targets, &ok);
     e->losses = take(e, batch * sizeof *e->losses, &ok);
@@ -395,6 +438,7 @@ static cairn_status create(cairn_executor **made, const cairn_net *net,
         .logits = logits,
         .get = get,
         .set = set,
+        .exchange = exchange,
         .get_stats = get_stats,
         .set_stats = set_stats,
     };

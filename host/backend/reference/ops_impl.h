@@ -322,13 +322,15 @@ static void maxpool_backward(const cairn_op *op, int count, int threads, const i
 /* Dropout: what survives is scaled by 1/(1-p), so that evaluation needs no change. The mask is
  * computed again in the backward pass, which is the same function of dy
  * ----------------------------- y[i] = 0 or x[i] / (1 - p), added to y when `add`. */
-static void dropout_apply(const cairn_op *op, uint64_t seed, uint32_t step, int ordinal,
-                          size_t total, int threads, const real *x, real *y, bool add) {
+static void dropout_apply(const cairn_op *op, uint64_t seed, uint32_t step, uint32_t batch,
+                          int ordinal, size_t total, int threads, const real *x, real *y,
+                          bool add) {
     uint32_t threshold = cairn_rng_dropout_threshold(op->p);
     real scale = (real)(1.0 / (1.0 - (double)op->p));
 #pragma omp parallel for num_threads(threads)
     for (size_t block = 0; block < (total + 3) / 4; block++) {
-        cairn_rng_block random = cairn_rng(seed, CAIRN_RNG_DROPOUT, step, (uint32_t)ordinal, block);
+        cairn_rng_block random = cairn_rng(seed, CAIRN_RNG_DROPOUT, step, (uint32_t)ordinal,
+                                           cairn_rng_dropout_index(batch, block));
         for (size_t i = 4 * block; i < 4 * block + 4 && i < total; i++) {
             real kept = random.word[i % 4] < threshold ? 0 : scale * x[i];
             y[i] = add ? y[i] + kept : kept;
@@ -361,31 +363,4 @@ static double cross_entropy(int classes, const real *z, const loss_target *targe
                         scale);
     *correct = valid && guess == target_label(target);
     return log(sum) - at_target;
-}
-
-/* Adam (Kingma and Ba, ICLR 2015) in the order of PyTorch's torch/optim/adam.py:
- *   m += (1 - b1) (g - m);  v = b2 v + (1 - b2) g^2;
- *   w -= lr / (1 - b1^t) * m / (sqrt(v) / sqrt(1 - b2^t) + eps).
- * Between steps all three are float32 values, as which they cross the executor's interface: so a
- * checkpoint loses nothing, in float64 neither. */
-typedef struct {
-    double beta1, beta2, epsilon, lr;
-    uint32_t t; /* from 1 */
-} adam_rule;
-
-static void adam_update(const adam_rule *rule, size_t count, int threads, const real *g, real *m,
-                        real *v, real *w) {
-    double correction1 = 1 - pow(rule->beta1, rule->t);
-    double correction2 = 1 - pow(rule->beta2, rule->t);
-    real rate = (real)(rule->lr / correction1), root = (real)sqrt(correction2);
-    real keep2 = (real)rule->beta2, take1 = (real)(1 - rule->beta1);
-    real take2 = (real)(1 - rule->beta2), epsilon = (real)rule->epsilon;
-#pragma omp parallel for num_threads(threads)
-    for (size_t i = 0; i < count; i++) {
-        real first = m[i] + take1 * (g[i] - m[i]);
-        real second = keep2 * v[i] + take2 * g[i] * g[i];
-        w[i] = (float)(w[i] - rate * first / ((real)sqrt((double)second) / root + epsilon));
-        m[i] = (float)first;
-        v[i] = (float)second;
-    }
 }

@@ -1,0 +1,293 @@
+/* The optimiser over all parameters (cairn/optimizer.h has the rules): batches' gradients add up,
+ * their norm is taken, and one launch moves every parameter. Bound by memory: Adam moves 28 bytes a
+ * parameter, and 2 more for the shadow. */
+#include "common.cuh"
+
+enum { WARPS = THREADS / WARP, SLICES_MAX = 512, PER_THREAD = 8 };
+
+template <int V>
+static __device__ __forceinline__ pack<float, V> load_gradient(const cuda_gradient &from,
+                                                               size_t at) {
+    const bf16 *halves = (const bf16 *)from.half;
+    pack<float, V> gradient;
+    if (at + V <= from.half_count) {
+        const pack<bf16, V> rounded = load<V>(halves + at);
+        UNROLL
+        for (int l = 0; l < V; l++)
+            gradient.at[l] = to_float(rounded.at[l]);
+    } else if (at >= from.half_count) {
+        gradient = load<V>(from.values + at);
+    } else {
+        UNROLL
+        for (int l = 0; l < V; l++)
+            gradient.at[l] =
+                at + l < from.half_count ? to_float(halves[at + l]) : from.values[at + l];
+    }
+    return gradient;
+}
+
+/* The same for all of a pack, which does not cross a grain. */
+static __device__ __forceinline__ int treatment_of(const cuda_gradient &gradient, size_t at) {
+    return gradient.treatment ? gradient.treatment[at / CUDA_GRAIN] : (int)CAIRN_TRAINED;
+}
+
+/* Calls f(at, width_constant<V>()) for the thread's pack, the last elements one by one. */
+template <int V, typename F> static __device__ __forceinline__ void each_pack(size_t count, F f) {
+    const size_t at = flat_index() * V;
+    if (at + V <= count)
+        f(at, std::integral_constant<int, V>());
+    else
+        for (size_t i = at; i < count; i++)
+            f(i, std::integral_constant<int, 1>());
+}
+
+static bool wide(const cuda_gradient &gradient) {
+    return aligned(gradient.values, 16) && aligned(gradient.half, 8);
+}
+
+/* Accumulation ------------------------------------------------------------------------------------
+ */
+template <int V>
+static __global__ void __launch_bounds__(THREADS)
+    accumulate(cuda_gradient gradient, float *__restrict__ sum,
+               const cuda_state *__restrict__ state) {
+    const float share = state->share;
+    const bool first = state->batch == 0;
+    each_pack<V>(gradient.count, [&](size_t at, auto width) {
+        constexpr int W = decltype(width)::value;
+        const pack<float, W> g = load_gradient<W>(gradient, at);
+        pack<float, W> total = load<W>(sum + at);
+        UNROLL
+        for (int l = 0; l < W; l++)
+            total.at[l] = (first ? 0.0f : total.at[l]) + share * g.at[l];
+        store(sum + at, total);
+    });
+}
+
+void kernel_accumulate(cudaStream_t stream, const cuda_gradient *gradient, float *sum,
+                       const cuda_state *state) {
+    if (wide(*gradient) && aligned(sum, 16))
+        LAUNCH((accumulate<4>), spread_flat(divide_up(gradient->count, 4)), stream, *gradient, sum,
+               state);
+    else
+        LAUNCH((accumulate<1>), spread_flat(gradient->count), stream, *gradient, sum, state);
+}
+
+/* The norm ----------------------------------------------------------------------------------------
+ * Blocks sum slices, then one block sums those. How many slices there are depends on the number of
+ * parameters alone, so the order of additions, and with it every bit, is the same on every GPU. */
+
+/* The block's sum, in its first thread. */
+template <typename T> static __device__ __forceinline__ T block_sum(T value) {
+    SHARED(T, warps, [WARPS]);
+    const int thread = (int)threadIdx.x;
+    UNROLL
+    for (int distance = WARP / 2; distance > 0; distance /= 2)
+        value += __shfl_xor_sync((unsigned)ALL_LANES, value, distance);
+    if (thread % WARP == 0)
+        warps[thread / WARP] = value;
+    __syncthreads();
+    for (int w = 1; thread == 0 && w < WARPS; w++)
+        value += warps[w];
+    return value;
+}
+
+template <int V>
+static __global__ void __launch_bounds__(THREADS)
+    sum_squares(cuda_gradient gradient, float *__restrict__ partial,
+                const cuda_state *__restrict__ state) {
+    if (!state->last)
+        return;
+    float sum = 0;
+    for (size_t at = flat_index() * V; at < gradient.count; at += (size_t)gridDim.x * THREADS * V) {
+        if (treatment_of(gradient, at) == CAIRN_FIXED)
+            continue;
+        if (at + V <= gradient.count) {
+            const pack<float, V> g = load_gradient<V>(gradient, at);
+            UNROLL
+            for (int l = 0; l < V; l++)
+                sum += g.at[l] * g.at[l];
+        } else {
+            for (size_t i = at; i < gradient.count; i++) {
+                const float g = load_gradient<1>(gradient, i).at[0];
+                sum += g * g;
+            }
+        }
+    }
+    sum = block_sum(sum);
+    if (threadIdx.x == 0)
+        partial[blockIdx.x] = sum;
+}
+
+/* A NaN stays one. */
+static __global__ void __launch_bounds__(THREADS)
+    set_clip(int slices, float clip_norm, const float *__restrict__ partial, cuda_state *state) {
+    if (!state->last)
+        return;
+    double sum = 0;
+    for (int slice = (int)threadIdx.x; slice < slices; slice += THREADS)
+        sum += (double)partial[slice];
+    sum = block_sum(sum);
+    if (threadIdx.x != 0)
+        return;
+    const double factor = (double)clip_norm / (sqrt(sum) + 1e-6);
+    state->clip = factor > 1 ? 1.0f : (float)factor;
+}
+
+size_t kernel_clip_scratch(void) {
+    return SLICES_MAX * sizeof(float);
+}
+
+void kernel_clip(cudaStream_t stream, const cuda_gradient *gradient, double clip_norm,
+                 void *scratch, cuda_state *state) {
+    const bool packs = wide(*gradient);
+    const size_t wanted = divide_up(gradient->count, THREADS * PER_THREAD * (packs ? 4 : 1));
+    const unsigned slices = wanted < SLICES_MAX ? (unsigned)wanted : (unsigned)SLICES_MAX;
+    launch_shape spread = {dim3(slices), dim3(THREADS)}, last = {dim3(1), dim3(THREADS)};
+    if (packs)
+        LAUNCH((sum_squares<4>), spread, stream, *gradient, (float *)scratch,
+               (const cuda_state *)state);
+    else
+        LAUNCH((sum_squares<1>), spread, stream, *gradient, (float *)scratch,
+               (const cuda_state *)state);
+    LAUNCH(set_clip, last, stream, (int)slices, (float)clip_norm, (const float *)scratch, state);
+}
+
+/* The update --------------------------------------------------------------------------------------
+ */
+
+/* The rule, rounded once. */
+struct update_rule {
+    float take1, keep2, take2, epsilon; /* adam */
+    float momentum;                     /* sgd */
+    float decay;                        /* of the gradient; adamw: 0 */
+    bool nesterov, shrinks, clips;      /* shrinks: adamw decays */
+};
+
+/* One element's moments and weight; `g` is clipped and decayed. */
+static __device__ __forceinline__ void adam_update(const update_rule &rule, const cuda_state &now,
+                                                   float g, float &m, float &v, float &w) {
+    m += rule.take1 * (g - m);
+    v = rule.keep2 * v + rule.take2 * g * g;
+    w -= now.rate * m / (sqrtf(v) / now.correction + rule.epsilon);
+}
+
+static __device__ __forceinline__ void sgd_update(const update_rule &rule, const cuda_state &now,
+                                                  float g, bool moves, float &m, float &w) {
+    float direction = g;
+    if (moves) {
+        m = rule.momentum * m + g;
+        direction = rule.nesterov ? g + rule.momentum * m : m;
+    }
+    w -= now.rate * direction;
+}
+
+template <int V, bool ADAM>
+static __device__ __forceinline__ void
+update_weights(const cuda_update &update, const update_rule &rule, const cuda_state &now,
+               bool decays, size_t at, pack<float, V> &w) {
+    const pack<float, V> gradient = load_gradient<V>(update.gradient, at);
+    pack<float, V> m = {}, v = {};
+    pack<bf16, V> shadow;
+    if (update.first_moment)
+        m = load<V>(update.first_moment + at);
+    if (ADAM)
+        v = load<V>(update.second_moment + at);
+    UNROLL
+    for (int l = 0; l < V; l++) {
+        float g = gradient.at[l];
+        if (rule.clips)
+            g *= now.clip;
+        if (decays && rule.shrinks)
+            w.at[l] *= now.shrink;
+        else if (decays)
+            g += rule.decay * w.at[l];
+        if (ADAM)
+            adam_update(rule, now, g, m.at[l], v.at[l], w.at[l]);
+        else
+            sgd_update(rule, now, g, update.first_moment != NULL, m.at[l], w.at[l]);
+        shadow.at[l] = from_float<bf16>(w.at[l]);
+    }
+    if (update.first_moment)
+        store(update.first_moment + at, m);
+    if (ADAM)
+        store(update.second_moment + at, v);
+    store(update.parameter + at, w);
+    if (update.shadow)
+        store((bf16 *)update.shadow + at, shadow);
+}
+
+template <int V>
+static __device__ __forceinline__ void update_average(float *average, float take,
+                                                      const pack<float, V> &w) {
+    pack<float, V> a = load<V>(average);
+    UNROLL
+    for (int l = 0; l < V; l++)
+        a.at[l] = take == 1 ? w.at[l] : a.at[l] + take * (w.at[l] - a.at[l]);
+    store(average, a);
+}
+
+template <int V, bool ADAM>
+static __global__ void __launch_bounds__(THREADS)
+    update_step(cuda_update update, update_rule rule, const cuda_state *__restrict__ state) {
+    const cuda_state now = *state;
+    if (!now.last)
+        return;
+    each_pack<V>(update.gradient.count, [&](size_t at, auto width) {
+        constexpr int W = decltype(width)::value;
+        const int treatment = treatment_of(update.gradient, at);
+        pack<float, W> w = load<W>(update.parameter + at);
+        if (treatment != CAIRN_FIXED)
+            update_weights<W, ADAM>(update, rule, now, treatment == CAIRN_DECAYED, at, w);
+        if (update.average)
+            update_average<W>(update.average + at, treatment == CAIRN_FIXED ? 1.0f : now.take, w);
+    });
+}
+
+template <bool ADAM>
+static void launch_update(cudaStream_t stream, const cuda_update &update, const update_rule &rule,
+                          const cuda_state *state) {
+    const size_t count = update.gradient.count;
+    bool packs = wide(update.gradient) && aligned(update.parameter, 16) &&
+                 aligned(update.first_moment, 16) && aligned(update.second_moment, 16) &&
+                 aligned(update.average, 16) && aligned(update.shadow, 8);
+    if (packs)
+        LAUNCH((update_step<4, ADAM>), spread_flat(divide_up(count, 4)), stream, update, rule,
+               state);
+    else
+        LAUNCH((update_step<1, ADAM>), spread_flat(count), stream, update, rule, state);
+}
+
+void kernel_update(cudaStream_t stream, const cuda_update *update, const cuda_state *state) {
+    const cairn_optimizer &by = update->rule;
+    const bool shrinks = by.name == CAIRN_ADAMW;
+    update_rule rule = {(float)(1 - by.beta1), (float)by.beta2,
+                        (float)(1 - by.beta2), (float)by.epsilon,
+                        (float)by.momentum,    shrinks ? 0.0f : (float)by.weight_decay,
+                        by.nesterov,           shrinks,
+                        by.clip_norm > 0};
+    if (by.name == CAIRN_SGD)
+        launch_update<false>(stream, *update, rule, state);
+    else
+        launch_update<true>(stream, *update, rule, state);
+}
+
+/* Exchange ----------------------------------------------------------------------------------------
+ */
+static __global__ void __launch_bounds__(THREADS)
+    exchange(size_t count, float *__restrict__ parameter, float *__restrict__ average,
+             bf16 *__restrict__ shadow) {
+    const size_t at = flat_index();
+    if (at >= count)
+        return;
+    const float w = average[at];
+    average[at] = parameter[at];
+    parameter[at] = w;
+    if (shadow)
+        shadow[at] = from_float<bf16>(w);
+}
+
+void kernel_exchange(cudaStream_t stream, size_t count, float *parameter, float *average,
+                     void *shadow) {
+    LAUNCH(exchange, spread_flat(count), stream, count, parameter, average, (bf16 *)shadow);
+}

@@ -1,0 +1,147 @@
+/* The optimiser's loops. They are written so that the compiler vectorises them. */
+#include "update.h"
+
+#include <math.h>
+
+/* Below this many elements a parallel region costs more than it saves. */
+enum { PARALLEL_MIN = 1 << 14 };
+
+void accumulate(float *sum, const float *gradient, size_t count, float share, bool first) {
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t i = 0; i < count; i++)
+        sum[i] = (first ? 0 : sum[i]) + share * gradient[i];
+}
+
+/* In chunks, whose sums are added in their order: the threads may take any of them. */
+double squares_of(const float *values, size_t count) {
+    enum { CHUNK = 1 << 12, ROUND = 64 };
+    double sum = 0;
+    for (size_t round = 0; round < count; round += (size_t)CHUNK * ROUND) {
+        double sums[ROUND] = {0};
+#pragma omp parallel for schedule(static) if (count - round >= PARALLEL_MIN)
+        for (size_t c = 0; c < ROUND; c++) {
+            size_t begin = round + c * CHUNK;
+            size_t end = begin + CHUNK < count ? begin + CHUNK : count;
+            double squares = 0;
+#pragma omp simd reduction(+ : squares)
+            for (size_t i = begin; i < end; i++)
+                squares += (double)values[i] * (double)values[i];
+            sums[c] = squares;
+        }
+        for (size_t c = 0; c < ROUND; c++)
+            sum += sums[c];
+    }
+    return sum;
+}
+
+/* What a loop needs of the rule, rounded once. */
+typedef struct {
+    float clip, decay, shrink;       /* g = clip g + decay w; w = shrink w */
+    float rate, correction, epsilon; /* Adam */
+    float keep1, take1, keep2, take2;
+    float momentum; /* SGD */
+    bool nesterov;
+} factors;
+
+/* Adam and nothing else: the default. */
+static void adam(const factors *by, size_t count, float *w, const float *gradient, float *m,
+                 float *v) {
+    const factors f = *by;
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t i = 0; i < count; i++) {
+        float g = gradient[i];
+        m[i] = f.keep1 * m[i] + f.take1 * g;
+        v[i] = f.keep2 * v[i] + f.take2 * g * g;
+        w[i] -= f.rate * (m[i] / (sqrtf(v[i]) / f.correction + f.epsilon));
+    }
+}
+
+static void adam_decayed(const factors *by, size_t count, float *w, const float *gradient, float *m,
+                         float *v) {
+    const factors f = *by;
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t i = 0; i < count; i++) {
+        float g = f.clip * gradient[i] + f.decay * w[i];
+        m[i] = f.keep1 * m[i] + f.take1 * g;
+        v[i] = f.keep2 * v[i] + f.take2 * g * g;
+        w[i] = f.shrink * w[i] - f.rate * (m[i] / (sqrtf(v[i]) / f.correction + f.epsilon));
+    }
+}
+
+static void sgd(const factors *by, size_t count, float *w, const float *gradient) {
+    const factors f = *by;
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t i = 0; i < count; i++)
+        w[i] -= f.rate * (f.clip * gradient[i] + f.decay * w[i]);
+}
+
+static void sgd_momentum(const factors *by, size_t count, float *w, const float *gradient,
+                         float *m) {
+    const factors f = *by;
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t i = 0; i < count; i++) {
+        float g = f.clip * gradient[i] + f.decay * w[i];
+        m[i] = f.momentum * m[i] + g;
+        w[i] -= f.rate * (f.nesterov ? g + f.momentum * m[i] : m[i]);
+    }
+}
+
+/* The average of the parameters, or where `take` is 1 the parameters themselves. */
+static void average(float *a, const float *w, size_t count, float take) {
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t i = 0; i < count; i++)
+        a[i] = take == 1 ? w[i] : a[i] + take * (w[i] - a[i]);
+}
+
+static factors factors_of(const cairn_optimizer *optimizer, const cairn_update *now, double clip,
+                          bool decays) {
+    bool adamw = optimizer->name == CAIRN_ADAMW;
+    return (factors){.clip = (float)clip,
+                     .decay = decays && !adamw ? (float)optimizer->weight_decay : 0,
+                     .shrink = decays ? (float)now->shrink : 1,
+                     .rate = (float)now->rate,
+                     .correction = (float)now->correction,
+                     .epsilon = (float)optimizer->epsilon,
+                     .keep1 = (float)optimizer->beta1,
+                     .take1 = (float)(1 - optimizer->beta1),
+                     .keep2 = (float)optimizer->beta2,
+                     .take2 = (float)(1 - optimizer->beta2),
+                     .momentum = (float)optimizer->momentum,
+                     .nesterov = optimizer->nesterov};
+}
+
+static void update_weights(const cairn_optimizer *optimizer, const cairn_update *now, double clip,
+                           const update_span *span, const update_tensors *on) {
+    size_t at = span->begin, count = span->end - span->begin;
+    bool decays = span->treatment == CAIRN_DECAYED;
+    factors by = factors_of(optimizer, now, clip, decays);
+    float *w = on->parameter + at;
+    const float *g = on->gradient + at;
+    if (optimizer->name == CAIRN_SGD && on->first)
+        sgd_momentum(&by, count, w, g, on->first + at);
+    else if (optimizer->name == CAIRN_SGD)
+        sgd(&by, count, w, g);
+    else if (decays || optimizer->clip_norm > 0)
+        adam_decayed(&by, count, w, g, on->first + at, on->second + at);
+    else
+        adam(&by, count, w, g, on->first + at, on->second + at);
+}
+
+void update(const cairn_optimizer *optimizer, const cairn_update *now, double clip,
+            const update_span *span, const update_tensors *on) {
+    bool fixed = span->treatment == CAIRN_FIXED;
+    if (!fixed)
+        update_weights(optimizer, now, clip, span, on);
+    if (on->average)
+        average(on->average + span->begin, on->parameter + span->begin, span->end - span->begin,
+                fixed ? 1 : (float)now->take);
+}
+
+void exchange_values(float *a, float *b, size_t count) {
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t i = 0; i < count; i++) {
+        float value = a[i];
+        a[i] = b[i];
+        b[i] = value;
+    }
+}

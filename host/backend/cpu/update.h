@@ -1,0 +1,37 @@
+/* The loops of the optimiser (cairn/optimizer.h has the rules) over parameters in a row. Each is
+ * one pass over its data, split over the caller's OpenMP threads; results do not depend on the
+ * split. */
+#ifndef CAIRN_BACKEND_CPU_UPDATE_H
+#define CAIRN_BACKEND_CPU_UPDATE_H
+
+#include "cairn/optimizer.h"
+
+#include <stddef.h>
+
+/* Neighbours with the same treatment. */
+typedef struct {
+    size_t begin, end;
+    cairn_treatment treatment;
+} update_span;
+
+/* The tensors, of all parameters; NULL where the rule keeps none. */
+typedef struct {
+    float *parameter;
+    const float *gradient;
+    float *first, *second, *average;
+} update_tensors;
+
+/* sum += share * gradient, or = where it is the first. */
+void accumulate(float *sum, const float *gradient, size_t count, float share, bool first);
+
+/* The sum of squares. */
+double squares_of(const float *values, size_t count);
+
+/* One step over a span, in PyTorch's order of operations; `clip` is the factor of clipping. */
+void update(const cairn_optimizer *optimizer, const cairn_update *now, double clip,
+            const update_span *span, const update_tensors *on);
+
+/* a becomes b and b a. */
+void exchange_values(float *a, float *b, size_t count);
+
+#endif

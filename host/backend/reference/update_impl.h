@@ -1,0 +1,87 @@
+/* The optimisers of the reference backend (cairn/optimizer.h has the rules), in the order of
+ * PyTorch's torch/optim; included after a typedef of `real`. Between steps all tensors are float32
+ * values, as which they cross the executor's interface: so a checkpoint loses nothing, in float64
+ * neither. */
+#include "cairn/optimizer.h"
+
+#include <math.h>
+#include <omp.h>
+#include <stdbool.h>
+
+/* What a step does to one parameter. */
+typedef struct {
+    const cairn_optimizer *optimizer;
+    cairn_update now;
+    double clip; /* the factor of clipping */
+    cairn_treatment treatment;
+    int threads;
+} update_rule;
+
+/* Its tensors, [count]; NULL where the rule keeps none. */
+typedef struct {
+    size_t count;
+    const real *g;
+    real *w, *m, *v, *average;
+} update_tensors;
+
+/* g, clipped and, where the decay is the gradient's, decayed. */
+static real gradient_at(const update_rule *rule, const update_tensors *on, size_t i) {
+    const cairn_optimizer *optimizer = rule->optimizer;
+    real g = optimizer->clip_norm > 0 ? (real)rule->clip * on->g[i] : on->g[i];
+    if (rule->treatment == CAIRN_DECAYED && optimizer->name != CAIRN_ADAMW)
+        g += (real)optimizer->weight_decay * on->w[i];
+    return g;
+}
+
+static void adam_update(const update_rule *rule, const update_tensors *on) {
+    const cairn_optimizer *optimizer = rule->optimizer;
+    real rate = (real)rule->now.rate, root = (real)rule->now.correction;
+    real keep2 = (real)optimizer->beta2, take1 = (real)(1 - optimizer->beta1);
+    real take2 = (real)(1 - optimizer->beta2), epsilon = (real)optimizer->epsilon;
+    real shrink = rule->treatment == CAIRN_DECAYED ? (real)rule->now.shrink : 1;
+#pragma omp parallel for num_threads(rule->threads)
+    for (size_t i = 0; i < on->count; i++) {
+        real g = gradient_at(rule, on, i), w = shrink * on->w[i];
+        real first = on->m[i] + take1 * (g - on->m[i]);
+        real second = keep2 * on->v[i] + take2 * g * g;
+        on->w[i] = (float)(w - rate * first / ((real)sqrt((double)second) / root + epsilon));
+        on->m[i] = (float)first;
+        on->v[i] = (float)second;
+    }
+}
+
+static void sgd_update(const update_rule *rule, const update_tensors *on) {
+    real rate = (real)rule->now.rate, momentum = (real)rule->optimizer->momentum;
+#pragma omp parallel for num_threads(rule->threads)
+    for (size_t i = 0; i < on->count; i++) {
+        real g = gradient_at(rule, on, i), direction = g;
+        if (on->m) {
+            real first = momentum * on->m[i] + g;
+            direction = rule->optimizer->nesterov ? g + momentum * first : first;
+            on->m[i] = (float)first;
+        }
+        on->w[i] = (float)(on->w[i] - rate * direction);
+    }
+}
+
+static void update(const update_rule *rule, const update_tensors *on) {
+    if (rule->treatment != CAIRN_FIXED) {
+        if (rule->optimizer->name == CAIRN_SGD)
+            sgd_update(rule, on);
+        else
+            adam_update(rule, on);
+    }
+    if (!on->average)
+        return;
+    real take = rule->treatment == CAIRN_FIXED ? 1 : (real)rule->now.take;
+    for (size_t i = 0; i < on->count; i++)
+        on->average[i] =
+            take == 1 ? on->w[i] : (float)(on->average[i] + take * (on->w[i] - on->average[i]));
+}
+
+static double squares_of(size_t count, const real *g) {
+    double sum = 0;
+    for (size_t i = 0; i < count; i++)
+        sum += (double)g[i] * (double)g[i];
+    return sum;
+}

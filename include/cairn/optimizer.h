@@ -1,0 +1,72 @@
+/* The optimiser: what a training step does with the gradient g of the mean loss. One description
+ * for all backends; each computes it in its own precision.
+ *
+ *   clip     g <- g min(1, clip_norm / (|g| + 1e-6)), |g| the Euclidean norm over all parameters
+ *            (Pascanu et al., ICML 2013; torch.nn.utils.clip_grad_norm_)
+ *   decay    adam, sgd: g <- g + weight_decay w                   adamw: w <- (1 - lr weight_decay)
+ * w adam     m <- m + (1 - beta1) (g - m),  v <- beta2 v + (1 - beta2) g^2, adamw    w <- w - lr /
+ * (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon) (Kingma and Ba, ICLR 2015; Loshchilov
+ * and Hutter, ICLR 2019) sgd      m <- momentum m + g,  w <- w - lr d, with d = m, or g + momentum
+ * m where nesterov (Sutskever et al., ICML 2013, as in torch.optim.SGD) average  a <- a + (1 -
+ * average) (w - a); after the first step a = w (torch.optim.swa_utils.AveragedModel with
+ * get_ema_multi_avg_fn)
+ *
+ * in this order, with t the step's number from 1, m and v zero before the first. w, m, v and a are
+ * float32 values between steps. Parameters that are not trained have no part in the norm and keep
+ * their values; their average is those values. With lr = 0 all do. */
+#ifndef CAIRN_OPTIMIZER_H
+#define CAIRN_OPTIMIZER_H
+
+#include "cairn/config.h"
+#include "cairn/net.h"
+
+#include <stdbool.h>
+#include <stdint.h>
+
+typedef enum { CAIRN_ADAM, CAIRN_ADAMW, CAIRN_SGD } cairn_optimizer_name;
+
+/* Which parameters the decay leaves out: those of rank 1 and less, which are all norms' and biases.
+ */
+typedef enum { CAIRN_EXCLUDE_NONE, CAIRN_EXCLUDE_NORMS_AND_BIASES } cairn_decay_exclude;
+
+typedef struct {
+    cairn_optimizer_name name;
+    double beta1, beta2, epsilon; /* adam, adamw */
+    double momentum;              /* sgd */
+    bool nesterov;
+    double weight_decay;
+    cairn_decay_exclude decay_exclude;
+    double clip_norm; /* 0: no clipping */
+    double average;   /* 0: none is kept */
+} cairn_optimizer;
+
+/* PyTorch's Adam: 0.9, 0.999, 1e-8, and nothing else. */
+cairn_optimizer cairn_optimizer_defaults(void);
+
+/* What `config` says. */
+cairn_optimizer cairn_optimizer_configure(const cairn_config *config);
+
+/* "Adam", "AdamW", "SGD". */
+const char *cairn_optimizer_title(const cairn_optimizer *optimizer);
+
+/* The numbers of one step's update. */
+typedef struct {
+    double rate;       /* adam, adamw: lr / (1 - beta1^t); sgd: lr */
+    double correction; /* adam, adamw: sqrt(1 - beta2^t) */
+    double shrink;     /* adamw: 1 - lr weight_decay, for parameters that decay */
+    double take;       /* 1 - average; 1 in the first step */
+} cairn_update;
+
+/* `step` counts from 0. */
+cairn_update cairn_optimizer_at(const cairn_optimizer *optimizer, uint32_t step, double lr);
+
+/* The factor by which gradients of that norm are clipped; NaN for NaN. */
+double cairn_optimizer_clip(const cairn_optimizer *optimizer, double norm);
+
+/* What a step does to a parameter: nothing; the rule; the rule with decay. */
+typedef enum { CAIRN_FIXED, CAIRN_TRAINED, CAIRN_DECAYED } cairn_treatment;
+
+cairn_treatment cairn_optimizer_treatment(const cairn_optimizer *optimizer,
+                                          const cairn_parameter *parameter);
+
+#endif

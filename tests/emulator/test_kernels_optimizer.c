@@ -1,0 +1,330 @@
+/* The optimiser's kernels: every rule, with and without moments, decay, clipping and average,
+ * against its formula (cairn/optimizer.h) in double; the sum of batches; the norm. */
+#include "tensors.h"
+
+enum { STEPS = 2 };
+
+/* `count` parameters, the first `half_count` of which have gradients in bf16; all arrays begin
+ * `shift` elements into their memory. */
+typedef struct {
+    const char *name;
+    cairn_optimizer rule;
+    size_t count, half_count, shift;
+    bool shadow;
+    bool treated; /* grains decay, are trained, are fixed in turn */
+} update_case;
+
+/* Tensors of a case, on the host. */
+typedef struct {
+    size_t whole;
+    float *w, *g;
+    uint16_t *half;
+    uint8_t treatment[16];
+} tensors;
+
+enum { W, M, V, A, ROWS };
+
+static tensors make_tensors(const update_case *c) {
+    size_t whole = c->count + c->shift;
+    tensors made = {.whole = whole,
+                    .w = random_values(CUDA_F32, whole, 40, false),
+                    .g = random_values(CUDA_F32, whole, 41, false),
+                    .half = host_memory(2 * whole)};
+    assert_true(c->count <= sizeof made.treatment * CUDA_GRAIN);
+    for (size_t i = 0; i < whole; i++)
+        made.half[i] = float_to_bf16(made.g[i] / 2);
+    for (size_t grain = 0; grain < sizeof made.treatment; grain++)
+        made.treatment[grain] = (uint8_t)((grain + 2) % 3);
+    return made;
+}
+
+static cairn_treatment treatment_of(const update_case *c, const tensors *on, size_t i) {
+    return c->treated ? (cairn_treatment)on->treatment[i / CUDA_GRAIN] : CAIRN_TRAINED;
+}
+
+static double gradient_of(const update_case *c, const tensors *on, size_t i) {
+    return (double)(i < c->half_count ? bf16_to_float(on->half[i + c->shift])
+                                      : on->g[i + c->shift]);
+}
+
+/* The formula, for one element. */
+static void update_rule(const update_case *c, const cuda_state *now, cairn_treatment treatment,
+                        double g, double *const row[ROWS]) {
+    const cairn_optimizer *rule = &c->rule;
+    double w = *row[W], take = (double)now->take;
+    if (treatment == CAIRN_FIXED) {
+        *row[A] = w;
+        return;
+    }
+    if (rule->clip_norm > 0)
+        g *= (double)now->clip;
+    if (treatment == CAIRN_DECAYED && rule->name == CAIRN_ADAMW)
+        w *= (double)now->shrink;
+    else if (treatment == CAIRN_DECAYED)
+        g += rule->weight_decay * w;
+    if (rule->name == CAIRN_SGD) {
+        *row[M] = rule->momentum * *row[M] + g;
+        w -= (double)now->rate * (rule->nesterov ? g + rule->momentum * *row[M] : *row[M]);
+    } else {
+        *row[M] += (1 - rule->beta1) * (g - *row[M]);
+        *row[V] = rule->beta2 * *row[V] + (1 - rule->beta2) * g * g;
+        w -=
+            (double)now->rate * *row[M] / (sqrt(*row[V]) / (double)now->correction + rule->epsilon);
+    }
+    *row[W] = w;
+    *row[A] += take * (w - *row[A]);
+}
+
+static void compare_update(const update_case *c, const tensors *on, float *const there[ROWS],
+                           const double *exact, const uint16_t *shadow_there) {
+    size_t whole = on->whole;
+    float *got = host_memory(whole * sizeof *got);
+    uint16_t *shadow = host_memory(2 * whole);
+    for (int row = 0; row < ROWS; row++) {
+        if (!there[row])
+            continue;
+        from_device(got, there[row], whole * sizeof *got);
+        for (size_t i = 0; i < whole; i++) {
+            double want = exact[(size_t)row * whole + i];
+            if (!(fabs((double)got[i] - want) <= 1e-6 * fabs(want) + 1e-7))
+                fail_msg("%s of %zu, %zu halves, shift %zu: row %d, element %zu is %.9g, not %.9g",
+                         c->name, c->count, c->half_count, c->shift, row, i, (double)got[i], want);
+        }
+    }
+    from_device(got, there[W], whole * sizeof *got);
+    from_device(shadow, shadow_there, 2 * whole);
+    for (size_t i = 0; i < whole; i++) {
+        bool written =
+            c->shadow && i >= c->shift && treatment_of(c, on, i - c->shift) != CAIRN_FIXED;
+        assert_int_equal(shadow[i], written ? float_to_bf16(got[i]) : on->half[i]);
+    }
+    free(got);
+    free(shadow);
+}
+
+static void check_update(const update_case *c) {
+    tensors on = make_tensors(c);
+    size_t whole = on.whole, bytes = whole * sizeof(float);
+    float *zeros = calloc(whole, sizeof *zeros);
+    double *exact = calloc(ROWS * whole, sizeof *exact);
+    assert_true(zeros && exact);
+    for (size_t i = 0; i < whole; i++)
+        exact[i] = (double)on.w[i];
+    bool moves = c->rule.name != CAIRN_SGD || c->rule.momentum > 0;
+    float *there[ROWS] = {to_device(on.w, bytes), moves ? to_device(zeros, bytes) : NULL,
+                          c->rule.name == CAIRN_SGD ? NULL : to_device(zeros, bytes),
+                          c->rule.average > 0 ? to_device(zeros, bytes) : NULL};
+    uint16_t *half_there = to_device(on.half, 2 * whole);
+    uint16_t *shadow_there = to_device(on.half, 2 * whole);
+    cuda_update update = {
+        .gradient = {c->count, c->half_count, (float *)to_device(on.g, bytes) + c->shift,
+                     half_there + c->shift,
+                     c->treated ? to_device(on.treatment, sizeof on.treatment) : NULL},
+        .parameter = there[W] + c->shift,
+        .first_moment = there[M] ? there[M] + c->shift : NULL,
+        .second_moment = there[V] ? there[V] + c->shift : NULL,
+        .average = there[A] ? there[A] + c->shift : NULL,
+        .shadow = c->shadow ? shadow_there + c->shift : NULL,
+        .rule = c->rule};
+    for (int t = 1; t <= STEPS; t++) {
+        cuda_state state = {.last = 1,
+                            .rate = 1e-3f / (float)(1 - pow(c->rule.beta1, t)),
+                            .correction = (float)sqrt(1 - pow(c->rule.beta2, t)),
+                            .shrink = (float)(1 - 1e-1 * c->rule.weight_decay),
+                            .take = t == 1 ? 1 : (float)(1 - c->rule.average),
+                            .clip = 0.375f};
+        cuda_state early = state;
+        early.last = 0; /* a batch before the last: nothing happens */
+        kernel_update(NULL, &update, to_device(&early, sizeof early));
+        kernel_update(NULL, &update, to_device(&state, sizeof state));
+        finish();
+        for (size_t i = 0; i < c->count; i++) {
+            double *rows[ROWS];
+            for (int row = 0; row < ROWS; row++)
+                rows[row] = &exact[(size_t)row * whole + i + c->shift];
+            update_rule(c, &state, treatment_of(c, &on, i), gradient_of(c, &on, i), rows);
+        }
+    }
+    compare_update(c, &on, there, exact, shadow_there);
+    device_clear(NULL);
+    free(on.w);
+    free(on.g);
+    free(on.half);
+    free(zeros);
+    free(exact);
+}
+
+#define ADAM_BETAS .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8
+
+static void test_update(void **state) {
+    (void)state;
+    const cairn_optimizer adam = {CAIRN_ADAM, ADAM_BETAS};
+    const cairn_optimizer adam_all = {CAIRN_ADAM, ADAM_BETAS, .weight_decay = 0.5, .clip_norm = 1,
+                                      .average = 0.75};
+    const cairn_optimizer adamw = {CAIRN_ADAMW, ADAM_BETAS, .weight_decay = 0.5};
+    const cairn_optimizer sgd = {CAIRN_SGD, .clip_norm = 1};
+    const cairn_optimizer nesterov = {CAIRN_SGD, .momentum = 0.9, .nesterov = true,
+                                      .weight_decay = 0.5, .average = 0.9};
+    const cairn_optimizer momentum = {CAIRN_SGD, .momentum = 0.9};
+    const update_case cases[] = {
+        {"Adam", adam, 1, 0, 0, false, false},
+        {"Adam", adam, 3, 3, 0, true, false},
+        {"Adam", adam, 1024, 512, 0, true, false},
+        {"Adam", adam, 1023, 510, 0, true, false}, /* four with gradients of both kinds */
+        {"Adam", adam, 1022, 1021, 0, false, false},
+        {"Adam", adam, 517, 129, 1, true, false}, /* too crooked for packs of four */
+        {"Adam with all", adam_all, 1023, 510, 0, true, true},
+        {"Adam with all", adam_all, 517, 129, 1, true, true},
+        {"AdamW", adamw, 640, 0, 0, false, true},
+        {"SGD", sgd, 515, 0, 0, true, false},
+        {"SGD with momentum", momentum, 515, 128, 0, true, false},
+        {"SGD, Nesterov", nesterov, 770, 0, 0, true, true},
+    };
+    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+        check_update(&cases[i]);
+}
+
+/* A NaN gradient reaches its parameter, and no other. */
+static void test_update_nan(void **state) {
+    (void)state;
+    float w[8] = {0}, g[8] = {1, NAN, 1, 1, 1, 1, 1, 1};
+    cuda_state step = {.last = 1, .rate = 0.01f, .correction = 0.1f};
+    float *w_there = to_device(w, sizeof w);
+    cuda_update update = {.gradient = {.count = 8, .values = to_device(g, sizeof g)},
+                          .parameter = w_there,
+                          .first_moment = to_device(w, sizeof w),
+                          .second_moment = to_device(w, sizeof w),
+                          .rule = {CAIRN_ADAM, ADAM_BETAS}};
+    kernel_update(NULL, &update, to_device(&step, sizeof step));
+    from_device(w, w_there, sizeof w);
+    for (int i = 0; i < 8; i++)
+        assert_int_equal(isnan(w[i]), i == 1);
+}
+
+/* Clipping --------------------------------------------------------------------------------------*/
+
+static void check_clip(size_t count, size_t half_count, size_t shift, bool treated) {
+    const update_case c = {
+        .count = count, .half_count = half_count, .shift = shift, .treated = treated};
+    tensors on = make_tensors(&c);
+    const double exact[] = {0.5, 1, 1e9};
+    double sum = 0;
+    for (size_t i = 0; i < count; i++)
+        if (treatment_of(&c, &on, i) != CAIRN_FIXED)
+            sum += gradient_of(&c, &on, i) * gradient_of(&c, &on, i);
+    float *g_there = to_device(on.g, on.whole * sizeof *on.g);
+    uint16_t *half_there = to_device(on.half, 2 * on.whole);
+    cuda_gradient gradient = {count, half_count, g_there + shift, half_there + shift,
+                              treated ? to_device(on.treatment, sizeof on.treatment) : NULL};
+    void *scratch = device_memory(kernel_clip_scratch());
+    for (int round = 0; round < 3; round++) {
+        double limit = round < 2 ? exact[round] * sqrt(sum) : exact[round];
+        double want = fmin(1, limit / (sqrt(sum) + 1e-6));
+        cuda_state state = {.last = 1, .clip = 7}, early = {.clip = 7}, again;
+        cuda_state *there = to_device(&state, sizeof state);
+        kernel_clip(NULL, &gradient, limit, scratch, there);
+        from_device(&state, there, sizeof state);
+        if (!(fabs((double)state.clip - want) <= 1e-6 * want))
+            fail_msg("clipping %zu, %zu halves, shift %zu, to %g: the factor is %.9g, not %.9g",
+                     count, half_count, shift, limit, (double)state.clip, want);
+        kernel_clip(NULL, &gradient, limit, scratch, there);
+        from_device(&again, there, sizeof again);
+        assert_memory_equal(&state, &again, sizeof state);
+        there = to_device(&early, sizeof early);
+        kernel_clip(NULL, &gradient, limit, scratch, there);
+        from_device(&again, there, sizeof again);
+        assert_true(again.clip == 7); /* not before the last batch */
+    }
+    on.g[shift + count - 1] = NAN;
+    on.half[shift + count - 1] = float_to_bf16(NAN);
+    if (treatment_of(&c, &on, count - 1) != CAIRN_FIXED) {
+        cuda_state state = {.last = 1};
+        cuda_state *there = to_device(&state, sizeof state);
+        gradient.values = (float *)to_device(on.g, on.whole * sizeof *on.g) + shift;
+        gradient.half = (uint16_t *)to_device(on.half, 2 * on.whole) + shift;
+        kernel_clip(NULL, &gradient, 1, scratch, there);
+        from_device(&state, there, sizeof state);
+        assert_true(isnan(state.clip));
+    }
+    device_clear(NULL);
+    free(on.w);
+    free(on.g);
+    free(on.half);
+}
+
+static void test_clip(void **state) {
+    (void)state;
+    check_clip(1, 0, 0, false);
+    check_clip(3, 3, 0, false);
+    check_clip(1023, 510, 0, true);
+    check_clip(517, 129, 1, true);
+    check_clip(2047, 0, 0, false);
+}
+
+/* Accumulation ----------------------------------------------------------------------------------*/
+
+static void check_accumulation(size_t count, size_t half_count, size_t shift) {
+    static const float shares[] = {0.5f, 0.25f, 0.25f};
+    const update_case c = {.count = count, .half_count = half_count, .shift = shift};
+    tensors on = make_tensors(&c);
+    size_t bytes = on.whole * sizeof(float);
+    float *sum_there = to_device(on.w, bytes), *got = host_memory(bytes);
+    float *g_there = to_device(on.g, bytes);
+    uint16_t *half_there = to_device(on.half, 2 * on.whole);
+    cuda_gradient gradient = {count, half_count, g_there + shift, half_there + shift, NULL};
+    for (uint32_t batch = 0; batch < 3; batch++) {
+        cuda_state state = {.batch = batch, .share = shares[batch], .last = batch == 2};
+        kernel_accumulate(NULL, &gradient, sum_there + shift, to_device(&state, sizeof state));
+        finish();
+    }
+    from_device(got, sum_there, bytes); /* shares that add up to 1, of one gradient: itself */
+    for (size_t i = 0; i < on.whole; i++)
+        assert_true((double)got[i] ==
+                    (i < shift ? (double)on.w[i] : gradient_of(&c, &on, i - shift)));
+    device_clear(NULL);
+    free(on.w);
+    free(on.g);
+    free(on.half);
+    free(got);
+}
+
+static void test_accumulation(void **state) {
+    (void)state;
+    check_accumulation(1, 0, 0);
+    check_accumulation(1023, 510, 0);
+    check_accumulation(517, 129, 1);
+}
+
+static void test_exchange(void **state) {
+    (void)state;
+    enum { COUNT = 517 };
+    float *w = random_values(CUDA_F32, COUNT, 40, false), got[COUNT];
+    float *a = random_values(CUDA_F32, COUNT, 41, false);
+    uint16_t shadow[COUNT] = {0};
+    float *w_there = to_device(w, sizeof got), *a_there = to_device(a, sizeof got);
+    uint16_t *shadow_there = to_device(shadow, sizeof shadow);
+    kernel_exchange(NULL, COUNT, w_there, a_there, shadow_there);
+    from_device(got, w_there, sizeof got);
+    assert_memory_equal(got, a, sizeof got);
+    from_device(got, a_there, sizeof got);
+    assert_memory_equal(got, w, sizeof got);
+    from_device(shadow, shadow_there, sizeof shadow);
+    for (int i = 0; i < COUNT; i++)
+        assert_int_equal(shadow[i], float_to_bf16(a[i]));
+    kernel_exchange(NULL, COUNT, w_there, a_there, NULL);
+    from_device(got, w_there, sizeof got);
+    assert_memory_equal(got, w, sizeof got);
+    free(w);
+    free(a);
+}
+
+int main(void) {
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_teardown(test_update, device_clear),
+        cmocka_unit_test_teardown(test_update_nan, device_clear),
+        cmocka_unit_test_teardown(test_clip, device_clear),
+        cmocka_unit_test_teardown(test_accumulation, device_clear),
+        cmocka_unit_test_teardown(test_exchange, device_clear),
+    };
+    return device_missing() ? 77 : cmocka_run_group_tests(tests, NULL, NULL);
+}
