@@ -168,7 +168,9 @@ for precision in float32 bf16; do
     section "exp3_big_batch, $precision" 30 experiment $precision exp3_big_batch 10 256 0.001
 done
 for tool in memcheck racecheck initcheck; do
-    section "$tool, kernels" 60 sanitize $tool gpu_test_kernels_step
+    for kernels in step norm optimizer; do
+        section "$tool, kernels: $kernels" 60 sanitize $tool gpu_test_kernels_$kernels
+    done
     section "$tool, training" 60 sanitize $tool test_trajectories
 done
 section "PyTorch" 180 pytorch

@@ -6,12 +6,14 @@
  * unseen. Links are followed: DVC and others keep data in a store and link to it. */
 #include "cairn/file.h"
 #include "cairn/image.h"
+#include "cairn/threads.h"
 #include "data.h"
 
 #include <errno.h>
 #include <fts.h>
 #include <limits.h>
 #include <math.h>
+#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -274,8 +276,10 @@ static cairn_status read_test(cairn_dataset *dataset, const listing *train, cons
 cairn_status cairn_folder_load(cairn_dataset *dataset, const cairn_config *config,
                                const volatile sig_atomic_t *stop) {
     listing train = {.dataset = dataset}, test = {.dataset = dataset};
-    int count = 0;
-    cairn_status status = list_split(&train, config->data.dir, "train");
+    int count = 0, threads = (int)config->train.threads;
+    cairn_status status = cairn_threads_try(threads ? threads : omp_get_max_threads());
+    if (!status)
+        status = list_split(&train, config->data.dir, "train");
     if (!status && !dataset->held_out)
         status = list_split(&test, config->data.dir, "test");
     if (!status)

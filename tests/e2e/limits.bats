@@ -86,16 +86,12 @@ PY
     cairn train --quiet -S data.name=cifar10 -S data.dir=. -S data.train_limit=40 -S data.test_limit=10
     [ "$code" -eq 0 ]
     jq -e '[.[].test_loss < 100] | all' runs/small/metrics.json
-    grep -q '^cat,0,' runs/small/confusion.csv || head runs/small/confusion.csv
+    [ "$(grep -c '^cat,0,0,0,0,0,0,0,0,0,0$' runs/small/confusion.csv)" -eq 1 ]
 }
 
-@test "the largest rate there is ends in order: a loss that is no number is named, or there is none" {
-    cairn train --quiet -S train.lr=1000 -S train.epochs=3
-    if [ "$code" -eq 0 ]; then
-        jq -e '[.[].train_loss | . < 1e30] | all' runs/small/metrics.json
-    else
-        fails_with 1 'diverged in epoch [0-9]*, seen after step [0-9]*'
-    fi
+@test "a rate that diverges is named with epoch and step" {
+    cairn train --quiet -S train.lr=1000 -S train.epochs=3 -S optimizer.name=sgd
+    fails_with 1 'diverged in epoch [0-9]*, seen after step [0-9]*'
 }
 
 @test "a clock that runs backwards, and files of another time, change nothing" {
