@@ -123,7 +123,7 @@ static __global__ void __launch_bounds__(LOSS_THREADS)
  * where S - e_c is summed without e_c for the two labels, whose q may be 1. `spread` is the part of
  * q that every class has. */
 template <typename T, int G>
-static __global__ void __launch_bounds__(LOSS_THREADS)
+static __global__ void __launch_bounds__(LOSS_THREADS, 1)
     soft_cross_entropy(int count, int classes, int pitch, const float *__restrict__ logits,
                        cuda_targets targets, float kept, float spread, T *__restrict__ gradient,
                        cuda_state *state) {

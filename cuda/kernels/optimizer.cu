@@ -228,7 +228,7 @@ static __device__ __forceinline__ void update_average(float *average, float take
 }
 
 template <int V, bool ADAM>
-static __global__ void __launch_bounds__(THREADS)
+static __global__ void __launch_bounds__(THREADS, 4)
     update_step(cuda_update update, update_rule rule, const cuda_state *__restrict__ state) {
     const cuda_state now = *state;
     if (!now.last)
