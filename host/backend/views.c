@@ -54,15 +54,16 @@ cairn_status cairn_views_logits(cairn_executor *executor, int first, int count, 
 static void add_sample(const float *z, int classes, int label, cairn_stats *stats) {
     int guess = 0;
     bool valid = true;
-    double sum = 0;
+    double besides = 0;
     for (int c = 0; c < classes; c++) {
         valid = valid && !isnan(z[c]);
         if (z[c] > z[guess])
             guess = c;
     }
     for (int c = 0; c < classes; c++)
-        sum += exp((double)z[c] - (double)z[guess]);
-    stats->loss += log(sum) - ((double)z[label] - (double)z[guess]);
+        if (c != guess)
+            besides += exp((double)z[c] - (double)z[guess]);
+    stats->loss += log1p(besides) - ((double)z[label] - (double)z[guess]);
     stats->correct += valid && guess == label;
     stats->seen++;
 }
@@ -70,7 +71,7 @@ static void add_sample(const float *z, int classes, int label, cairn_stats *stat
 cairn_status cairn_views_evaluate(cairn_executor *executor, int first, int count) {
     int classes = cairn_net_classes(executor->net);
     cairn_stats stats;
-    float *logits = malloc(((size_t)count * (size_t)classes + 1) * sizeof *logits);
+    float *logits = calloc((size_t)count * (size_t)classes + 1, sizeof *logits);
     if (!logits)
         return cairn_error_set(CAIRN_FAILED, "out of memory for the logits of %d samples", count);
     cairn_status status = cairn_views_logits(executor, first, count, logits);

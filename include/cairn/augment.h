@@ -146,7 +146,7 @@ CAIRN_RNG_FN int32_t cairn_fixed_product(int32_t a, int32_t b) {
 
 /* The sine of an angle in turns. Its series, in 1/2^30: within 1/65536. */
 CAIRN_RNG_FN int32_t cairn_fixed_sine(int32_t turns) {
-    int32_t quadrant = (turns >> 14) & 3, rest = turns & (CAIRN_ONE / 4 - 1);
+    int32_t quadrant = (int32_t)((uint32_t)turns >> 14 & 3), rest = turns & (CAIRN_ONE / 4 - 1);
     int64_t x = (int64_t)(quadrant & 1 ? CAIRN_ONE / 4 - rest : rest) << 16; /* of a quarter */
     int64_t square = x * x >> 30;
     int64_t sum = 172272; /* (pi/2)^9 / 9!, then those of 7, 5, 3 and 1 */
