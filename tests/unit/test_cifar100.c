@@ -1,4 +1,6 @@
 /* CIFAR-100's binary files, through cairn/dataset.h: made here at full size but mostly holes. */
+#include "folder.h"
+
 #include "cairn/dataset.h"
 #include "cairn/file.h"
 
@@ -12,22 +14,6 @@
 #include <cmocka.h>
 
 enum { PIXELS = 3072, RECORD = 2 + PIXELS, WRITTEN = 1500 };
-
-static char folder[256]; /* a fresh one for every test */
-
-static int make_folder(void **state) {
-    (void)state;
-    const char *parent = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/cairn-test-cifar100-XXXXXX", parent ? parent : "/tmp");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    char command[300];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
 
 static FILE *create(const char *name, const char *mode) {
     char path[512];

@@ -1,5 +1,7 @@
 /* Data sets and the sampler, through cairn/dataset.h. The CIFAR-10 files are made here, at full
  * size but mostly holes: images are zero except for a few bytes that name their place. */
+#include "folder.h"
+
 #include "cairn/dataset.h"
 #include "cairn/file.h"
 
@@ -14,22 +16,6 @@
 #include <cmocka.h>
 
 enum { RECORDS = 10000, PIXELS = 3072, RECORD = 1 + PIXELS };
-
-static char folder[256]; /* a fresh one for every test */
-
-static int make_folder(void **state) {
-    (void)state;
-    const char *parent = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/cairn-test-data-XXXXXX", parent ? parent : "/tmp");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    char command[300];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
 
 static cairn_config configure(const char *name, int64_t train_limit, int64_t test_limit) {
     cairn_config config = {.seed = 42};

@@ -1,5 +1,7 @@
 /* Data sets in folders of image files, through cairn/dataset.h. An image is of one colour, which
  * names its place. */
+#include "folder.h"
+
 #include "cairn/dataset.h"
 #include "cairn/file.h"
 
@@ -15,22 +17,6 @@
 #include <png.h>
 
 enum { SIDE = 4 };
-
-static char folder[256]; /* a fresh one for every test */
-
-static int make_folder(void **state) {
-    (void)state;
-    const char *parent = getenv("TMPDIR");
-    snprintf(folder, sizeof folder, "%s/cairn-test-folder-XXXXXX", parent ? parent : "/tmp");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    char command[300];
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
-}
 
 static const char *path_of(const char *name) {
     static char path[600];
