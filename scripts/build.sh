@@ -3,6 +3,8 @@
 #
 #   scripts/build.sh [PRESET] [CMAKE OPTION]...     PRESET: release unless given; see
 #                                                   `cmake --list-presets`
+#
+# CAIRN_TARGETS names what is built, if not all.
 set -eu
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -18,7 +20,8 @@ scripts/install-deps.sh build
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
 echo "Building Cairn ($preset) in $folder/" >&2
-{ cmake --preset "$preset" "$@" && cmake --build "$folder"; } >"$log" 2>&1 || {
+read -ra targets <<<"${CAIRN_TARGETS:-all}"
+{ cmake --preset "$preset" "$@" && cmake --build "$folder" --target "${targets[@]}"; } >"$log" 2>&1 || {
     cat "$log" >&2
     echo "build.sh: the build failed; the lines above say why" >&2
     exit 1

@@ -170,6 +170,11 @@ static size_t index_of(const thread_state *thread) {
     return (size_t)(thread - block.threads.data());
 }
 
+/* Mostly one and the same text. */
+static bool same_place(site a, site b) {
+    return a.line == b.line && (a.file == b.file || std::strcmp(a.file, b.file) == 0);
+}
+
 static std::string text_of(site at) {
     const char *slash = std::strrchr(at.file, '/');
     return std::string(slash ? slash + 1 : at.file) + ":" + std::to_string(at.line);
@@ -267,7 +272,7 @@ static bool release_barrier() {
     for (const thread_state &thread : block.threads) {
         if (thread.waiting != wait::barrier)
             return false;
-        if (thread.at.line != first.at.line || std::strcmp(thread.at.file, first.at.file) != 0)
+        if (!same_place(thread.at, first.at))
             stop("thread 0 waits at the barrier of " + text_of(first.at) + ", thread " +
                  std::to_string(index_of(&thread)) + " at that of " + text_of(thread.at));
     }

@@ -6,6 +6,7 @@
  * order, so bytes do not depend on the thread count. Loops are ordered so that the innermost one
  * walks along a row and vectorises. */
 #include "../target.h"
+#include "range.h"
 
 #include "cairn/net.h"
 #include "cairn/rng.h"
@@ -16,21 +17,28 @@
 #include <string.h>
 
 /* y[i] += a * x[i] */
-static inline void add_scaled(size_t count, real a, const real *restrict x, real *restrict y) {
+UNCHECKED static inline void add_scaled(size_t count, real a, const real *restrict x,
+                                        real *restrict y) {
+    check_range(x, count * sizeof *x);
+    check_range(y, count * sizeof *y);
+#pragma omp simd
     for (size_t i = 0; i < count; i++)
         y[i] += a * x[i];
 }
 
-static inline real dot(size_t count, const real *x, const real *y) {
+UNCHECKED static inline real dot(size_t count, const real *x, const real *y) {
     real sum = 0;
+    check_range(x, count * sizeof *x);
+    check_range(y, count * sizeof *y);
 #pragma omp simd reduction(+ : sum)
     for (size_t i = 0; i < count; i++)
         sum += x[i] * y[i];
     return sum;
 }
 
-static inline real sum_of(size_t count, const real *x) {
+UNCHECKED static inline real sum_of(size_t count, const real *x) {
     real sum = 0;
+    check_range(x, count * sizeof *x);
 #pragma omp simd reduction(+ : sum)
     for (size_t i = 0; i < count; i++)
         sum += x[i];
