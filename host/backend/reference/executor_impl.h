@@ -6,6 +6,7 @@
 #include "update_impl.h"
 
 #include "cairn/arena.h"
+#include "cairn/augment_pixels.h"
 #include "cairn/executor.h"
 
 #include <stdlib.h>
@@ -72,7 +73,7 @@ static void assemble(executor *e, cairn_split_id id, const cairn_step *step, int
         uint32_t index = (uint32_t)(step ? step->indices[n] : first + n);
         cairn_recipe recipe;
         if (step)
-            cairn_recipe_find(&augmenter, &recipe, step->epoch, index);
+            cairn_recipe_make(&augmenter, &recipe, split->images, step->epoch, index);
         else
             cairn_recipe_glance(&augmenter, &recipe, e->base.glance, index);
         take_image(options, shape, &augmenter, &recipe, split->images, index,
