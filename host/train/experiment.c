@@ -488,11 +488,11 @@ static cairn_status write_predictions(experiment *run) {
     if (!status)
         status = cairn_executor_logits(run->executor, CAIRN_SPLIT_TEST, 0, test->count, logits);
     if (!status)
-        status = cairn_predictions_write(run->folder.predictions, logits, test->labels, test->count,
-                                         classes);
+        status = cairn_predictions_write(run->folder.predictions, logits, test->labels,
+                                         run->data->test_files, test->count, classes);
     if (!status)
         status = cairn_confusion_write(run->folder.confusion, logits, test->labels, test->count,
-                                       classes, (const char(*)[32])run->data->class_names);
+                                       classes, (const cairn_class_name *)run->data->class_names);
     free(logits);
     return status;
 }

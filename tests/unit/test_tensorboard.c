@@ -171,7 +171,7 @@ static const uint8_t *pixel(const cairn_drawing *drawing, int x, int y) {
 }
 
 enum { CLASSES = 3, SAMPLES = 4 };
-static const char names[CLASSES][32] = {"cat", "d\xc3\xb6g", "a horse with a long name"};
+static const cairn_class_name names[CLASSES] = {"cat", "d\xc3\xb6g", "a horse with a long name"};
 /* Predicted 0 1 1 2, the third wrong. */
 static const float logits[SAMPLES][CLASSES] = {{9, 1, 0}, {0, 5, 1}, {0, 6, 5}, {0, 0, 1}};
 
@@ -195,12 +195,19 @@ static void confusion_is_darkest_where_a_row_is(void **state) {
     cairn_drawing_free(&drawing);
     /* So many classes that their names have no room. */
     float *many = calloc((size_t)100, sizeof *many);
-    char(*long_names)[32] = calloc((size_t)100, sizeof *long_names);
+    cairn_class_name *long_names = calloc((size_t)100, sizeof *long_names);
     assert_int_equal(
-        cairn_draw_confusion(&drawing, many, labels, 1, 100, (const char(*)[32])long_names),
+        cairn_draw_confusion(&drawing, many, labels, 1, 100, (const cairn_class_name *)long_names),
         CAIRN_OK);
     assert_int_equal(drawing.width, drawing.height);
     assert_true(*pixel(&drawing, 1, 1) < *pixel(&drawing, drawing.width - 1, 1));
+    cairn_drawing_free(&drawing);
+    /* A name that is too long has its end cut off. */
+    memset(long_names[1], 'w', sizeof *long_names - 1);
+    assert_int_equal(
+        cairn_draw_confusion(&drawing, many, labels, 1, 2, (const cairn_class_name *)long_names),
+        CAIRN_OK);
+    assert_in_range(drawing.width, 300, 400);
     cairn_drawing_free(&drawing);
     free(long_names);
     free(many);
