@@ -15,31 +15,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #ifdef CAIRN_WITH_PROTOBUF
 
-static char folder[64];
+#include "folder.h"
+
 static glob_t found;
 
-static int set_up(void **state) {
-    (void)state;
-    snprintf(folder, sizeof folder, "/tmp/cairn-board-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
 static int tear_down(void **state) {
-    (void)state;
-    char command[128];
     globfree(&found);
     found = (glob_t){0};
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
+    return remove_folder(state);
 }
 
 /* The folder's event files, sorted as TensorBoard sorts them. */
 static size_t find_files(void) {
-    char pattern[128];
+    char pattern[sizeof folder + 32];
     snprintf(pattern, sizeof pattern, "%s/*tfevents*", folder);
     globfree(&found);
     found = (glob_t){0};
@@ -247,7 +238,7 @@ static void train(const char *extra, bool resume) {
 
 static void a_run_s_files_are_its_own(void **state) {
     (void)state;
-    char foreign[128];
+    char foreign[sizeof folder + 64];
     snprintf(foreign, sizeof foreign, "%s/events.out.tfevents.1.another.writer", folder);
     assert_int_equal(cairn_file_write(foreign, "", 0), CAIRN_OK);
     train("tensorboard.enabled=false", false);
@@ -266,7 +257,7 @@ static void a_run_s_files_are_its_own(void **state) {
     assert_true(cairn_file_exists(foreign));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {
