@@ -144,6 +144,38 @@ static void test_same_seed_same_bytes(void **state) {
     cairn_net_destroy(net);
 }
 
+/* Of a step of several batches the last one's parts are told, from its assembly on, and the update.
+ */
+static void test_the_last_batch_is_profiled(void **state) {
+    (void)state;
+    enum { PARTS = 64, COUNT = 10 };
+    subject subjects[SUBJECTS_MAX];
+    int subject_count = find_subjects(subjects);
+    cairn_net *net = build_ops("conv 4 3 1 1, relu, flat, linear 5", (cairn_shape){3, 6, 5});
+    cairn_split split = random_split(test_seed(), COUNT, net->input, 5, false);
+    const int32_t indices[COUNT] = {0, 1, 2, 3, 4, 5, 6, 7, 8, 9};
+    const cairn_step step = {indices, COUNT, 0, 0, 1e-3};
+    for (int i = 0; i < subject_count; i++) {
+        cairn_executor_options options = cairn_executor_defaults();
+        cairn_executor *executor = NULL;
+        cairn_timing part[PARTS];
+        int count = 0;
+        options.batch = 4;
+        options.accumulate = 3;
+        options.precision = subjects[i].precision;
+        must(cairn_executor_create(&executor, subjects[i].backend, net, &options));
+        must(cairn_executor_upload(executor, CAIRN_SPLIT_TRAIN, &split));
+        must(cairn_executor_profile_step(executor, &step, part, PARTS, &count));
+        assert_in_range(count, 6, PARTS - 1);
+        for (int k = 1; k < count; k++)
+            assert_string_not_equal(part[k].name, part[0].name);
+        assert_string_equal(part[count - 1].name, "Adam");
+        cairn_executor_destroy(executor);
+    }
+    free_split(&split);
+    cairn_net_destroy(net);
+}
+
 static void test_reference_at_any_thread_count(void **state) {
     (void)state;
     static const cairn_precision precisions[] = {CAIRN_FLOAT32, CAIRN_FLOAT64};
@@ -167,6 +199,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_backends_follow_reference),
         cmocka_unit_test(test_same_seed_same_bytes),
+        cmocka_unit_test(test_the_last_batch_is_profiled),
         cmocka_unit_test(test_reference_at_any_thread_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

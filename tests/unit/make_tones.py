@@ -26,7 +26,7 @@ def image():
 def main():
     strengths = autoaugment.RandAugment()._augmentation_space(31, (HEIGHT, WIDTH))
     lines = []
-    for name, magnitude in (("AutoContrast", 0), ("Equalize", 0), ("Sharpness", 15), ("Sharpness", -15)):
+    for name, magnitude in (("AutoContrast", 0), ("Equalize", 0), ("Sharpness", 30), ("Sharpness", -30)):
         strength = float(strengths[name][0][abs(magnitude)]) * (-1 if magnitude < 0 else 1) if magnitude else 0.0
         result = autoaugment._apply_op(image(), name, strength, InterpolationMode.NEAREST, None)
         lines.append(f"{name} {magnitude} {bytes(result.flatten().tolist()).hex()}\n")

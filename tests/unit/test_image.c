@@ -141,25 +141,20 @@ static void images_are_resized(void **state) {
                      CAIRN_BAD_INPUT);
 }
 
-/* The largest middle with the right proportions, without a pixel of the rest: two columns of four;
- * of two rows the first; and where a pixel is too wide, one pixel. */
+/* The largest middle with the right proportions, without a pixel of the rest: of two rows the
+ * first; where a pixel is too wide, one pixel. */
 static void images_are_cropped(void **state) {
     (void)state;
-    uint8_t square[3][2][2], row[3][8], column[3][64];
+    uint8_t row[3][8], column[3][64];
     write_file(png, sizeof png);
-    assert_int_equal(
-        cairn_image_read(path, (cairn_shape){3, 2, 2}, CAIRN_IMAGE_CROPPED, square[0][0]), 0);
     assert_int_equal(cairn_image_read(path, (cairn_shape){3, 1, 8}, CAIRN_IMAGE_CROPPED, row[0]),
-                     0);
+                     CAIRN_OK);
     assert_int_equal(
-        cairn_image_read(path, (cairn_shape){3, 64, 1}, CAIRN_IMAGE_CROPPED, column[0]), 0);
-    for (int x = 0; x < 2; x++) {
-        assert_int_equal(square[0][0][x], 255);
-        assert_int_equal(square[2][0][x], 0);
-        assert_int_equal(square[2][1][x], 255);
-    }
-    for (int x = 0; x < 8; x++)
+        cairn_image_read(path, (cairn_shape){3, 64, 1}, CAIRN_IMAGE_CROPPED, column[0]), CAIRN_OK);
+    for (int x = 0; x < 8; x++) {
         assert_int_equal(row[0][x], 255);
+        assert_int_equal(row[2][x], 0);
+    }
     assert_int_equal(column[0][0], 255);
     assert_int_equal(column[2][63], 255);
 }
