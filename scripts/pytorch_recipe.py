@@ -40,6 +40,7 @@ ROOT = Path(__file__).resolve().parent.parent
 CLASSES, SIDE = 10, 32
 MEAN, STD = (0.4914, 0.4822, 0.4465), (0.2470, 0.2435, 0.2616)
 EVALUATION_BATCH, STRETCHES = 500, 15
+PRINTED = ""  # the configuration's own key of the text that it was read from
 
 
 def stop(message):
@@ -100,11 +101,11 @@ def resolve(params, overrides=()):
         stop(f"{error}; scripts/build.sh builds it")
     if done.returncode:
         stop(done.stderr.strip())
-    c = read_printed(done.stdout)
+    c = read_printed(done.stdout) | {PRINTED: done.stdout}
     for key, value in c.items():
         if key in ONLY and value not in ONLY[key]:
             stop(f"{key}: {value} cannot be honoured here; {' or '.join(map(str, ONLY[key]))} can")
-        if key not in ONLY and key not in TAKEN and key not in IDLE:
+        if key not in (PRINTED, *ONLY) and key not in TAKEN and key not in IDLE:
             stop(f"{key}: this script does not know the key, and cannot honour it")
     return c
 
@@ -399,7 +400,7 @@ def summary(recipe, rows, seconds, training):
         "seed": c["seed"], "model": c["model.name"],
         "parameters": sum(p.numel() for p in recipe.model.parameters() if p.requires_grad),
         "epochs": len(rows), "batch_size": c["train.batch_size"], "lr": c["train.lr"],
-        "torch": torch.__version__, "rows": rows,
+        "torch": torch.__version__, "rows": rows, "params": c[PRINTED],
     }
 
 
@@ -455,7 +456,7 @@ def main():
             part.write_text(json.dumps(done, indent=1) + "\n")
             part.replace(a.out)
         if done["status"] == "finished":
-            print(json.dumps({key: value for key, value in done.items() if key != "rows"}))
+            print(json.dumps({key: value for key, value in done.items() if key not in ("rows", "params")}))
 
     train(recipe, report)
 
