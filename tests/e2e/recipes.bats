@@ -3,6 +3,7 @@
 # computes what Cairn does; the last where there is PyTorch, in .venv/ or by CAIRN_PYTHON.
 
 setup() {
+    cd "$BATS_TEST_TMPDIR"
     root=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
     python=${CAIRN_PYTHON:-$root/.venv/bin/python}
     out=$BATS_TEST_TMPDIR/runs
@@ -17,7 +18,7 @@ need_torch() {
 }
 
 recipes() { # ARGUMENT...: stderr apart, in the file err
-    "$root/scripts/recipes" "$@" --out "$out" 2>"$BATS_TEST_TMPDIR/err"
+    "$root/scripts/recipes" "$@" --out "$out" 2>err
 }
 
 @test "every recipe is a configuration, named like its file" {
@@ -47,9 +48,9 @@ END
     table=$(recipes simple_cnn --only table "${small[@]}")
     mean=$(jq -s 'map(.final_test_acc) | add / 2 * 10000 | round / 10000' "$out"/{simple_cnn-1,moved}/summary.json)
     [[ $(tail -1 <<<"$table") == "| \`simple_cnn\` | $mean ± "*" (2) | 0.8 ± 0.1 (3) | "*" s | 80 s | 360 | 170 | 2.12 | "* ]]
-    [ "$(grep -c 'another configuration' "$BATS_TEST_TMPDIR/err")" -eq 2 ]
-    grep -q 'simple_cnn-3' "$BATS_TEST_TMPDIR/err"
-    grep -q 'other.pytorch.json' "$BATS_TEST_TMPDIR/err"
+    [ "$(grep -c 'another configuration' err)" -eq 2 ]
+    grep -q 'simple_cnn-3' err
+    grep -q 'other.pytorch.json' err
 }
 
 @test "recipes without a run are in the table, and wrong arguments are refused" {
@@ -78,8 +79,9 @@ END
         "$python" "$root/tests/parity/check_recipe.py" "$root/experiments/$recipe.yaml" $settings
     done <<'END'
 simple_cnn
-simple_cnn -S optimizer.name=sgd -S optimizer.momentum=0.9 -S train.lr=0.05 -S train.clip_norm=0.5 -S train.accumulate=2 -S train.batch_size=20 -S ema.decay=0.9 -S augment.tta=crops -S augment.padding=zero -S augment.flip=alternating -S augment.cutout=12
+simple_cnn --bound 3e-6 -S optimizer.name=sgd -S optimizer.momentum=0.9 -S train.lr=0.2 -S optimizer.weight_decay=0.5 -S train.clip_norm=0.5 -S train.accumulate=2 -S train.batch_size=20 -S ema.decay=0.9 -S augment.tta=crops -S augment.padding=zero -S augment.flip=alternating -S augment.cutout=12
 resnet20 -S train.lr=0.002
+speed_cnn -S train.lr=0.02 -S model.whiten_bias_epochs=2
 END
 }
 

@@ -1,12 +1,13 @@
 """Checks scripts/pytorch_recipe.py, the peer of a recipe, against Cairn itself.
 
-    check_recipe.py schedules                          against tests/unit/fixtures/schedules.txt
-    check_recipe.py PARAMS [-S key=value]...           against build/cairn, or the program that CAIRN names
+    check_recipe.py schedules                               against tests/unit/fixtures/schedules.txt
+    check_recipe.py PARAMS [--bound B] [-S key=value]...    against build/cairn, or the program that CAIRN names
 
 The second trains a few steps twice: by Cairn, and by the peer from Cairn's first weights, with Cairn's order, crops,
-flips and holes instead of PyTorch's random ones. Losses and accuracies of every epoch have to agree: so model, data,
-augmentation, optimiser, schedule and evaluation do. Then Cairn's model, loaded strictly, has to give the logits that
-`cairn predict` gives. Without dropout, whose masks cannot be handed to PyTorch's module.
+flips and holes instead of PyTorch's random ones. Losses and accuracies of every epoch have to agree, to the bound (of
+what is above 1): so model, data, augmentation, optimiser, schedule and evaluation do. Then Cairn's model, loaded
+strictly, has to give the logits that `cairn predict` gives. Without dropout, whose masks cannot be handed to PyTorch's
+module.
 """
 import argparse
 import json
@@ -29,7 +30,7 @@ from make_fixtures import CROP, below, philox
 SHUFFLE, AUGMENT = 2, 7  # purposes of include/cairn/rng.h
 FLIP, CUTOUT = 0, 1      # streams of AUGMENT
 RECORDS, PICTURES = 10000, 8
-LOSS, LOGITS = 1e-4, 1e-4
+LOGITS, FILTERS = 1e-4, 1e-4
 
 
 class CairnDraws:
@@ -101,13 +102,13 @@ def compare(name, found, wanted, bound):
     return agree
 
 
-def check_rows(recipe, rows):
+def check_rows(recipe, rows, bound):
     agree = True
 
     def report(found, *_):
         nonlocal agree
         for key, value in found[-1].items():
-            agree &= key == "epoch" or compare(f"epoch {len(found)} {key}", value, rows[len(found) - 1][key], LOSS)
+            agree &= key == "epoch" or compare(f"epoch {len(found)} {key}", value, rows[len(found) - 1][key], bound)
 
     peer.train(recipe, report)
     return agree
@@ -128,7 +129,7 @@ def check_logits(recipe, run, folder):
     return worst <= bound
 
 
-def check(params, overrides, folder):
+def check(params, overrides, bound, folder):
     write_data(folder / "cifar-10-batches-bin", 96, 32)
     overrides = ["device=cpu", "train.epochs=3", "train.batch_size=32", *overrides, f"data.dir={folder}",
                  "data.train_limit=96", "data.test_limit=32", "model.dropout=0"]
@@ -145,7 +146,7 @@ def check(params, overrides, folder):
     for module in recipe.model.modules():
         if peer.is_norm(module):
             module.reset_running_stats()
-    agree = check_rows(recipe, json.loads((run / "metrics.json").read_text()))
+    agree = check_rows(recipe, json.loads((run / "metrics.json").read_text()), bound)
     for name, value in made.items():
         agree &= check_filters(value, recipe.model.state_dict()[name])
     return check_logits(recipe, run, folder) and agree
@@ -158,7 +159,7 @@ def check_filters(found, wanted):
     signs = (found * wanted).sum(1, keepdim=True).sign()
     worst = ((signs * found - wanted).norm(dim=1) / wanted.norm(dim=1)).max().item()
     print(f"whitening filters: {worst:.1e} apart")
-    return worst <= LOSS
+    return worst <= FILTERS
 
 
 def check_schedules():
@@ -183,8 +184,9 @@ if __name__ == "__main__":
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("params")
     ap.add_argument("-S", dest="overrides", action="append", default=[])
+    ap.add_argument("--bound", type=float, default=1e-4)
     a = ap.parse_args()
     if a.params == "schedules":
         sys.exit(not check_schedules())
     with tempfile.TemporaryDirectory() as name:
-        sys.exit(not check(a.params, a.overrides, Path(name)))
+        sys.exit(not check(a.params, a.overrides, a.bound, Path(name)))
