@@ -116,6 +116,18 @@ ssize_t __wrap_write(int fd, const void *data, size_t size) {
     return fault.error ? -1 : __real_write(fd, data, half(size));
 }
 
+ssize_t __real_writev(int fd, const struct iovec *parts, int count);
+ssize_t __wrap_writev(int fd, const struct iovec *parts, int count);
+ssize_t __wrap_writev(int fd, const struct iovec *parts, int count) {
+    if (!fails("writev"))
+        return __real_writev(fd, parts, count);
+    struct iovec some[1024]; /* up to the middle of the middle one */
+    int last = count / 2;
+    memcpy(some, parts, ((size_t)last + 1) * sizeof *some);
+    some[last].iov_len = half(some[last].iov_len);
+    return fault.error ? -1 : __real_writev(fd, some, last + 1);
+}
+
 ssize_t __real_preadv(int fd, const struct iovec *parts, int count, off_t offset);
 ssize_t __wrap_preadv(int fd, const struct iovec *parts, int count, off_t offset);
 ssize_t __wrap_preadv(int fd, const struct iovec *parts, int count, off_t offset) {
@@ -140,7 +152,9 @@ static const fault_kind kinds[] = {
     {"read", EIO, false},       {"read", EINTR, true},
     {"read", 0, true},          {"write", ENOSPC, false},
     {"write", EIO, false},      {"write", EINTR, true},
-    {"write", 0, true},         {"preadv", EIO, false},
+    {"write", 0, true},         {"writev", ENOSPC, false},
+    {"writev", EIO, false},     {"writev", EINTR, true},
+    {"writev", 0, true},        {"preadv", EIO, false},
     {"preadv", EINTR, true},    {"preadv", 0, true},
     {"close", EIO, false},      {"fsync", EIO, false},
     {"fsync", ENOSPC, false},   {"fchmod", EPERM, false},
@@ -281,7 +295,7 @@ static void a_resumed_run_survives_every_fault(void **state) {
     (void)state;
     static const fault_kind few[] = {{"open", EACCES, false},
                                      {"read", EIO, false},
-                                     {"write", ENOSPC, false},
+                                     {"writev", ENOSPC, false},
                                      {"rename", EACCES, false},
                                      {"fsync", EIO, false}};
     uint8_t *checkpoint;
