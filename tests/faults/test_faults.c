@@ -25,6 +25,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -38,13 +39,13 @@
 
 static struct {
     const char *call; /* NULL: none */
-    int left;         /* calls until it fails, this one included */
+    atomic_int left;  /* calls until it fails, this one included */
     int error;        /* errno; 0: the call does half of what it should */
     bool met;
 } fault;
 
 static bool fails(const char *call) {
-    if (!fault.call || strcmp(fault.call, call) != 0 || fault.met || --fault.left > 0)
+    if (!fault.call || strcmp(fault.call, call) != 0 || atomic_fetch_sub(&fault.left, 1) != 1)
         return false;
     fault.met = true;
     errno = fault.error;
@@ -161,7 +162,7 @@ static const fault_kind kinds[] = {
     {"mkstemp", EACCES, false}, {"rename", EACCES, false},
     {"link", EPERM, true},      {"mkdir", EROFS, false},
     {"opendir", EMFILE, false}, {"fstat", EIO, false},
-    {"mmap", ENOMEM, false},
+    {"mmap", ENOMEM, false},    {"pthread_create", EAGAIN, true},
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0], CALLS_MAX = 5000 };
 
