@@ -87,20 +87,28 @@ static cairn_status make_executor(cairn_experiment *run) {
     return status;
 }
 
+cairn_status cairn_experiment_settle(cairn_experiment *run) {
+    cairn_status status = cairn_provenance_end(&run->provenance, run->executor);
+    memcpy(run->at.data_digest, run->provenance.data_digest, sizeof run->at.data_digest);
+    return status;
+}
+
 /* The parameters and the position: from the checkpoint, or from the seed. */
 static cairn_status make_start(cairn_experiment *run, const cairn_checkpoint *held,
                                const char *from) {
     if (!from) {
         run->at = (cairn_checkpoint){.config = *run->config, .data = run->data};
-        memcpy(run->at.data_digest, run->provenance.data_digest, sizeof run->at.data_digest);
         return cairn_executor_initialise(run->executor, run->config->seed);
     }
+    cairn_status status = cairn_experiment_settle(run);
+    if (status)
+        return status;
     if (strcmp(held->data_digest, run->provenance.data_digest) != 0)
         return cairn_error_set(CAIRN_BAD_INPUT,
                                "%s: was trained on data with digest %.12s, the data at hand has "
                                "%.12s; bring that data back or use --overwrite",
                                from, held->data_digest, run->provenance.data_digest);
-    cairn_status status = cairn_checkpoint_load(run->executor, &run->at, from);
+    status = cairn_checkpoint_load(run->executor, &run->at, from);
     run->at.config = *run->config;
     run->at.data = run->data;
     run->saved = true;
@@ -166,8 +174,6 @@ static cairn_status prepare(cairn_experiment *run) {
     if (!status) {
         cairn_provenance_begin(&run->provenance, run->data);
         status = make_executor(run);
-        cairn_status found = cairn_provenance_end(&run->provenance, status ? NULL : run->executor);
-        status = status ? status : found;
     }
     if (!status)
         status = make_start(run, &held, from);
@@ -361,6 +367,7 @@ cairn_status cairn_experiment_run(const cairn_config *config,
         if (status == CAIRN_OK || status == CAIRN_INTERRUPTED)
             status = finish(&run, status);
     }
+    (void)cairn_provenance_end(&run.provenance, NULL); /* before the data go */
     if (options->dvclive)
         cairn_dvclive_end();
     if (run.terminal)

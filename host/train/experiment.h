@@ -48,6 +48,9 @@ double cairn_experiment_rate(const cairn_experiment *run, uint32_t epoch, uint32
 /* A loss that is no number any more: an error, or a word to the user, as train.on_nan has it. */
 cairn_status cairn_experiment_check_loss(cairn_experiment *run, const char *which, double loss);
 
+/* Waits for run->provenance, which is searched for while the training begins. */
+cairn_status cairn_experiment_settle(cairn_experiment *run);
+
 /* results.c ------------------------------------------------------------------------------------ */
 
 /* Whether checkpoint.every_steps or every_seconds asks for a save at this time. */
@@ -70,6 +73,6 @@ void cairn_results_rescue(cairn_experiment *run);
 cairn_status cairn_results_predict(cairn_experiment *run);
 
 /* summary.json. */
-cairn_status cairn_results_summarise(const cairn_experiment *run, const char *state);
+cairn_status cairn_results_summarise(cairn_experiment *run, const char *state);
 
 #endif

@@ -1,6 +1,6 @@
 /* Where a run's numbers come from: the data, the sources' git revision, the program and the plugin
  * that computed, DVC's experiment. The data take the longest, a tenth of a second for CIFAR-10, and
- * git as long as the repository is large: so a thread finds out while the executor is made. */
+ * git as long as the repository is large: so a thread finds out while the training begins. */
 #include "train.h"
 
 #include <dlfcn.h>
@@ -137,8 +137,10 @@ void cairn_provenance_begin(cairn_provenance *found, const cairn_dataset *data) 
 cairn_status cairn_provenance_end(cairn_provenance *found, const cairn_executor *executor) {
     if (found->threaded)
         pthread_join(found->thread, NULL);
-    if (!executor)
-        return CAIRN_OK;
-    find_plugin(executor, found->plugin_digest);
-    return found->status ? cairn_error_set(found->status, "%s", found->message) : CAIRN_OK;
+    found->threaded = false;
+    if (executor && !found->ended)
+        find_plugin(executor, found->plugin_digest);
+    found->ended = true;
+    return found->status && executor ? cairn_error_set(found->status, "%s", found->message)
+                                     : CAIRN_OK;
 }

@@ -36,12 +36,15 @@ static cairn_pace pace_since(double begin) {
 
 /* Rows ----------------------------------------------------------------------------------------- */
 
-cairn_status cairn_results_summarise(const cairn_experiment *run, const char *state) {
+cairn_status cairn_results_summarise(cairn_experiment *run, const char *state) {
     const cairn_config *config = run->config;
     const cairn_executor_options *options = &run->executor->options;
     const cairn_epoch_row none = {.held_out = run->data->held_out},
                           *best = cairn_experiment_best(run);
     char device[256], digest[CAIRN_DIGEST_HEX];
+    cairn_status status = cairn_experiment_settle(run);
+    if (status)
+        return status;
     cairn_summary summary = {
         .run_name = config->run.name,
         .status = state,
@@ -73,12 +76,12 @@ cairn_status cairn_results_summarise(const cairn_experiment *run, const char *st
         .processor = run->provenance.processor,
         .experiment = run->provenance.experiment,
     };
-    cairn_status status = cairn_config_digest(config, digest);
+    status = cairn_config_digest(config, digest);
     return status ? status : cairn_summary_write(run->folder.summary, &summary);
 }
 
 /* What others follow while the run goes on; the summary too, or DVC would show an earlier run's. */
-static cairn_status record_live(const cairn_experiment *run) {
+static cairn_status record_live(cairn_experiment *run) {
     if (!run->options->dvclive)
         return CAIRN_OK;
     double *rates = malloc(((size_t)run->at.epoch + 1) * sizeof *rates);
@@ -132,11 +135,14 @@ static cairn_status write_best(cairn_experiment *run) {
 /* Keeps the checkpoint before as well. Never of a diverged state unless it is wanted: the
  * checkpoint before is worth more. */
 cairn_status cairn_results_save(cairn_experiment *run) {
+    cairn_status status = cairn_experiment_settle(run);
+    if (status)
+        return status;
     double time = cairn_clock_now(), begin = cairn_trace_now(run->trace);
     run->at.seconds += time - run->began;
     run->began = time;
     bool finite = run->config->train.on_nan == CAIRN_NAN_STOP;
-    cairn_status status = cairn_executor_get_stats(run->executor, &run->at.stats);
+    status = cairn_executor_get_stats(run->executor, &run->at.stats);
     if (!status)
         status = cairn_experiment_check_loss(run, "train", run->at.stats.loss);
     if (!status)

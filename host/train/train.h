@@ -90,13 +90,13 @@ typedef struct {
     /* Of the search. */
     const cairn_dataset *data;
     pthread_t thread;
-    bool threaded;
+    bool threaded, ended;
     cairn_status status;
     char message[256];
 } cairn_provenance;
 
-/* Finds it out beside the caller's work, until the end, which has to come. Then the executor says
- * whether a plugin computes; NULL: nobody wants to know any more. */
+/* Finds it out beside the caller's work. The end, which has to come and may come again, waits for
+ * it; the executor says whether a plugin computes, NULL: nobody wants to know any more. */
 void cairn_provenance_begin(cairn_provenance *found, const cairn_dataset *data);
 cairn_status cairn_provenance_end(cairn_provenance *found, const cairn_executor *executor);
 
