@@ -10,6 +10,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/uio.h>
 #include <unistd.h>
 
 /* Marks a file that is being written: <path>.tmp-XXXXXX. */
@@ -104,15 +105,21 @@ done:
     return CAIRN_OK;
 }
 
-static int write_all(int fd, const uint8_t *data, size_t size) {
-    while (size > 0) {
-        ssize_t put = write(fd, data, size);
+static int write_all(int fd, struct iovec *parts, size_t count) {
+    enum { PARTS = 1024 }; /* as many as the kernel takes */
+    while (count > 0) {
+        ssize_t put = writev(fd, parts, count < PARTS ? (int)count : PARTS);
         if (put < 0 && errno == EINTR)
             continue;
         if (put < 0)
             return -1;
-        data += put;
-        size -= (size_t)put;
+        size_t done = (size_t)put;
+        for (; count > 0 && done >= parts->iov_len; parts++, count--)
+            done -= parts->iov_len;
+        if (count > 0) {
+            parts->iov_base = (uint8_t *)parts->iov_base + done;
+            parts->iov_len -= done;
+        }
     }
     return 0;
 }
@@ -139,7 +146,7 @@ static int sync_folder_of(const char *path) {
     return failed ? -1 : 0;
 }
 
-cairn_status cairn_file_write(const char *path, const void *data, size_t size) {
+cairn_status cairn_file_write_parts(const char *path, struct iovec *parts, size_t count) {
     char temporary[PATH_MAX];
     cairn_status status =
         cairn_path_format(temporary, sizeof temporary, "%s" TEMPORARY "XXXXXX", path);
@@ -150,7 +157,8 @@ cairn_status cairn_file_write(const char *path, const void *data, size_t size) {
         return cairn_error_set(CAIRN_FAILED, "%s: cannot write: %s", path, strerror(errno));
     mode_t mask = umask(0);
     umask(mask);
-    int failed = fchmod(fd, 0666 & ~mask) != 0 || write_all(fd, data, size) != 0 || fsync(fd) != 0;
+    int failed =
+        fchmod(fd, 0666 & ~mask) != 0 || write_all(fd, parts, count) != 0 || fsync(fd) != 0;
     int error = errno;
     if (close(fd) != 0 && !failed) {
         failed = 1;
@@ -165,6 +173,11 @@ cairn_status cairn_file_write(const char *path, const void *data, size_t size) {
         return cairn_error_set(CAIRN_FAILED, "%s: cannot write: %s", path, strerror(error));
     }
     return CAIRN_OK;
+}
+
+cairn_status cairn_file_write(const char *path, const void *data, size_t size) {
+    struct iovec whole = {(void *)data, size};
+    return cairn_file_write_parts(path, &whole, 1);
 }
 
 cairn_status cairn_file_keep(const char *path, const char *kept) {

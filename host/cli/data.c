@@ -89,6 +89,12 @@ static cairn_status check(const data_arguments *arguments) {
     cairn_status status = open_dataset(&dataset, &config, arguments);
     if (status)
         return status;
+    char digest[CAIRN_DIGEST_HEX];
+    status = cairn_dataset_digest(dataset, digest);
+    if (status) {
+        cairn_dataset_destroy(dataset);
+        return status;
+    }
     int counts[2][CAIRN_CLASSES_MAX] = {{0}};
     const cairn_split *splits[] = {&dataset->train, &dataset->test};
     for (int s = 0; s < 2; s++)
@@ -100,7 +106,7 @@ static cairn_status check(const data_arguments *arguments) {
            dataset->train.width);
     printf("memory    %.1f MB\n",
            1e-6 * (double)(cairn_split_bytes(&dataset->train) + cairn_split_bytes(&dataset->test)));
-    printf("sha256    %s\n\n", dataset->digest);
+    printf("sha256    %s\n\n", digest);
     printf("class             train   test\n");
     for (int class = 0; class < dataset->classes; class ++)
         printf("%3d %-12s %6d %6d\n", class, dataset->class_names[class], counts[0][class],

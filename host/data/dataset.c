@@ -1,5 +1,6 @@
 /* Opening a data set: allocates both splits at their limited sizes, lets the source fill them,
- * digests the result. The sources are cifar10.c, cifar100.c, folder.c and synthetic.c. */
+ * digests the result where that is wanted. The sources are cifar10.c, cifar100.c, folder.c and
+ * synthetic.c. */
 #include "data.h"
 
 #include <stdio.h>
@@ -54,7 +55,7 @@ static cairn_status digest_split(cairn_digest *digest, const cairn_split *split)
     return status ? status : cairn_digest_add(digest, split->labels, (size_t)split->count);
 }
 
-static cairn_status digest_dataset(cairn_dataset *dataset) {
+cairn_status cairn_dataset_digest(const cairn_dataset *dataset, char hex[CAIRN_DIGEST_HEX]) {
     cairn_digest *digest = NULL;
     cairn_status status = cairn_digest_begin(&digest, "sha256");
     if (status)
@@ -62,7 +63,7 @@ static cairn_status digest_dataset(cairn_dataset *dataset) {
     status = digest_split(digest, &dataset->train);
     if (!status)
         status = digest_split(digest, &dataset->test);
-    cairn_status ended = cairn_digest_end(digest, status ? NULL : dataset->digest);
+    cairn_status ended = cairn_digest_end(digest, status ? NULL : hex);
     return status ? status : ended;
 }
 
@@ -144,8 +145,6 @@ cairn_status cairn_dataset_open_until(cairn_dataset **dataset, const cairn_confi
         status = create(&made, from, config);
     if (!status)
         status = load(made, from, config, stop);
-    if (!status)
-        status = digest_dataset(made);
     if (status) {
         cairn_dataset_destroy(made);
         return status;

@@ -14,6 +14,7 @@ cairn_status cairn_dataset_fetch(const cairn_fetch *fetch) {
 
 #else
 
+#include "cairn/clock.h"
 #include "cairn/file.h"
 
 #include <curl/curl.h>
@@ -27,7 +28,6 @@ cairn_status cairn_dataset_fetch(const cairn_fetch *fetch) {
 #include <strings.h>
 #include <sys/file.h>
 #include <sys/stat.h>
-#include <time.h>
 #include <unistd.h>
 
 /* The official archives. Six batches of Python's may be some 46 MB each; train.bin is 154 MB. */
@@ -127,12 +127,6 @@ typedef struct {
     double begin, last;
 } download;
 
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
-
 /* libcurl's write function. A server that ignores the Range request answers 200 and sends the whole
  * archive: then what was there is dropped. */
 static size_t write_part(char *data, size_t one, size_t count, void *context) {
@@ -172,7 +166,7 @@ static int show_progress(void *context, curl_off_t total, curl_off_t received, c
     download *d = context;
     (void)u;
     (void)v;
-    double time = now();
+    double time = cairn_clock_now();
     if (!d->fetch->quiet && total > 0 && time - d->last > 0.2 && isatty(STDERR_FILENO)) {
         double whole = (double)(total + d->resumed), rate = (double)received / (time - d->begin);
         fprintf(stderr, "\r%.1f of %.1f MB (%.0f%%), %.1f MB/s\033[K", (double)d->size * 1e-6,
@@ -269,7 +263,7 @@ static cairn_status download_to(download *d, const char *url, const char *part) 
     cairn_status status;
     d->curl = curl_easy_init();
     if (d->curl) {
-        d->begin = now();
+        d->begin = cairn_clock_now();
         if (!d->fetch->quiet)
             fprintf(stderr, "downloading %s\n", url);
         CURLcode code = transfer(d, url, reason);

@@ -195,30 +195,23 @@ cairn_status cairn_safetensors_write(const cairn_safetensors *file, const char *
     cairn_status status = content_digest(file, seal);
     if (status)
         return status;
-    char *header = format_header(file, seal);
-    if (!header)
-        return out_of_memory();
-    size_t text_length = strlen(header), length = (text_length + 7) / 8 * 8;
-    size_t size = LENGTH_BYTES + length;
-    for (size_t i = 0; i < file->tensor_count; i++)
-        size += file->tensor[i].count * sizeof(float);
-    uint8_t *bytes = malloc(size);
-    if (!bytes) {
-        free(header);
-        return out_of_memory();
+    char *header = format_header(file, seal), padding[] = "       ";
+    struct iovec *parts = malloc((file->tensor_count + 3) * sizeof *parts);
+    if (header && parts) {
+        size_t text_length = strlen(header);
+        uint64_t length = (text_length + 7) / 8 * 8;
+        parts[0] = (struct iovec){&length, LENGTH_BYTES};
+        parts[1] = (struct iovec){header, text_length};
+        parts[2] = (struct iovec){padding, length - text_length};
+        for (size_t i = 0; i < file->tensor_count; i++)
+            parts[3 + i] =
+                (struct iovec){file->tensor[i].values, file->tensor[i].count * sizeof(float)};
+        status = cairn_file_write_parts(path, parts, file->tensor_count + 3);
+    } else {
+        status = out_of_memory();
     }
-    uint64_t length_field = length;
-    memcpy(bytes, &length_field, LENGTH_BYTES);
-    memset(bytes + LENGTH_BYTES, ' ', length);
-    memcpy(bytes + LENGTH_BYTES, header, text_length);
-    uint8_t *data = bytes + LENGTH_BYTES + length;
-    for (size_t i = 0; i < file->tensor_count; i++) {
-        memcpy(data, file->tensor[i].values, file->tensor[i].count * sizeof(float));
-        data += file->tensor[i].count * sizeof(float);
-    }
-    status = cairn_file_write(path, bytes, size);
     free(header);
-    free(bytes);
+    free(parts);
     return status;
 }
 

@@ -1,5 +1,6 @@
 /* The terminal: the reference's epoch lines on stdout, and for people who watch, a progress bar on
  * stderr. The bar is one line, redrawn in place and cleared before anything else is printed. */
+#include "cairn/clock.h"
 #include "cairn/record.h"
 
 #include <stdarg.h>
@@ -8,7 +9,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/ioctl.h>
-#include <time.h>
 #include <unistd.h>
 
 #define REDRAW_SECONDS 0.1
@@ -23,12 +23,6 @@ struct cairn_terminal {
     double epoch_at;    /* ... at this time */
     double speed;       /* images/s; 0: not known yet */
 };
-
-static double now(void) {
-    struct timespec t;
-    clock_gettime(CLOCK_MONOTONIC, &t);
-    return (double)t.tv_sec + 1e-9 * (double)t.tv_nsec;
-}
 
 cairn_terminal *cairn_terminal_open(bool quiet, int epochs) {
     cairn_terminal *terminal = calloc(1, sizeof *terminal);
@@ -98,7 +92,7 @@ static void draw_bar(cairn_terminal *terminal, int epoch, double done, const cha
 void cairn_terminal_progress(cairn_terminal *terminal, int epoch, int64_t seen, int64_t total) {
     if (!terminal->bar || total <= 0)
         return;
-    double time = now();
+    double time = cairn_clock_now();
     if (epoch != terminal->epoch) {
         terminal->epoch = epoch;
         terminal->epoch_seen = seen;

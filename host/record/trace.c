@@ -3,6 +3,8 @@
  * that its closing bracket is missing, so a run that is killed leaves a trace too. */
 #include "cairn/trace.h"
 
+#include "cairn/clock.h"
+
 #include "json.h"
 
 #include <errno.h>
@@ -10,7 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
 struct cairn_trace {
     FILE *file;
@@ -20,12 +21,6 @@ struct cairn_trace {
     int spans;
     int error; /* errno of the first failure; 0: none */
 };
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* The event, which is deleted, as the file's next line. */
 static void put(cairn_trace *trace, cJSON *event, bool whole) {
@@ -57,7 +52,7 @@ cairn_status cairn_trace_open(cairn_trace **made, const char *path, const char *
         free(copy);
         return cairn_error_set(CAIRN_BAD_INPUT, "%s: cannot write: %s", path, strerror(errno));
     }
-    *trace = (cairn_trace){.file = file, .path = copy, .began = now()};
+    *trace = (cairn_trace){.file = file, .path = copy, .began = cairn_clock_now()};
     fputs("[\n", file);
     put_name(trace, "process_name", CAIRN_TRACE_HOST, "cairn");
     put_name(trace, "thread_name", CAIRN_TRACE_HOST, "host");
@@ -67,7 +62,7 @@ cairn_status cairn_trace_open(cairn_trace **made, const char *path, const char *
 }
 
 double cairn_trace_now(const cairn_trace *trace) {
-    return trace ? now() - trace->began : 0;
+    return trace ? cairn_clock_now() - trace->began : 0;
 }
 
 bool cairn_trace_full(const cairn_trace *trace) {

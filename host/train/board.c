@@ -11,9 +11,8 @@
 
 #ifdef CAIRN_WITH_PROTOBUF
 
+#include "cairn/clock.h"
 #include "cairn/tensorboard.h"
-
-#include <time.h>
 
 struct cairn_board {
     const cairn_config *config; /* at->config of the run */
@@ -26,12 +25,6 @@ struct cairn_board {
     double train_seconds; /* the checkpoint's, when the epoch (or this process) began */
     int64_t trained_images;
 };
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
 
 /* Every key that shapes the result. */
 static cairn_status add_parameters(const cairn_board *board) {
@@ -80,7 +73,7 @@ cairn_status cairn_board_open(cairn_board **made, const cairn_run_folder *folder
     *board = (cairn_board){.config = &at->config,
                            .data = data,
                            .executor = executor,
-                           .since = now(),
+                           .since = cairn_clock_now(),
                            .train_seconds = at->train_seconds,
                            .trained_images = at->trained_images};
     cairn_status status = cairn_events_open(&board->events, folder->folder, at->step);
@@ -148,7 +141,7 @@ cairn_status cairn_board_end_step(cairn_board *board, const cairn_step *step) {
     cairn_status status = cairn_executor_get_stats(board->executor, &after);
     if (status)
         return status;
-    double time = now();
+    double time = cairn_clock_now();
     const scalar scalars[] = {
         {"loss/step", (after.loss - board->before.loss) / step->count},
         {"accuracy/step", (double)(after.correct - board->before.correct) / step->count},
@@ -243,7 +236,7 @@ cairn_status cairn_board_epoch(cairn_board *board, const cairn_checkpoint *at, d
     board->train_seconds = at->train_seconds;
     board->trained_images = at->trained_images;
     board->images = 0;
-    board->since = now();
+    board->since = cairn_clock_now();
     return status;
 }
 

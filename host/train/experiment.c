@@ -1,8 +1,9 @@
 /* The experiment: a configuration becomes a run folder. Reads top to bottom as the run goes: data,
  * net, executor, folder; then epoch by epoch train, evaluate, record; then the best model's
  * predictions and the summary. */
-#include "train.h"
+#include "experiment.h"
 
+#include "cairn/clock.h"
 #include "cairn/dataset.h"
 #include "cairn/model.h"
 #include "cairn/schedule.h"
@@ -11,43 +12,12 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
 
-typedef struct {
-    const cairn_config *config;
-    const cairn_experiment_options *options;
-    cairn_run_folder folder;
-    cairn_dataset *data;
-    cairn_net *net;
-    cairn_executor *executor;
-    cairn_terminal *terminal;
-    cairn_board *board;
-    cairn_trace *trace; /* NULL: not wanted */
-    cairn_provenance provenance;
-    cairn_lock device;   /* held where the device was left to Cairn to choose */
-    cairn_checkpoint at; /* where the run stands */
-    int32_t *order;      /* of the epoch under way */
-    double began;        /* this process's clock when at.seconds was last brought up to date */
-    double looked;       /* and when the loss was last looked at */
-    bool saved;          /* there is a checkpoint, */
-    uint32_t saved_step; /* of this step */
-    bool nan_noted;
-    char passed_over[512]; /* why `auto` did not take a faster backend; "": it did */
-    char notice[1024];     /* why not the last checkpoint but the one before; "" */
-} experiment;
-
-static double now(void) {
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
-}
-
-static bool stopped(const experiment *run) {
+static bool stopped(const cairn_experiment *run) {
     return run->options->stop && *run->options->stop;
 }
 
-/* The row with the highest test accuracy, the earliest of equals; NULL before the first epoch. */
-static const cairn_epoch_row *best_row(const experiment *run) {
+const cairn_epoch_row *cairn_experiment_best(const cairn_experiment *run) {
     const cairn_epoch_row *best = NULL;
     for (uint32_t i = 0; i < run->at.epoch; i++)
         if (!best || run->at.rows[i].test_acc > best->test_acc)
@@ -56,90 +26,30 @@ static const cairn_epoch_row *best_row(const experiment *run) {
 }
 
 /* Of a whole step: some batches, at most the epoch. */
-static int samples_per_step(const experiment *run) {
+static int samples_per_step(const cairn_experiment *run) {
     const cairn_executor_options *options = &run->executor->options;
     int64_t samples = (int64_t)options->batch * options->accumulate;
     return samples < run->data->train.count ? (int)samples : run->data->train.count;
 }
 
-static uint32_t steps_per_epoch(const experiment *run) {
+uint32_t cairn_experiment_steps_per_epoch(const cairn_experiment *run) {
     uint32_t count = (uint32_t)run->data->train.count;
     uint32_t samples = (uint32_t)samples_per_step(run);
     return (count + samples - 1) / samples;
 }
 
-/* The learning rate of a step of an epoch, both from 0. */
-static double rate_at(const experiment *run, uint32_t epoch, uint32_t step) {
-    const cairn_schedule_place place = {epoch, step, steps_per_epoch(run), run->at.rows};
+double cairn_experiment_rate(const cairn_experiment *run, uint32_t epoch, uint32_t step) {
+    const cairn_schedule_place place = {epoch, step, cairn_experiment_steps_per_epoch(run),
+                                        run->at.rows};
     return cairn_schedule_rate(run->config, &place);
-}
-
-/* Recording ------------------------------------------------------------------------------------ */
-
-static cairn_status write_summary(const experiment *run, const char *state) {
-    const cairn_config *config = run->config;
-    const cairn_executor_options *options = &run->executor->options;
-    const cairn_epoch_row none = {.held_out = run->data->held_out}, *best = best_row(run);
-    char device[256], digest[CAIRN_DIGEST_HEX];
-    cairn_summary summary = {
-        .run_name = config->run.name,
-        .status = state,
-        .version = CAIRN_VERSION,
-        .device = run->executor->backend->name,
-        .device_description = cairn_executor_describe(run->executor, device, sizeof device),
-        .precision = cairn_precision_name(options->precision),
-        .model = config->model.name,
-        .data = run->data->name,
-        .data_digest = run->data->digest,
-        .config_digest = digest,
-        .epochs = run->at.epoch,
-        .batch_size = config->train.batch_size,
-        .threads = run->executor->options.threads,
-        .train_count = run->data->train.count,
-        .test_count = run->data->test.count,
-        .parameters = (int64_t)cairn_net_parameter_total(run->net),
-        .lr = config->train.lr,
-        .seed = config->seed,
-        .final = best ? run->at.rows[run->at.epoch - 1] : none,
-        .best = best ? *best : none,
-        .seconds = run->at.seconds,
-        .train_images_per_second =
-            run->at.train_seconds > 0 ? (double)run->at.trained_images / run->at.train_seconds : 0,
-        .git_revision = run->provenance.revision,
-        .git_dirty = run->provenance.dirty,
-        .binary_digest = run->provenance.binary_digest,
-        .plugin_digest = run->provenance.plugin_digest,
-        .processor = run->provenance.processor,
-        .experiment = run->provenance.experiment,
-    };
-    cairn_status status = cairn_config_digest(config, digest);
-    return status ? status : cairn_summary_write(run->folder.summary, &summary);
-}
-
-/* What others follow while the run goes on; the summary too, or DVC would show an earlier run's. */
-static cairn_status record_live(const experiment *run) {
-    if (!run->options->dvclive)
-        return CAIRN_OK;
-    double *rates = malloc(((size_t)run->at.epoch + 1) * sizeof *rates);
-    if (!rates)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for the learning rates");
-    for (uint32_t epoch = 0; epoch < run->at.epoch; epoch++)
-        rates[epoch] = rate_at(run, epoch, epoch * steps_per_epoch(run)); /* its first step's */
-    cairn_status status = cairn_dvclive_write(run->folder.dvclive, run->data->held_out,
-                                              run->at.rows, rates, run->at.epoch);
-    free(rates);
-    if (!status)
-        status = write_summary(run, "running");
-    if (!status)
-        cairn_dvclive_signal((int)run->at.epoch);
-    return status;
 }
 
 /* Preparing ------------------------------------------------------------------------------------ */
 
 /* A device that no other run on this machine has, where the configuration names none: jobs that are
  * started together spread over the GPUs, and one too many waits for the first to end. */
-static cairn_status choose_device(experiment *run, const cairn_backend *backend, int *ordinal) {
+static cairn_status choose_device(cairn_experiment *run, const cairn_backend *backend,
+                                  int *ordinal) {
     if (!backend->identify || strchr(run->config->device, ':'))
         return CAIRN_OK;
     cairn_status status =
@@ -153,7 +63,7 @@ static cairn_status choose_device(experiment *run, const cairn_backend *backend,
                                   ordinal);
 }
 
-static cairn_status make_executor(experiment *run) {
+static cairn_status make_executor(cairn_experiment *run) {
     const cairn_config *config = run->config;
     const cairn_split *train = &run->data->train;
     const cairn_backend *backend = NULL;
@@ -177,19 +87,28 @@ static cairn_status make_executor(experiment *run) {
     return status;
 }
 
+cairn_status cairn_experiment_settle(cairn_experiment *run) {
+    cairn_status status = cairn_provenance_end(&run->provenance, run->executor);
+    memcpy(run->at.data_digest, run->provenance.data_digest, sizeof run->at.data_digest);
+    return status;
+}
+
 /* The parameters and the position: from the checkpoint, or from the seed. */
-static cairn_status make_start(experiment *run, const cairn_checkpoint *held, const char *from) {
+static cairn_status make_start(cairn_experiment *run, const cairn_checkpoint *held,
+                               const char *from) {
     if (!from) {
         run->at = (cairn_checkpoint){.config = *run->config, .data = run->data};
-        memcpy(run->at.data_digest, run->data->digest, sizeof run->at.data_digest);
         return cairn_executor_initialise(run->executor, run->config->seed);
     }
-    if (strcmp(held->data_digest, run->data->digest) != 0)
+    cairn_status status = cairn_experiment_settle(run);
+    if (status)
+        return status;
+    if (strcmp(held->data_digest, run->provenance.data_digest) != 0)
         return cairn_error_set(CAIRN_BAD_INPUT,
                                "%s: was trained on data with digest %.12s, the data at hand has "
                                "%.12s; bring that data back or use --overwrite",
-                               from, held->data_digest, run->data->digest);
-    cairn_status status = cairn_checkpoint_load(run->executor, &run->at, from);
+                               from, held->data_digest, run->provenance.data_digest);
+    status = cairn_checkpoint_load(run->executor, &run->at, from);
     run->at.config = *run->config;
     run->at.data = run->data;
     run->saved = true;
@@ -200,7 +119,7 @@ static cairn_status make_start(experiment *run, const cairn_checkpoint *held, co
     return status;
 }
 
-static void announce(const experiment *run, bool resume) {
+static void announce(const cairn_experiment *run, bool resume) {
     const cairn_executor_options *options = &run->executor->options;
     char device[256], choices[2048];
     if (*run->passed_over)
@@ -241,7 +160,7 @@ static void announce(const experiment *run, bool resume) {
                             run->folder.folder);
 }
 
-static cairn_status prepare(experiment *run) {
+static cairn_status prepare(cairn_experiment *run) {
     cairn_checkpoint held = {0};
     const char *from = NULL;
     cairn_status status = cairn_board_check(run->config);
@@ -252,18 +171,18 @@ static cairn_status prepare(experiment *run) {
                                         run->notice, sizeof run->notice);
     if (!status)
         status = cairn_dataset_open_until(&run->data, run->config, run->options->stop);
-    if (!status)
+    if (!status) {
+        cairn_provenance_begin(&run->provenance, run->data);
         status = make_executor(run);
+    }
     if (!status)
         status = make_start(run, &held, from);
     if (!status)
         status = cairn_profile_open(&run->trace, run->options->profile, run->executor);
     if (!status)
         status = cairn_run_folder_begin(&run->folder, run->config, !from);
-    if (!status) {
-        cairn_provenance_find(&run->provenance, run->executor);
-        status = record_live(run);
-    }
+    if (!status)
+        status = cairn_results_record(run);
     if (!status)
         status = cairn_board_open(&run->board, &run->folder, &run->at, run->data, run->executor);
     if (!status) {
@@ -280,8 +199,7 @@ static cairn_status prepare(experiment *run) {
 
 /* Training ------------------------------------------------------------------------------------- */
 
-/* A loss that is no number any more: an error, or a word to the user, as train.on_nan has it. */
-static cairn_status check_loss(experiment *run, const char *which, double loss) {
+cairn_status cairn_experiment_check_loss(cairn_experiment *run, const char *which, double loss) {
     if (isfinite(loss))
         return CAIRN_OK;
     if (run->config->train.on_nan == CAIRN_NAN_STOP)
@@ -300,47 +218,17 @@ static cairn_status check_loss(experiment *run, const char *which, double loss) 
 }
 
 /* After every step where that costs nothing; else some times a second, since it waits. */
-static cairn_status watch_loss(experiment *run, double time) {
+static cairn_status watch_loss(cairn_experiment *run, double time) {
     enum { LOOKS_A_SECOND = 4 };
     cairn_stats stats;
     if (!run->executor->backend->immediate && time - run->looked < 1.0 / LOOKS_A_SECOND)
         return CAIRN_OK;
     run->looked = time;
     cairn_status status = cairn_executor_get_stats(run->executor, &stats);
-    return status ? status : check_loss(run, "train", stats.loss);
+    return status ? status : cairn_experiment_check_loss(run, "train", stats.loss);
 }
 
-/* Keeps the checkpoint before as well. Never of a diverged state unless it is wanted: the
- * checkpoint before is worth more. */
-static cairn_status save_checkpoint(experiment *run) {
-    double time = now(), begin = cairn_trace_now(run->trace);
-    run->at.seconds += time - run->began;
-    run->began = time;
-    bool finite = run->config->train.on_nan == CAIRN_NAN_STOP;
-    cairn_status status = cairn_executor_get_stats(run->executor, &run->at.stats);
-    if (!status)
-        status = check_loss(run, "train", run->at.stats.loss);
-    if (!status)
-        status = cairn_board_sync(run->board);
-    if (!status)
-        status = cairn_file_keep(run->folder.checkpoint, run->folder.previous);
-    if (!status)
-        status = cairn_checkpoint_save(run->executor, &run->at, run->folder.checkpoint, finite);
-    if (!status)
-        run->saved = true;
-    run->saved_step = run->at.step;
-    cairn_trace_since(run->trace, "checkpoint", begin);
-    return status;
-}
-
-static bool checkpoint_is_due(const experiment *run, double time) {
-    int64_t steps = run->config->checkpoint.every_steps;
-    double seconds = run->config->checkpoint.every_seconds;
-    return (steps > 0 && run->at.step - run->saved_step >= steps) ||
-           (seconds > 0 && time - run->began >= seconds);
-}
-
-static cairn_status take_step(experiment *run, const cairn_step *step) {
+static cairn_status take_step(cairn_experiment *run, const cairn_step *step) {
     bool traced = run->trace && run->at.batch < (uint32_t)run->options->profile_steps;
     cairn_timing parts[CAIRN_PROFILE_PARTS];
     int count = 0;
@@ -352,9 +240,9 @@ static cairn_status take_step(experiment *run, const cairn_step *step) {
 }
 
 /* The rest of the epoch under way, from batch at.batch on; at.batch is 0 again when it is done. */
-static cairn_status train_epoch(experiment *run) {
+static cairn_status train_epoch(cairn_experiment *run) {
     int count = run->data->train.count, samples = samples_per_step(run);
-    double begin = now();
+    double begin = cairn_clock_now();
     cairn_sampler_order(run->config->seed, run->at.epoch, count, run->order);
     for (int first = (int)run->at.batch * samples; first < count; first += samples) {
         if (stopped(run))
@@ -363,21 +251,21 @@ static cairn_status train_epoch(experiment *run) {
                            .count = count - first < samples ? count - first : samples,
                            .epoch = run->at.epoch,
                            .step = run->at.step,
-                           .lr = rate_at(run, run->at.epoch, run->at.step)};
+                           .lr = cairn_experiment_rate(run, run->at.epoch, run->at.step)};
         cairn_status status = take_step(run, &step);
         if (status)
             return status;
         run->at.batch++;
         run->at.step++;
         run->at.trained_images += step.count;
-        double time = now();
+        double time = cairn_clock_now();
         run->at.train_seconds += time - begin;
         status = watch_loss(run, time);
-        if (!status && first + step.count < count && checkpoint_is_due(run, time))
-            status = save_checkpoint(run);
+        if (!status && first + step.count < count && cairn_results_due(run, time))
+            status = cairn_results_save(run);
         if (status)
             return status;
-        begin = now();
+        begin = cairn_clock_now();
         cairn_terminal_progress(run->terminal, (int)run->at.epoch + 1, first + step.count, count);
     }
     run->at.batch = 0;
@@ -385,7 +273,7 @@ static cairn_status train_epoch(experiment *run) {
 }
 
 /* Means over what was seen, and the sums set back to zero. */
-static cairn_status take_means(experiment *run, double *loss, double *accuracy) {
+static cairn_status take_means(cairn_experiment *run, double *loss, double *accuracy) {
     const cairn_stats zero = {0};
     cairn_stats stats;
     cairn_status status = cairn_executor_get_stats(run->executor, &stats);
@@ -396,14 +284,15 @@ static cairn_status take_means(experiment *run, double *loss, double *accuracy) 
     return cairn_executor_set_stats(run->executor, &zero);
 }
 
-static cairn_status measure_epoch(experiment *run, cairn_epoch_row *row) {
+static cairn_status measure_epoch(cairn_experiment *run, cairn_epoch_row *row) {
     row->epoch = (int)run->at.epoch + 1;
     row->held_out = run->data->held_out;
-    double begin = now();
+    double begin = cairn_clock_now();
     cairn_status status = take_means(run, &row->train_loss, &row->train_acc);
-    run->at.train_seconds += now() - begin; /* a device that runs behind ends its steps here */
+    run->at.train_seconds +=
+        cairn_clock_now() - begin; /* a device that runs behind ends its steps here */
     if (!status)
-        status = check_loss(run, "train", row->train_loss);
+        status = cairn_experiment_check_loss(run, "train", row->train_loss);
     double trained = cairn_trace_now(run->trace);
     if (!status)
         status = cairn_executor_use_average(run->executor, true);
@@ -415,47 +304,14 @@ static cairn_status measure_epoch(experiment *run, cairn_epoch_row *row) {
         status = cairn_executor_use_average(run->executor, false);
     cairn_trace_since(run->trace, "evaluate", trained);
     /* The train loss is measured before each update: the last one may have broken the weights. */
-    return status ? status : check_loss(run, cairn_split_name(row->held_out), row->test_loss);
+    return status
+               ? status
+               : cairn_experiment_check_loss(run, cairn_split_name(row->held_out), row->test_loss);
 }
 
-/* Of what was evaluated. */
-static cairn_status save_model(experiment *run) {
-    cairn_status status = cairn_executor_use_average(run->executor, true);
-    if (!status)
-        status = cairn_model_save(run->executor, run->data, run->folder.model);
-    return status ? status : cairn_executor_use_average(run->executor, false);
-}
-
-/* Adds the row; writes the model when it is the best yet, then the checkpoint, then the metrics. */
-static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
-    double begin = cairn_trace_now(run->trace);
-    const cairn_epoch_row *best = best_row(run);
-    bool improved = !best || row->test_acc > best->test_acc;
-    cairn_epoch_row *rows =
-        realloc(run->at.rows, ((size_t)run->at.epoch + 1) * sizeof *run->at.rows);
-    if (!rows)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for the metrics");
-    run->at.rows = rows;
-    run->at.rows[run->at.epoch++] = *row;
-    double rate = rate_at(run, run->at.epoch - 1, run->at.step - steps_per_epoch(run));
-    cairn_status status = cairn_board_epoch(run->board, &run->at, rate);
-    if (!status && improved)
-        status = save_model(run);
-    if (!status)
-        status = save_checkpoint(run);
-    if (!status)
-        status = cairn_metrics_write(run->folder.metrics, run->at.rows, run->at.epoch);
-    if (!status)
-        status = record_live(run);
-    if (!status)
-        cairn_terminal_epoch(run->terminal, row);
-    cairn_trace_since(run->trace, "record", begin);
-    return status;
-}
-
-static cairn_status train(experiment *run) {
+static cairn_status train(cairn_experiment *run) {
     cairn_status status = CAIRN_OK;
-    run->began = now();
+    run->began = cairn_clock_now();
     while (!status && run->at.epoch < run->config->train.epochs) {
         cairn_epoch_row row;
         double begin = cairn_trace_now(run->trace);
@@ -464,58 +320,37 @@ static cairn_status train(experiment *run) {
         if (!status)
             status = measure_epoch(run, &row);
         if (!status)
-            status = record_epoch(run, &row);
+            status = cairn_results_epoch(run, &row);
         cairn_trace_since(run->trace, "epoch", begin);
     }
     if (status != CAIRN_INTERRUPTED)
         return status;
     if (run->saved && run->saved_step == run->at.step)
         return status;
-    status = save_checkpoint(run);
+    status = cairn_results_save(run);
     return status ? status : CAIRN_INTERRUPTED;
 }
 
 /* Closing -------------------------------------------------------------------------------------- */
 
-/* The best model's predictions for the test split. */
-static cairn_status write_predictions(experiment *run) {
-    const cairn_split *test = &run->data->test;
-    int classes = run->data->classes;
-    float *logits = malloc((size_t)test->count * (size_t)classes * sizeof *logits);
-    if (!logits)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for %d predictions", test->count);
-    cairn_status status = cairn_model_load(run->executor, run->folder.model);
-    if (!status)
-        status = cairn_executor_logits(run->executor, CAIRN_SPLIT_TEST, 0, test->count, logits);
-    if (!status)
-        status = cairn_predictions_write(run->folder.predictions, logits, test->labels,
-                                         run->data->test_files, test->count, classes);
-    if (!status)
-        status = cairn_confusion_write(run->folder.confusion, logits, test->labels, test->count,
-                                       classes, (const cairn_class_name *)run->data->class_names);
-    free(logits);
-    return status;
-}
-
-static cairn_status finish(experiment *run, cairn_status trained) {
-    cairn_status status = CAIRN_OK;
+static cairn_status finish(cairn_experiment *run, cairn_status trained) {
+    cairn_status status = run->recorded < run->at.epoch ? cairn_results_record(run) : CAIRN_OK;
     if (trained == CAIRN_INTERRUPTED) {
-        status = write_summary(run, "interrupted");
+        if (!status)
+            status = cairn_results_summarise(run, "interrupted");
         cairn_terminal_note(run->terminal,
                             "interrupted in epoch %u after %u batches; %s is saved: the same "
                             "command with --resume goes on",
                             run->at.epoch + 1, run->at.batch, run->folder.checkpoint);
         return status ? status : CAIRN_INTERRUPTED;
     }
-    /* Metrics once more: a crash may have come between the last checkpoint and its row. */
-    status = cairn_metrics_write(run->folder.metrics, run->at.rows, run->at.epoch);
     if (!status)
-        status = write_predictions(run);
+        status = cairn_results_predict(run);
     if (!status)
         status = cairn_board_finish(run->board, &run->at);
     if (!status)
-        status = write_summary(run, "finished");
-    const cairn_epoch_row *best = best_row(run);
+        status = cairn_results_summarise(run, "finished");
+    const cairn_epoch_row *best = cairn_experiment_best(run);
     if (!status && best)
         cairn_terminal_note(run->terminal, "best %s accuracy %.4f in epoch %d; results in %s",
                             cairn_split_name(best->held_out), best->test_acc, best->epoch,
@@ -525,13 +360,16 @@ static cairn_status finish(experiment *run, cairn_status trained) {
 
 cairn_status cairn_experiment_run(const cairn_config *config,
                                   const cairn_experiment_options *options) {
-    experiment run = {.config = config, .options = options};
+    cairn_experiment run = {.config = config, .options = options};
     cairn_status status = prepare(&run);
     if (!status) {
         status = train(&run);
+        if (status == CAIRN_FAILED)
+            cairn_results_rescue(&run);
         if (status == CAIRN_OK || status == CAIRN_INTERRUPTED)
             status = finish(&run, status);
     }
+    (void)cairn_provenance_end(&run.provenance, NULL); /* before the data go */
     if (options->dvclive)
         cairn_dvclive_end();
     if (run.terminal)
@@ -541,6 +379,7 @@ cairn_status cairn_experiment_run(const cairn_config *config,
     cairn_status traced = cairn_trace_close(run.trace);
     status = status ? status : traced;
     cairn_checkpoint_free(&run.at);
+    cairn_safetensors_free(&run.best);
     cairn_executor_destroy(run.executor);
     cairn_net_destroy(run.net);
     cairn_dataset_destroy(run.data);

@@ -105,14 +105,18 @@ static cairn_status add_counters(cairn_safetensors *file, const cairn_executor *
     return CAIRN_OK;
 }
 
+cairn_status cairn_model_gather(cairn_safetensors *file, cairn_executor *executor,
+                                const cairn_dataset *data) {
+    cairn_status status = data ? cairn_description_add(file, data) : CAIRN_OK;
+    if (!status)
+        status = cairn_tensors_add(file, executor, CAIRN_PARAMETER, "");
+    return status ? status : add_counters(file, executor);
+}
+
 cairn_status cairn_model_save(cairn_executor *executor, const cairn_dataset *data,
                               const char *path) {
     cairn_safetensors file = {0};
-    cairn_status status = data ? cairn_description_add(&file, data) : CAIRN_OK;
-    if (!status)
-        status = cairn_tensors_add(&file, executor, CAIRN_PARAMETER, "");
-    if (!status)
-        status = add_counters(&file, executor);
+    cairn_status status = cairn_model_gather(&file, executor, data);
     if (!status)
         status = cairn_safetensors_write(&file, path);
     cairn_safetensors_free(&file);

@@ -10,12 +10,17 @@
 #include "cairn/train.h"
 
 #include <limits.h>
+#include <pthread.h>
 
 /* Every tensor of a kind into or out of a file, under <prefix><parameter's name>. */
 cairn_status cairn_tensors_add(cairn_safetensors *file, cairn_executor *executor,
                                cairn_tensor_kind kind, const char *prefix);
 cairn_status cairn_tensors_set(const cairn_safetensors *file, cairn_executor *executor,
                                cairn_tensor_kind kind, const char *prefix, const char *path);
+
+/* What cairn_model_save writes, into a file that is empty; after a failure it holds a part. */
+cairn_status cairn_model_gather(cairn_safetensors *file, cairn_executor *executor,
+                                const cairn_dataset *data);
 
 /* The data set's description into the file's metadata. */
 cairn_status cairn_description_add(cairn_safetensors *file, const cairn_dataset *data);
@@ -67,13 +72,24 @@ void cairn_board_close(cairn_board *board);
 
 /* Where a run's numbers come from; "" where that cannot be found out. */
 typedef struct {
+    char data_digest[CAIRN_DIGEST_HEX];
     char revision[CAIRN_DIGEST_HEX];      /* git's, of the repository that the process works in */
     bool dirty;                           /* a tracked file differs from it: not the parameters */
     char binary_digest[CAIRN_DIGEST_HEX]; /* sha256 of this program */
     char plugin_digest[CAIRN_DIGEST_HEX]; /* and of the plugin, where one computes */
     char processor[256];
     char experiment[256]; /* DVC's name for it */
+    /* Of the search. */
+    const cairn_dataset *data;
+    pthread_t thread;
+    bool threaded, ended;
+    cairn_status status;
+    char message[256];
 } cairn_provenance;
-void cairn_provenance_find(cairn_provenance *found, const cairn_executor *executor);
+
+/* Finds it out beside the caller's work. The end, which has to come and may come again, waits for
+ * it; the executor says whether a plugin computes, NULL: nobody wants to know any more. */
+void cairn_provenance_begin(cairn_provenance *found, const cairn_dataset *data);
+cairn_status cairn_provenance_end(cairn_provenance *found, const cairn_executor *executor);
 
 #endif

@@ -40,8 +40,6 @@ typedef struct {
     /* Channel statistics of the training pixels scaled to [0,1], for x -> (x / 255 - mean) / std.
      */
     float mean[CAIRN_CHANNELS_MAX], std[CAIRN_CHANNELS_MAX];
-    /* SHA-256 over what will be used: train images, train labels, test images, test labels. */
-    char digest[CAIRN_DIGEST_HEX];
 } cairn_dataset;
 
 /* Loads what config->data names, cut to its limits; free with cairn_dataset_destroy.
@@ -63,6 +61,9 @@ cairn_status cairn_dataset_describe(cairn_dataset **dataset, const cairn_config 
 
 /* How many training images config->data means. */
 cairn_status cairn_dataset_train_count(const cairn_config *config, int *count);
+
+/* SHA-256 over what will be used: train images, train labels, test images, test labels. */
+cairn_status cairn_dataset_digest(const cairn_dataset *dataset, char hex[CAIRN_DIGEST_HEX]);
 
 /* The memory that a split's images and labels take. */
 size_t cairn_split_bytes(const cairn_split *split);

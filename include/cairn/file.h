@@ -7,6 +7,7 @@
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
+#include <sys/uio.h>
 
 /* Reads a whole file into memory that the caller frees. A zero byte follows the last one, so that
  * text can be used as a C string; `size` does not count it. A missing file is CAIRN_BAD_INPUT. */
@@ -15,6 +16,9 @@ cairn_status cairn_file_read(const char *path, uint8_t **data, size_t *size);
 /* Writes a whole file atomically: temporary file beside it, fsync, rename, fsync of the folder.
  * After a failure `path` is as it was and the temporary file is gone. */
 cairn_status cairn_file_write(const char *path, const void *data, size_t size);
+
+/* The same of several pieces of memory, one after another. Changes `parts`, not what they name. */
+cairn_status cairn_file_write_parts(const char *path, struct iovec *parts, size_t count);
 
 /* Makes `kept` another name of the file at `path`, in place of an earlier one, so that it stays
  * when `path` is written anew. Copies it where the file system has no hard links. Nothing when

@@ -1,15 +1,15 @@
 #!/usr/bin/env bats
-# kill -9 at random moments of a training run that saves a checkpoint after every step: at no moment
-# is there a file that cannot be read, and --resume ends with the unbroken run's bytes.
+# kill -9 at random moments of a training run: of one that saves a checkpoint after every step, and in
+# turn of one that saves when it is time, and has epochs that are not on disk. At no moment is there a
+# file that cannot be read, and --resume ends with the unbroken run's bytes.
 # CAIRN_KILLS says how often (20).
 
 setup() {
     cd "$BATS_TEST_TMPDIR" || return
     cat >params.yaml <<'YAML'
-data: {name: synthetic, dir: none, train_limit: 60, test_limit: 20}
+data: {name: synthetic, dir: none, train_limit: 20, test_limit: 20}
 model: {widths: 16 16 16, hidden: 64}
-train: {epochs: 2, batch_size: 16, lr: 0.001, threads: 1}
-checkpoint: {every_steps: 1}
+train: {epochs: 5, batch_size: 16, lr: 0.001, threads: 1}
 run: {name: killed}
 YAML
 }
@@ -45,7 +45,7 @@ same_run() {
     hit=0
     for ((kill = 0; kill < ${CAIRN_KILLS:-20}; kill++)); do
         rm -rf killed
-        "$CAIRN" train --run-dir killed --quiet &
+        "$CAIRN" train --run-dir killed --quiet -S "checkpoint.every_steps=$((kill % 2))" &
         pid=$!
         moment=$((RANDOM * span / 32768))
         sleep "$((moment / 1000)).$(printf %03d $((moment % 1000)))"

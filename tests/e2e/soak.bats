@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# A long run in fast motion: hundreds of epochs of four images. Memory grows by the metrics' rows and
-# no more, and no file stays open. CAIRN_SOAK says how many epochs (320).
+# A long run in fast motion: hundreds of epochs of four images, each of them saved. Memory grows by the
+# metrics' rows and no more, and no file stays open. CAIRN_SOAK says how many epochs (320).
 
 setup() {
     folder=$(mktemp -d "$([ -w /dev/shm ] && echo /dev/shm || echo "$BATS_TEST_TMPDIR")/cairn-soak-XXXXXX")
@@ -8,6 +8,7 @@ setup() {
     cat >params.yaml <<'YAML'
 data: {name: synthetic, dir: none, train_limit: 4, test_limit: 4}
 train: {epochs: 1, batch_size: 4, lr: 0.001, threads: 1}
+checkpoint: {every_steps: 1}
 run: {name: soak}
 YAML
 }

@@ -27,6 +27,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <pthread.h>
+#include <stdatomic.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -40,13 +41,13 @@
 
 static struct {
     const char *call; /* NULL: none */
-    int left;         /* calls until it fails, this one included */
+    atomic_int left;  /* calls until it fails, this one included */
     int error;        /* errno; 0: the call does half of what it should */
     bool met;
 } fault;
 
 static bool fails(const char *call) {
-    if (!fault.call || strcmp(fault.call, call) != 0 || fault.met || --fault.left > 0)
+    if (!fault.call || strcmp(fault.call, call) != 0 || atomic_fetch_sub(&fault.left, 1) != 1)
         return false;
     fault.met = true;
     errno = fault.error;
@@ -118,6 +119,18 @@ ssize_t __wrap_write(int fd, const void *data, size_t size) {
     return fault.error ? -1 : __real_write(fd, data, half(size));
 }
 
+ssize_t __real_writev(int fd, const struct iovec *parts, int count);
+ssize_t __wrap_writev(int fd, const struct iovec *parts, int count);
+ssize_t __wrap_writev(int fd, const struct iovec *parts, int count) {
+    if (!fails("writev"))
+        return __real_writev(fd, parts, count);
+    struct iovec some[1024]; /* up to the middle of the middle one */
+    int last = count / 2;
+    memcpy(some, parts, ((size_t)last + 1) * sizeof *some);
+    some[last].iov_len = half(some[last].iov_len);
+    return fault.error ? -1 : __real_writev(fd, some, last + 1);
+}
+
 ssize_t __real_preadv(int fd, const struct iovec *parts, int count, off_t offset);
 ssize_t __wrap_preadv(int fd, const struct iovec *parts, int count, off_t offset);
 ssize_t __wrap_preadv(int fd, const struct iovec *parts, int count, off_t offset) {
@@ -142,14 +155,16 @@ static const fault_kind kinds[] = {
     {"read", EIO, false},       {"read", EINTR, true},
     {"read", 0, true},          {"write", ENOSPC, false},
     {"write", EIO, false},      {"write", EINTR, true},
-    {"write", 0, true},         {"preadv", EIO, false},
+    {"write", 0, true},         {"writev", ENOSPC, false},
+    {"writev", EIO, false},     {"writev", EINTR, true},
+    {"writev", 0, true},        {"preadv", EIO, false},
     {"preadv", EINTR, true},    {"preadv", 0, true},
     {"close", EIO, false},      {"fsync", EIO, false},
     {"fsync", ENOSPC, false},   {"fchmod", EPERM, false},
     {"mkstemp", EACCES, false}, {"rename", EACCES, false},
     {"link", EPERM, true},      {"mkdir", EROFS, false},
     {"opendir", EMFILE, false}, {"fstat", EIO, false},
-    {"mmap", ENOMEM, false},
+    {"mmap", ENOMEM, false},    {"pthread_create", EAGAIN, true},
 };
 enum { KINDS = sizeof kinds / sizeof kinds[0], CALLS_MAX = 5000 };
 
@@ -253,7 +268,7 @@ static void a_resumed_run_survives_every_fault(void **state) {
     (void)state;
     static const fault_kind few[] = {{"open", EACCES, false},
                                      {"read", EIO, false},
-                                     {"write", ENOSPC, false},
+                                     {"writev", ENOSPC, false},
                                      {"rename", EACCES, false},
                                      {"fsync", EIO, false}};
     uint8_t *checkpoint;

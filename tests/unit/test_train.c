@@ -28,9 +28,12 @@
 /* Faults --------------------------------------------------------------------------------------- */
 
 static volatile sig_atomic_t stop;
-static int steps_to_stop;  /* counted down by each step; at 0 `stop` is set; -1: never */
-static int steps_to_break; /* the step after which a weight is NaN */
-static int writes_to_fail; /* the write that fails; 0: none */
+static int steps_to_stop;    /* counted down by each step; at 0 `stop` is set; -1: never */
+static int steps_to_break;   /* the step after which a weight is NaN */
+static int writes_to_fail;   /* the write that fails; 0: none */
+static int steps_to_kill;    /* the step after which the process kills itself; 0: none */
+static int checkpoints;      /* writes of them, counted */
+static useconds_t slow_disk; /* what each takes more */
 
 cairn_status __real_cairn_executor_train_step(cairn_executor *executor, const cairn_step *step);
 cairn_status __wrap_cairn_executor_train_step(cairn_executor *executor, const cairn_step *step);
@@ -38,6 +41,8 @@ cairn_status __wrap_cairn_executor_train_step(cairn_executor *executor, const ca
     cairn_status status = __real_cairn_executor_train_step(executor, step);
     if (steps_to_stop > 0 && --steps_to_stop == 0)
         stop = 1;
+    if (steps_to_kill > 0 && --steps_to_kill == 0)
+        raise(SIGKILL);
     if (!status && steps_to_break > 0 && --steps_to_break == 0) {
         int last = executor->net->parameter_count - 1;
         float values[64];
@@ -49,12 +54,30 @@ cairn_status __wrap_cairn_executor_train_step(cairn_executor *executor, const ca
     return status;
 }
 
+/* Before a file is written: the fault that is due. */
+static cairn_status meet_write(const char *path) {
+    if (writes_to_fail > 0 && --writes_to_fail == 0)
+        return cairn_error_set(CAIRN_FAILED, "%s: cannot write: no space left", path);
+    if (strstr(path, "/checkpoint.safetensors")) {
+        checkpoints++;
+        usleep(slow_disk);
+        slow_disk = 0;
+    }
+    return CAIRN_OK;
+}
+
 cairn_status __real_cairn_file_write(const char *path, const void *data, size_t size);
 cairn_status __wrap_cairn_file_write(const char *path, const void *data, size_t size);
 cairn_status __wrap_cairn_file_write(const char *path, const void *data, size_t size) {
-    if (writes_to_fail > 0 && --writes_to_fail == 0)
-        return cairn_error_set(CAIRN_FAILED, "%s: cannot write: no space left", path);
-    return __real_cairn_file_write(path, data, size);
+    cairn_status status = meet_write(path);
+    return status ? status : __real_cairn_file_write(path, data, size);
+}
+
+cairn_status __real_cairn_file_write_parts(const char *path, struct iovec *parts, size_t count);
+cairn_status __wrap_cairn_file_write_parts(const char *path, struct iovec *parts, size_t count);
+cairn_status __wrap_cairn_file_write_parts(const char *path, struct iovec *parts, size_t count) {
+    cairn_status status = meet_write(path);
+    return status ? status : __real_cairn_file_write_parts(path, parts, count);
 }
 
 /* Runs ----------------------------------------------------------------------------------------- */
@@ -87,6 +110,7 @@ static cairn_status run(const char *folder, const char *const *overrides, size_t
     cairn_status status = cairn_experiment_run(&config, &options);
     stop = 0;
     steps_to_stop = steps_to_break = writes_to_fail = 0;
+    slow_disk = 0;
     return status;
 }
 
@@ -501,6 +525,78 @@ static void the_checkpoint_before_stands_in(void **state) {
     assert_same_file(path_of(whole, "model.safetensors"), path_of(other, "model.safetensors"));
 }
 
+/* How many rows there are, and which epoch is the best of them. */
+static size_t rows_of(const char *folder, int *best) {
+    uint8_t *text;
+    size_t size, count;
+    cairn_epoch_row *rows;
+    assert_int_equal(cairn_file_read(path_of(folder, "metrics.json"), &text, &size), CAIRN_OK);
+    assert_int_equal(cairn_metrics_parse((char *)text, "metrics", &rows, &count), CAIRN_OK);
+    *best = 0;
+    for (size_t i = 1; i < count; i++)
+        if (rows[i].test_acc > rows[*best].test_acc)
+            *best = (int)i;
+    ++*best;
+    free(rows);
+    free(text);
+    return count;
+}
+
+/* The epoch that the folder's checkpoint ends. */
+static uint32_t epoch_of(const char *folder) {
+    cairn_checkpoint held;
+    assert_int_equal(cairn_checkpoint_peek(&held, path_of(folder, "checkpoint.safetensors")),
+                     CAIRN_OK);
+    cairn_checkpoint_free(&held);
+    return held.epoch;
+}
+
+/* A save that took long is not soon followed by another: the next four epochs, and the best model,
+ * wait in memory. Whatever ends the run then, it ends as one that saves after every step. */
+static void epochs_that_wait_to_be_saved_are_not_lost(void **state) {
+    (void)state;
+    static const char *const longer[] = {"train.epochs=6", "data.test_limit=40", "train.lr=0.03",
+                                         "checkpoint.every_steps=1"};
+    int best;
+    enum { TO_THE_END, STOPPED, DIVERGED, KILLED, ENDS };
+    assert_int_equal(run(fast, longer, 4, OVERWRITE), CAIRN_OK);
+    assert_int_equal(rows_of(fast, &best), 6);
+    assert_int_equal(best, 2);
+    for (int end = TO_THE_END; end < ENDS; end++) {
+        const int fifth = 4 * STEPS / 2 + 1; /* its first step */
+        clear(other);
+        checkpoints = 0;
+        slow_disk = 400000;
+        if (end == STOPPED)
+            steps_to_stop = fifth;
+        if (end == DIVERGED)
+            steps_to_break = fifth;
+        if (end == KILLED) {
+            pid_t child = fork();
+            if (child == 0) {
+                steps_to_kill = fifth;
+                run(other, longer, 3, FRESH);
+                _exit(0);
+            }
+            int result;
+            assert_int_equal(waitpid(child, &result, 0), child);
+            assert_true(WIFSIGNALED(result) && WTERMSIG(result) == SIGKILL);
+        } else {
+            static const cairn_status expected[] = {CAIRN_OK, CAIRN_INTERRUPTED, CAIRN_FAILED};
+            assert_int_equal(run(other, longer, 3, FRESH), expected[end]);
+            assert_int_equal(checkpoints, end == DIVERGED ? 1 : 2);
+            assert_int_equal(rows_of(other, &best), end == TO_THE_END ? 6 : 4);
+        }
+        assert_int_equal(epoch_of(other), end == TO_THE_END ? 6 : end == STOPPED ? 4 : 1);
+        if (end != KILLED)
+            assert_same_file(path_of(fast, "model.safetensors"),
+                             path_of(other, "model.safetensors"));
+        assert_int_equal(run(other, longer, 3, RESUME), CAIRN_OK);
+        for (int i = 1; i < EXACT; i++)
+            assert_same_file(path_of(fast, names[i]), path_of(other, names[i]));
+    }
+}
+
 /* What a killed process left half-written goes; a user's own files stay. */
 static void half_written_files_are_swept(void **state) {
     (void)state;
@@ -647,6 +743,7 @@ int main(void) {
         TEST(no_run_is_lost_in_silence),
         TEST(bad_checkpoints_are_refused),
         TEST(the_checkpoint_before_stands_in),
+        TEST(epochs_that_wait_to_be_saved_are_not_lost),
         TEST(half_written_files_are_swept),
         TEST(a_folder_in_use_is_refused_with_its_pid),
         TEST(divergence_may_go_on),

@@ -27,6 +27,9 @@ cairn_status onednn_check(dnnl_status_t status, const char *what) {
                                           "not required here", "invalid graph"};
     if (status == dnnl_success)
         return CAIRN_OK;
+    if (status == dnnl_out_of_memory)
+        return cairn_error_set(
+            CAIRN_FAILED, "oneDNN: %s: out of memory; a smaller train.batch_size needs less", what);
     size_t known = sizeof reasons / sizeof reasons[0];
     return cairn_error_set(CAIRN_FAILED, "oneDNN: %s: %s (status %d)", what,
                            (size_t)status < known ? reasons[status] : "unknown reason",
