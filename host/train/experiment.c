@@ -257,6 +257,8 @@ static cairn_status prepare(experiment *run) {
     if (!status)
         status = make_start(run, &held, from);
     if (!status)
+        status = cairn_metrics_extend(&run->at.metrics, run->at.rows, run->at.epoch);
+    if (!status)
         status = cairn_profile_open(&run->trace, run->options, run->executor);
     if (!status)
         status = cairn_run_folder_begin(&run->folder, run->config, !from);
@@ -435,14 +437,16 @@ static cairn_status record_epoch(experiment *run, const cairn_epoch_row *row) {
         return cairn_error_set(CAIRN_FAILED, "out of memory for the metrics");
     run->at.rows = rows;
     run->at.rows[run->at.epoch++] = *row;
+    cairn_status status = cairn_metrics_extend(&run->at.metrics, run->at.rows, run->at.epoch);
     double rate = rate_at(run, run->at.epoch - 1, run->at.step - steps_per_epoch(run));
-    cairn_status status = cairn_board_epoch(run->board, &run->at, rate);
+    if (!status)
+        status = cairn_board_epoch(run->board, &run->at, rate);
     if (!status && improved)
         status = save_model(run);
     if (!status)
         status = save_checkpoint(run);
     if (!status)
-        status = cairn_metrics_write(run->folder.metrics, run->at.rows, run->at.epoch);
+        status = cairn_metrics_write(run->folder.metrics, &run->at.metrics);
     if (!status)
         status = record_live(run);
     if (!status)
@@ -506,7 +510,7 @@ static cairn_status finish(experiment *run, cairn_status trained) {
         return status ? status : CAIRN_INTERRUPTED;
     }
     /* Metrics once more: a crash may have come between the last checkpoint and its row. */
-    status = cairn_metrics_write(run->folder.metrics, run->at.rows, run->at.epoch);
+    status = cairn_metrics_write(run->folder.metrics, &run->at.metrics);
     if (!status)
         status = write_predictions(run);
     if (!status)
