@@ -3,11 +3,12 @@
  * synthetic.c. */
 #include "data.h"
 
+#include "cairn/memory.h"
+
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
-#include <unistd.h>
 
 /* Not an arena: its zeroing would touch every page once more. */
 static void *allocate(size_t bytes) {
@@ -28,13 +29,13 @@ static size_t image_bytes(const cairn_split *split) {
     return (size_t)split->channels * (size_t)split->height * (size_t)split->width;
 }
 
-/* More than the machine has would not fail here, but get the process killed later. */
+/* More than there is would not fail here, but get the process killed later. */
 cairn_status cairn_split_allocate(cairn_split *split) {
     double wanted = (double)split->count * (double)(image_bytes(split) + 1);
-    double there = (double)sysconf(_SC_PHYS_PAGES) * (double)sysconf(_SC_PAGESIZE);
+    double there = (double)cairn_memory_available();
     if (wanted > there)
         return cairn_error_set(CAIRN_BAD_INPUT,
-                               "%d images of %d x %d x %d take %.1f GB, this machine has %.1f GB; "
+                               "%d images of %d x %d x %d take %.1f GB, there are %.1f GB; "
                                "data.image_size, data.train_limit and data.test_limit make it less",
                                split->count, split->channels, split->height, split->width,
                                1e-9 * wanted, 1e-9 * there);

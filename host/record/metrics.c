@@ -32,35 +32,43 @@ static char *format_row(const cairn_epoch_row *row) {
     return text;
 }
 
-cairn_status cairn_metrics_format(const cairn_epoch_row *rows, size_t count, char **text) {
+cairn_status cairn_metrics_extend(cairn_metrics *metrics, const cairn_epoch_row *rows,
+                                  size_t count) {
+    const char *end = count ? "\n]\n" : "]\n";
+    char *added = NULL;
     size_t size;
     bool whole = true;
-    FILE *out = open_memstream(text, &size);
+    if (metrics->text && metrics->rows == count)
+        return CAIRN_OK;
+    FILE *out = open_memstream(&added, &size);
     if (!out)
         return out_of_memory();
-    fputs("[", out);
-    for (size_t i = 0; i < count && whole; i++) {
+    if (!metrics->text)
+        fputs("[", out);
+    for (size_t i = metrics->rows; i < count && whole; i++) {
         char *line = format_row(&rows[i]);
         whole = line != NULL;
         fprintf(out, "%s\n  %s", i ? "," : "", whole ? line : "");
         free(line);
     }
-    fputs(count ? "\n]\n" : "]\n", out);
-    if (fclose(out) != 0 || !whole) {
-        free(*text);
-        *text = NULL;
-        return out_of_memory();
+    fputs(end, out);
+    whole = fclose(out) == 0 && whole;
+    char *text = whole ? realloc(metrics->text, metrics->open + size + 1) : NULL;
+    if (text) {
+        memcpy(text + metrics->open, added, size + 1);
+        *metrics = (cairn_metrics){text, metrics->open + size - strlen(end), count};
     }
-    return CAIRN_OK;
+    free(added);
+    return text ? CAIRN_OK : out_of_memory();
 }
 
-cairn_status cairn_metrics_write(const char *path, const cairn_epoch_row *rows, size_t count) {
-    char *text = NULL;
-    cairn_status status = cairn_metrics_format(rows, count, &text);
-    if (!status)
-        status = cairn_file_write(path, text, strlen(text));
-    free(text);
-    return status;
+cairn_status cairn_metrics_write(const char *path, const cairn_metrics *metrics) {
+    return cairn_file_write(path, metrics->text, strlen(metrics->text));
+}
+
+void cairn_metrics_free(cairn_metrics *metrics) {
+    free(metrics->text);
+    *metrics = (cairn_metrics){0};
 }
 
 static bool read_number(const cJSON *row, const char *key, double *value) {

@@ -45,16 +45,14 @@ static cairn_status add_double(cairn_safetensors *file, const char *key, double 
 }
 
 static cairn_status add_position(cairn_safetensors *file, const cairn_checkpoint *at) {
-    char *params = NULL, *rows = NULL;
+    char *params = NULL;
     cairn_status status = cairn_config_format(&at->config, &params);
-    if (!status)
-        status = cairn_metrics_format(at->rows, at->epoch, &rows);
     if (!status)
         status = cairn_safetensors_add_metadata(file, "params", params);
     if (!status)
         status = cairn_safetensors_add_metadata(file, "data_digest", at->data_digest);
     if (!status)
-        status = cairn_safetensors_add_metadata(file, "rows", rows);
+        status = cairn_safetensors_add_metadata(file, "rows", at->metrics.text);
     const struct {
         const char *key;
         int64_t value;
@@ -71,7 +69,6 @@ static cairn_status add_position(cairn_safetensors *file, const cairn_checkpoint
     for (size_t i = 0; i < sizeof doubles / sizeof doubles[0] && !status; i++)
         status = add_double(file, doubles[i].key, doubles[i].value);
     free(params);
-    free(rows);
     return status;
 }
 
@@ -225,4 +222,5 @@ cairn_status cairn_checkpoint_peek(cairn_checkpoint *checkpoint, const char *pat
 void cairn_checkpoint_free(cairn_checkpoint *checkpoint) {
     free(checkpoint->rows);
     checkpoint->rows = NULL;
+    cairn_metrics_free(&checkpoint->metrics);
 }

@@ -178,6 +178,8 @@ static cairn_status prepare(cairn_experiment *run) {
     if (!status)
         status = make_start(run, &held, from);
     if (!status)
+        status = cairn_metrics_extend(&run->at.metrics, run->at.rows, run->at.epoch);
+    if (!status)
         status = cairn_profile_open(&run->trace, run->options->profile, run->executor);
     if (!status)
         status = cairn_run_folder_begin(&run->folder, run->config, !from);

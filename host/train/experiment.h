@@ -27,7 +27,7 @@ typedef struct {
     double looked;       /* and when the loss was last looked at */
     bool saved;          /* there is a checkpoint, */
     uint32_t saved_step; /* of this step */
-    cairn_pace saving, recording;
+    cairn_pace saving;
     cairn_safetensors best; /* the best model; empty: it is on disk, or there is none yet */
     uint32_t recorded;      /* epochs whose rows this process has written */
     bool nan_noted;
@@ -59,7 +59,7 @@ bool cairn_results_due(const cairn_experiment *run, double time);
 /* The best model, where it is not on disk yet, then the checkpoint, with the one before kept. */
 cairn_status cairn_results_save(cairn_experiment *run);
 
-/* An epoch has ended with this row: to TensorBoard at once, to the files when it is time. */
+/* An epoch has ended with this row: to TensorBoard at once, to the files the checkpoint when it is time. */
 cairn_status cairn_results_epoch(cairn_experiment *run, const cairn_epoch_row *row);
 
 /* The files in which others follow the run: all its rows. Nothing where they have been written. */

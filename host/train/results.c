@@ -6,8 +6,8 @@
  * last epoch of a process are saved always, and whatever checkpoint.every_steps and every_seconds
  * ask for. Who is killed then loses an epoch and nineteen saves' time, on a fast disk about a
  * second, and never more than checkpoint.every_seconds and the epoch under way; what comes of the
- * run in the end is the same. metrics.json and what DVC follows are smaller and have a pace of
- * their own.
+ * run in the end is the same. metrics.json and what DVC follows are written in every epoch: they
+ * are small, and others look at them.
  *
  * A thread that writes while the training goes on could give that twentieth back. It would need
  * a second copy of all weights and moments, two ways for an error to come up, and on a CPU the
@@ -103,7 +103,7 @@ static cairn_status record_live(cairn_experiment *run) {
 cairn_status cairn_results_record(cairn_experiment *run) {
     cairn_status status = CAIRN_OK;
     if (run->at.epoch > 0) /* else a run that is killed now would seem to have results */
-        status = cairn_metrics_write(run->folder.metrics, run->at.rows, run->at.epoch);
+        status = cairn_metrics_write(run->folder.metrics, &run->at.metrics);
     if (!status)
         status = record_live(run);
     run->recorded = status ? 0 : run->at.epoch;
@@ -180,18 +180,17 @@ cairn_status cairn_results_epoch(cairn_experiment *run, const cairn_epoch_row *r
     run->at.rows[run->at.epoch++] = *row;
     double rate = cairn_experiment_rate(run, run->at.epoch - 1,
                                         run->at.step - cairn_experiment_steps_per_epoch(run));
-    cairn_status status = cairn_board_epoch(run->board, &run->at, rate);
+    cairn_status status = cairn_metrics_extend(&run->at.metrics, run->at.rows, run->at.epoch);
+    if (!status)
+        status = cairn_board_epoch(run->board, &run->at, rate);
     if (!status && improved)
         status = take_best(run);
     bool last = run->at.epoch == run->config->train.epochs;
     double time = cairn_clock_now();
     if (!status && (last || cairn_results_due(run, time) || is_time(&run->saving, time)))
         status = cairn_results_save(run);
-    time = cairn_clock_now();
-    if (!status && (last || is_time(&run->recording, time))) {
+    if (!status)
         status = cairn_results_record(run);
-        run->recording = pace_since(time);
-    }
     if (!status)
         cairn_terminal_epoch(run->terminal, row);
     cairn_trace_since(run->trace, "record", begin);

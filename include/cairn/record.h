@@ -21,11 +21,21 @@ typedef struct {
 /* "test", or "val" for held-out training images. */
 const char *cairn_split_name(bool held_out);
 
-/* metrics.json: the list of rows, keys in the order above. NaN and infinity become null. */
-cairn_status cairn_metrics_write(const char *path, const cairn_epoch_row *rows, size_t count);
+/* metrics.json: the list of rows, keys in the order above. NaN and infinity become null. The text
+ * is kept and only grows, so that a late epoch costs what an early one does. Begins zeroed. */
+typedef struct {
+    char *text;
+    size_t open; /* bytes before the list's end */
+    size_t rows;
+} cairn_metrics;
 
-/* The same as text and back, for the checkpoint; `*text` and `*rows` are the caller's to free. */
-cairn_status cairn_metrics_format(const cairn_epoch_row *rows, size_t count, char **text);
+/* Adds those of the `count` rows that the text does not have yet. */
+cairn_status cairn_metrics_extend(cairn_metrics *metrics, const cairn_epoch_row *rows,
+                                  size_t count);
+cairn_status cairn_metrics_write(const char *path, const cairn_metrics *metrics);
+void cairn_metrics_free(cairn_metrics *metrics);
+
+/* The rows of such a text, from a checkpoint; `*rows` is the caller's to free. */
 cairn_status cairn_metrics_parse(const char *text, const char *name, cairn_epoch_row **rows,
                                  size_t *count);
 

@@ -58,6 +58,7 @@ typedef struct {
     double seconds, train_seconds;
     int64_t trained_images;
     cairn_epoch_row *rows;     /* [epoch]; owned */
+    cairn_metrics metrics;     /* the same as text, to be extended before a save; owned */
     const cairn_dataset *data; /* whose description the file is to carry; NULL: none */
 } cairn_checkpoint;
 

@@ -75,6 +75,21 @@ disk() { # MIB [OPTION]: a file system of that size in disk/, or skips the test
     [ "$(md5sum runs/small/*)" = "$before" ]
 }
 
+@test "more than a control group allows is refused before the kernel ends the process" {
+    ! "$CAIRN" info | grep -q -- -fsanitize || skip "the sanitizers take memory of their own"
+    top=/sys/fs/cgroup limits=(memory.max memory.swap.max)
+    [ ! -d $top/memory ] || top=$top/memory limits=(memory.{,memsw.}limit_in_bytes)
+    group=$top/cairn-test-$$
+    mkdir "$group" || skip "no control group can be made here"
+    echo 300M >"$group/${limits[0]}" || { rmdir "$group"; skip "this group limits no memory"; }
+    [ ! -e "$group/${limits[1]}" ] || echo 300M >"$group/${limits[1]}"
+    code=0
+    (echo "$BASHPID" >"$group/cgroup.procs" && exec "$CAIRN" train --quiet \
+        -S data.train_limit=2000 -S train.batch_size=2000) >out 2>err || code=$?
+    rmdir "$group"
+    fails_with 1 'out of memory: .*train.batch_size'
+}
+
 @test "one class missing from the data" {
     python3 - <<'PY'
 for name, count in ("data_batch_1", 40), ("test_batch", 10):

@@ -14,6 +14,12 @@
 #if defined(__SANITIZE_ADDRESS__)
 #include <sanitizer/common_interface_defs.h>
 #endif
+#if defined(__has_feature)
+#if __has_feature(thread_sanitizer)
+#define CAIRN_EMULATOR_TSAN
+#include <sanitizer/tsan_interface.h>
+#endif
+#endif
 
 namespace emulator {
 
@@ -88,6 +94,7 @@ struct fiber {
     unsigned char *stack = nullptr;
     size_t bytes = 0;
     void *fake = nullptr; /* AddressSanitizer's */
+    void *twin = nullptr; /* ThreadSanitizer's */
 };
 
 static fiber main_fiber;
@@ -113,6 +120,12 @@ static void switch_to(fiber *other) {
     current = other;
 #if defined(__SANITIZE_ADDRESS__)
     __sanitizer_start_switch_fiber(&from->fake, other->stack, other->bytes);
+#elif defined(CAIRN_EMULATOR_TSAN)
+    if (!main_fiber.twin)
+        main_fiber.twin = __tsan_get_current_fiber();
+    if (!other->twin)
+        other->twin = __tsan_create_fiber(0);
+    __tsan_switch_to_fiber(other->twin, 0);
 #endif
     from->self.leave_for(other->self);
     fiber_entered(from);

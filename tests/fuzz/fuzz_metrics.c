@@ -19,7 +19,8 @@ static bool same_row(const cairn_epoch_row *a, const cairn_epoch_row *b) {
 int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     cairn_epoch_row *rows = NULL, *again = NULL;
     size_t count = 0, count_again = 0;
-    char *written = NULL, *text = malloc(size + 1);
+    cairn_metrics written = {0};
+    char *text = malloc(size + 1);
     if (!text)
         return 0;
     memcpy(text, data, size);
@@ -27,14 +28,14 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
     cairn_status status = cairn_metrics_parse(text, "metrics.json", &rows, &count);
     fuzz_check_status(status);
     if (!status) {
-        fuzz_check(!cairn_metrics_format(rows, count, &written), "rows can be written");
-        fuzz_check(!cairn_metrics_parse(written, "written", &again, &count_again),
+        fuzz_check(!cairn_metrics_extend(&written, rows, count), "rows can be written");
+        fuzz_check(!cairn_metrics_parse(written.text, "written", &again, &count_again),
                    "written rows are accepted");
         fuzz_check(count == count_again, "there are as many rows");
         for (size_t i = 0; i < count; i++)
             fuzz_check(same_row(&rows[i], &again[i]), "the rows are the same");
     }
-    free(written);
+    cairn_metrics_free(&written);
     free(again);
     free(rows);
     free(text);

@@ -9,7 +9,11 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "folder.h"
+
 #include <string.h>
+
+#define MIB(count) ((size_t)(count) << 20)
 
 static void more_than_there_is_is_refused(void **state) {
     (void)state;
@@ -29,7 +33,89 @@ static void more_than_there_is_is_refused(void **state) {
     cairn_arena_destroy(arena);
 }
 
+/* Files of a pretended system in `folder`, 4096 MiB of memory and 1024 of swap free: path, text,
+ * path, text, ..., NULL. */
+static void pretend(const char *const *files) {
+    char command[512], path[512];
+    for (; *files; files += 2) {
+        snprintf(path, sizeof path, "%s/%s", folder, files[0]);
+        snprintf(command, sizeof command, "mkdir -p \"$(dirname '%s')\"", path);
+        assert_int_equal(system(command), 0);
+        FILE *file = fopen(path, "w");
+        assert_non_null(file);
+        assert_true(fputs(files[1], file) >= 0);
+        assert_int_equal(fclose(file), 0);
+    }
+}
+
+#define MACHINE "proc/meminfo", "MemTotal: 9 kB\nMemAvailable: 4194304 kB\nSwapFree: 1048576 kB\n"
+#define MOUNTED "31 23 0:28 / /sys/fs/cgroup rw,relatime - tmpfs tmpfs rw,mode=755\n"
+
+static void without_limits_it_is_the_machines(void **state) {
+    (void)state;
+    assert_true(cairn_memory_available_below(folder) == SIZE_MAX); /* nothing to be read */
+    pretend((const char *[]){MACHINE, NULL});
+    assert_true(cairn_memory_available_below(folder) == MIB(4096 + 1024));
+    pretend((const char *[]){
+        "proc/self/cgroup", "0::/a\n", "proc/self/mountinfo",
+        MOUNTED "32 31 0:29 / /sys/fs/cgroup/u rw shared:4 - cgroup2 cgroup2 rw\n",
+        "sys/fs/cgroup/u/a/memory.max", "max\n", "sys/fs/cgroup/u/a/memory.current", "9\n", NULL});
+    assert_true(cairn_memory_available_below(folder) == MIB(4096 + 1024));
+}
+
+/* Version 2: the limit is a group's above; what is there of files can be dropped. */
+static void a_limit_above_counts(void **state) {
+    (void)state;
+    pretend((const char *[]){
+        MACHINE, "proc/self/cgroup", "0::/slice/run\n", "proc/self/mountinfo",
+        "32 31 0:29 / /sys/fs/cgroup rw shared:4 - cgroup2 cgroup2 rw\n",
+        "sys/fs/cgroup/slice/run/memory.max", "max\n", "sys/fs/cgroup/slice/memory.max",
+        "104857600\n", "sys/fs/cgroup/slice/memory.current", "31457280\n",
+        "sys/fs/cgroup/slice/memory.swap.max", "0\n", "sys/fs/cgroup/slice/memory.swap.current",
+        "0\n", "sys/fs/cgroup/slice/memory.stat",
+        "anon 7\ninactive_file 5242880\nactive_file 3145728\nunevictable 1\n", NULL});
+    assert_true(cairn_memory_available_below(folder) == MIB(100 - 30 + 5 + 3));
+    pretend((const char *[]){"sys/fs/cgroup/slice/memory.swap.max", "max\n", NULL});
+    assert_true(cairn_memory_available_below(folder) == MIB(78 + 1024));
+    pretend((const char *[]){"sys/fs/cgroup/slice/memory.swap.max", "10485760\n", NULL});
+    assert_true(cairn_memory_available_below(folder) == MIB(78 + 10));
+    pretend((const char *[]){"sys/fs/cgroup/slice/run/memory.max", "20971520\n",
+                             "sys/fs/cgroup/slice/run/memory.current", "20975616\n",
+                             "sys/fs/cgroup/slice/run/memory.swap.max", "0\n",
+                             "sys/fs/cgroup/slice/run/memory.swap.current", "0\n", NULL});
+    assert_true(cairn_memory_available_below(folder) == 0); /* more is used than is allowed */
+}
+
+/* Version 1 in a container: the mount shows its group as the root, the path is the host's; the
+ * limit with swap counts memory too. */
+static void a_containers_limit_counts(void **state) {
+    (void)state;
+    pretend((const char *[]){
+        MACHINE, "proc/self/cgroup", "9:name=systemd:/docker/1f\n5:cpu,memory:/docker/1f\n0::/\n",
+        "proc/self/mountinfo",
+        MOUNTED "34 31 0:31 /docker/1f /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu\n"
+                "35 31 0:32 /docker/1f /sys/fs/cgroup/memory rw - cgroup cgroup rw,memory\n",
+        "sys/fs/cgroup/memory/memory.limit_in_bytes", "209715200\n",
+        "sys/fs/cgroup/memory/memory.usage_in_bytes", "104857600\n",
+        "sys/fs/cgroup/memory/memory.stat",
+        "inactive_file 1\ntotal_inactive_file 1048576\ntotal_active_file 0\n", NULL});
+    assert_true(cairn_memory_available_below(folder) == MIB(100 + 1 + 1024));
+    pretend((const char *[]){"sys/fs/cgroup/memory/memory.memsw.limit_in_bytes", "241172480\n",
+                             "sys/fs/cgroup/memory/memory.memsw.usage_in_bytes", "115343360\n",
+                             NULL});
+    assert_true(cairn_memory_available_below(folder) == MIB(100 + 1 + (230 - 110 - 100)));
+    pretend((const char *[]){"sys/fs/cgroup/memory/memory.limit_in_bytes", "9223372036854771712\n",
+                             NULL});
+    assert_true(cairn_memory_available_below(folder) == MIB(4096 + 1024));
+}
+
 int main(void) {
-    const struct CMUnitTest tests[] = {cmocka_unit_test(more_than_there_is_is_refused)};
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(more_than_there_is_is_refused),
+        cmocka_unit_test_setup_teardown(without_limits_it_is_the_machines, make_folder,
+                                        remove_folder),
+        cmocka_unit_test_setup_teardown(a_limit_above_counts, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(a_containers_limit_counts, make_folder, remove_folder),
+    };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
