@@ -6,6 +6,7 @@
 #include "cairn/dataset.h"
 #include "cairn/model.h"
 #include "cairn/schedule.h"
+#include "cairn/whiten.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -182,7 +183,8 @@ static cairn_status make_start(experiment *run, const cairn_checkpoint *held, co
     if (!from) {
         run->at = (cairn_checkpoint){.config = *run->config, .data = run->data};
         memcpy(run->at.data_digest, run->data->digest, sizeof run->at.data_digest);
-        return cairn_executor_initialise(run->executor, run->config->seed);
+        cairn_status status = cairn_executor_initialise(run->executor, run->config->seed);
+        return status ? status : cairn_whiten(run->executor, run->data);
     }
     if (strcmp(held->data_digest, run->data->digest) != 0)
         return cairn_error_set(CAIRN_BAD_INPUT,

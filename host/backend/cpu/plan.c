@@ -22,7 +22,9 @@ float *plan_parameter(const cpu_plan *plan, cairn_tensor_kind kind, int ordinal)
 }
 
 bool plan_trains(const cpu_plan *plan, int parameter) {
-    return parameter >= 0 && plan->executor->base.net->parameter[parameter].trained;
+    const cairn_parameter *known = plan->executor->base.net->parameter;
+    return parameter >= 0 && known[parameter].trained &&
+           !(known[parameter].early && plan->purpose == PLAN_TRAINS_LATE);
 }
 
 void *plan_scratch(cpu_plan *plan, size_t bytes) {
@@ -304,11 +306,20 @@ static bool is_normalised(const cairn_net *net) {
     return false;
 }
 
-cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count, bool training) {
+static bool has_early(const cairn_net *net) {
+    for (int k = 0; k < net->parameter_count; k++)
+        if (net->parameter[k].early)
+            return true;
+    return false;
+}
+
+cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count, plan_purpose purpose) {
     const cairn_net *net = executor->base.net;
-    training = training || !is_normalised(net);
+    if ((purpose == PLAN_EVALUATES && !is_normalised(net)) ||
+        (purpose == PLAN_TRAINS_LATE && !has_early(net)))
+        purpose = PLAN_TRAINS;
     for (cpu_plan *known = executor->plans; known; known = known->next)
-        if (known->count == count && known->training == training) {
+        if (known->count == count && known->purpose == purpose) {
             *found = known;
             return CAIRN_OK;
         }
@@ -322,7 +333,8 @@ cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count, bool
     }
     made->executor = executor;
     made->count = count;
-    made->training = training;
+    made->purpose = purpose;
+    made->training = purpose != PLAN_EVALUATES;
     made->value = values;
     status = onednn_pool_create(&made->pool);
     if (!status)

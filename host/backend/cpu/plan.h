@@ -68,11 +68,16 @@ typedef struct {
 
 typedef struct cpu_executor cpu_executor;
 
+/* What a plan is for. Late: what is early (cairn/optimizer.h) is trained no more, and needs no
+ * gradient. */
+typedef enum { PLAN_EVALUATES, PLAN_TRAINS, PLAN_TRAINS_LATE } plan_purpose;
+
 struct cpu_plan {
     cpu_plan *next;
     cpu_executor *executor;
     int count; /* samples */
-    bool training;
+    plan_purpose purpose;
+    bool training;    /* for either */
     cpu_value *value; /* while it is compiled */
     onednn_pool *pool;
     task_list refresh, forward, backward;
@@ -118,7 +123,7 @@ struct cpu_executor {
 };
 
 /* The plan for that many samples: an earlier one, or a new one. */
-cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count, bool training);
+cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count, plan_purpose purpose);
 void plan_destroy(cpu_plan *plan);
 
 /* Runs a list in order. */
@@ -131,7 +136,7 @@ void plan_time(cpu_executor *executor, const char *name, double flops, double be
 
 float *plan_parameter(const cpu_plan *plan, cairn_tensor_kind kind, int ordinal);
 
-/* Whether there is such a parameter and it is trained. */
+/* Whether there is such a parameter and the plan trains it. */
 bool plan_trains(const cpu_plan *plan, int parameter);
 
 /* The op behind that one, if it is of the kind and alone in reading it; else NULL. */
