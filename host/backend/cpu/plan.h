@@ -32,7 +32,8 @@ typedef struct cpu_task {
     const void *in, *with; /* with: a second input, or NULL */
     void *out;
     size_t count;    /* elements of in, with and out */
-    bool half, relu; /* they are bf16; a ReLU follows */
+    bool half, relu; /* they are bf16; a ReLU follows, */
+    bool gelu;       /* or a GELU */
     int block;       /* of a norm, as in cpu_stage */
     float *statistics;
     void *scratch;
@@ -49,7 +50,7 @@ typedef struct {
      * the sum before it. */
     const cairn_op *layer, *pool, *norm, *sum;
     int ordinal, last;     /* its first and its last op */
-    bool relu;             /* a ReLU is fused in */
+    bool relu, gelu;       /* fused in */
     tensor src, made, dst; /* made: before pooling, the same as dst without */
     onednn_op forward, pooling;
     tensor workspace; /* of max-pooling: which element won */
@@ -219,6 +220,17 @@ typedef struct {
 
 extern const layer_compiler compile_conv2d, compile_relu, compile_pool, compile_flatten,
     compile_linear, compile_dropout, compile_batchnorm, compile_add, compile_gelu;
+
+/* How many channels of a shape in that layout lie together: 8, 16, or all of them; 0: none of
+ * these. */
+int plan_block(cpu_plan *plan, cairn_shape shape, onednn_layout layout);
+
+/* Appends y = gelu(x), of one layout. */
+cairn_status plan_gelu(task_list *list, const cairn_op *layer, const tensor *x, const tensor *y);
+
+/* Appends the gradient of a convolution's bias alone: stage->made is its output, `given` the
+ * gradient of that or, where stage->gelu, of the GELU's output; both lie as plan_block knows. */
+cairn_status plan_bias_gradient(cpu_plan *plan, const cpu_stage *stage, const tensor *given);
 
 /* In a plan for evaluation: makes stage->layer's weights with stage->norm folded in, refreshed
  * after every change, in row-major order, and the bias. */
