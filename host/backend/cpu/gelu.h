@@ -7,10 +7,22 @@
 #include <stdint.h>
 #include <string.h>
 
+/* min(t, 87) for t >= 0, NaN too: floats are in the order of their bits. A comparison of floats
+ * would be made a branch, with which no loop is vectorised. */
+static inline float at_most_87(float t) {
+    const float limit = 87.0f;
+    uint32_t bits, most;
+    memcpy(&bits, &t, sizeof bits);
+    memcpy(&most, &limit, sizeof most);
+    bits = bits < most ? bits : most;
+    memcpy(&t, &bits, sizeof bits);
+    return t;
+}
+
 /* exp(-t) for t >= 0, to 2e-7 of itself; what is below 1e-37 stays there. 2^-n by its bits, the
  * rest, of at most ln(2)/2 either way, by its series. */
 static inline float exp_below(float t) {
-    t = t < 87.0f ? t : 87.0f;
+    t = at_most_87(t);
     int32_t n = (int32_t)(t * 1.44269504f + 0.5f);
     float r = (float)n * 0.693359375f - t;
     r = (float)n * -2.12194440e-4f + r;
@@ -38,7 +50,8 @@ static inline float normal_share(float x, float *density) {
     sum = sum * k + 0.254829592f;
     float below = 0.5f * sum * k * e;
     *density = e;
-    return x > 0 ? 1.0f - below : below;
+    float sign = copysignf(1.0f, x);
+    return (0.5f + 0.5f * sign) - sign * below; /* 1 - below, or below */
 }
 
 static inline float gelu_of(float x) {
