@@ -27,19 +27,36 @@ bool plan_trains(const cpu_plan *plan, int parameter) {
            !(known[parameter].early && plan->purpose == PLAN_TRAINS_LATE);
 }
 
+/* The smallest block that fits and that this plan has not taken yet, if it is not far too large. */
+static block *find_block(cpu_plan *plan, size_t bytes) {
+    enum { SMALL = 1 << 16 };
+    cpu_executor *executor = plan->executor;
+    block *best = NULL;
+    for (int i = 0; i < executor->block_count; i++) {
+        block *one = &executor->blocks[i];
+        bool fits = one->bytes >= bytes && one->bytes <= 4 * bytes + SMALL;
+        if (fits && one->taken != plan && (!best || one->bytes < best->bytes))
+            best = one;
+    }
+    return best;
+}
+
 void *plan_scratch(cpu_plan *plan, size_t bytes) {
     cpu_executor *executor = plan->executor;
-    if (plan->blocks_taken == BLOCKS_MAX) {
-        cairn_error_set(CAIRN_FAILED, "a plan of more than %d buffers", BLOCKS_MAX);
+    block *found = find_block(plan, bytes);
+    if (!found && executor->block_count == BLOCKS_MAX) {
+        cairn_error_set(CAIRN_FAILED, "plans of more than %d buffers", BLOCKS_MAX);
         return NULL;
     }
-    block *shared = &executor->blocks[plan->blocks_taken++];
-    if (shared->bytes >= bytes)
-        return shared->data;
-    void *data = cairn_arena_alloc(executor->arena, bytes);
-    if (data)
-        *shared = (block){data, bytes};
-    return data;
+    if (!found) {
+        void *data = cairn_arena_alloc(executor->arena, bytes);
+        if (!data)
+            return NULL;
+        found = &executor->blocks[executor->block_count++];
+        *found = (block){.data = data, .bytes = bytes};
+    }
+    found->taken = plan;
+    return found->data;
 }
 
 cairn_status plan_tensor(cpu_plan *plan, tensor *made, onednn_layout layout, void *data) {

@@ -83,7 +83,6 @@ struct cpu_plan {
     onednn_pool *pool;
     task_list refresh, forward, backward;
     uint64_t weights_version; /* of the parameters that the refreshed layouts hold */
-    int blocks_taken;
     tensor input;
     bool input_bf16;
     loss_target *targets; /* [count] */
@@ -91,12 +90,12 @@ struct cpu_plan {
     float *logits, *logits_gradient; /* [count, classes] */
 };
 
-/* Buffers that all plans share, since only one runs at a time: a plan's k-th request takes block k.
- */
+/* Buffers that all plans share, since only one runs at a time. */
 enum { BLOCKS_MAX = 4096 };
 typedef struct {
     void *data;
     size_t bytes;
+    const cpu_plan *taken; /* by the plan that was compiled last of those that have it */
 } block;
 
 struct cpu_executor {
@@ -115,6 +114,7 @@ struct cpu_executor {
     cpu_plan *plans;
     const cpu_plan *refreshed; /* whose layouts of the weights the blocks hold; NULL: none */
     block blocks[BLOCKS_MAX];
+    int block_count;
     uint64_t weights_version; /* grows whenever parameters change */
     uint32_t step, batch;     /* of the training step under way; the batch's number in it */
     bool training;
