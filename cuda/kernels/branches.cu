@@ -1,6 +1,7 @@
 /* Sums of two tensors, GELU and average pooling: what nets with branches want besides convolutions
  * and normalisations. */
 #include "activations.cuh"
+#include "windows.cuh"
 
 namespace {
 
@@ -79,17 +80,10 @@ static __global__ void __launch_bounds__(THREADS)
         const T *line = x + (size_t)n * sample_size(in) + from;
         float sum[V] = {};
         for (int u = 0; u < pool.kernel; u++, line += row)
-            for (int v = 0; v < pool.kernel; v++) {
-                const pack<T, V> values = load<V>(line + (unsigned)v * column);
-                UNROLL
-                for (int l = 0; l < V; l++)
-                    sum[l] += to_float(values.at[l]);
-            }
-        pack<T, V> result;
-        UNROLL
-        for (int l = 0; l < V; l++)
-            result.at[l] = from_float<T>(share * sum[l]);
-        store(y + (size_t)n * sample_size(out) + offset<NHWC>(out, at.c, at.i, at.j), result);
+            for (int v = 0; v < pool.kernel; v++)
+                add_pack(sum, load<V>(line + (unsigned)v * column));
+        store(y + (size_t)n * sample_size(out) + offset<NHWC>(out, at.c, at.i, at.j),
+              round_pack<T>(sum, share));
     }
 }
 
@@ -101,26 +95,16 @@ static __global__ void __launch_bounds__(THREADS)
     if (place_here() >= sample_size(in) / V)
         return;
     const spot at = locate<V, NHWC>(in, place_here());
-    const int kernel = pool.kernel, stride = pool.stride;
-    const int first_i = at.i < kernel ? 0 : (at.i - kernel) / stride + 1;
-    const int first_j = at.j < kernel ? 0 : (at.j - kernel) / stride + 1;
-    const int last_i = min(at.i / stride, out.h - 1), last_j = min(at.j / stride, out.w - 1);
-    const float share = 1.0f / (float)(kernel * kernel);
+    const window_range over = windows_over(pool, out, at);
+    const float share = 1.0f / (float)(pool.kernel * pool.kernel);
     for (int n = first_sample(); n < in.count; n += sample_stride()) {
         const T *sample = dy + (size_t)n * sample_size(out);
         float sum[V] = {};
-        for (int i = first_i; i <= last_i; i++)
-            for (int j = first_j; j <= last_j; j++) {
-                const pack<T, V> values = load<V>(sample + offset<NHWC>(out, at.c, i, j));
-                UNROLL
-                for (int l = 0; l < V; l++)
-                    sum[l] += to_float(values.at[l]);
-            }
-        pack<T, V> result;
-        UNROLL
-        for (int l = 0; l < V; l++)
-            result.at[l] = from_float<T>(share * sum[l]);
-        store(dx + (size_t)n * sample_size(in) + offset<NHWC>(in, at.c, at.i, at.j), result);
+        for (int i = over.first_i; i <= over.last_i; i++)
+            for (int j = over.first_j; j <= over.last_j; j++)
+                add_pack(sum, load<V>(sample + offset<NHWC>(out, at.c, i, j)));
+        store(dx + (size_t)n * sample_size(in) + offset<NHWC>(in, at.c, at.i, at.j),
+              round_pack<T>(sum, share));
     }
 }
 

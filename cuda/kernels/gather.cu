@@ -3,7 +3,7 @@
  * the table of normalised values into shared memory. */
 #include "common.cuh"
 
-#include "cairn/rng.h"
+#include "cairn/augment_pixels.h"
 
 enum { GATHER_THREADS = 512, TABLE_CHANNELS = 4, BYTES = 256 };
 
@@ -92,8 +92,8 @@ static __global__ void __launch_bounds__(GATHER_THREADS)
     }
 }
 
-/* The augmented batch, in three parts: which sample and what becomes of it; its target; its bytes.
- */
+/* The augmented batch, in parts: which sample and what becomes of it; its target; where they are
+ * wanted, its tones; its bytes. */
 static __device__ uint32_t augment_find(const cuda_gather &gather, const cuda_ring &ring,
                                         cuda_state *state, int n, cairn_recipe *recipe) {
     const volatile cuda_slot *slot = gather_slot(ring, state);
@@ -105,6 +105,30 @@ static __device__ uint32_t augment_find(const cuda_gather &gather, const cuda_ri
     else
         cairn_recipe_glance(gather.augmenter, recipe, glance, index);
     return index;
+}
+
+/* The tones of the sample's views, by the block's threads together. */
+static __device__ __attribute__((noinline)) void
+augment_measure(const cuda_gather &gather, cairn_recipe *recipe, uint32_t index) {
+    SHARED(int32_t, count, [3][BYTES]);
+    const int thread = (int)threadIdx.x;
+    const int plane = gather.augmenter->height * gather.augmenter->width;
+    for (int which = 0; which < 2; which++) {
+        cairn_view *view = which == 0 ? &recipe->own : &recipe->other;
+        const size_t sample = which == 0 ? index : recipe->partner;
+        const uint8_t *image = gather.images + sample * 3 * plane;
+        if (!view->toned)
+            continue;
+        for (int t = thread; t < 3 * BYTES; t += GATHER_THREADS)
+            count[t / BYTES][t % BYTES] = 0;
+        __syncthreads();
+        for (int p = thread; p < 3 * plane; p += GATHER_THREADS)
+            atomicAdd(&count[p / plane][image[p]], 1);
+        __syncthreads();
+        if (thread < 3)
+            cairn_tone_find(view, count[thread], view->tone[thread]);
+        __syncthreads();
+    }
 }
 
 static __device__ void augment_target(const cuda_gather &gather, const cairn_recipe &recipe,
@@ -138,6 +162,8 @@ static __global__ void __launch_bounds__(GATHER_THREADS)
     for (int t = thread; t < min(shape.c, (int)TABLE_CHANNELS) * BYTES; t += GATHER_THREADS)
         table[t] = from_float<T>(gather.table[t]);
     __syncthreads();
+    if (recipe->own.toned || recipe->other.toned)
+        augment_measure(gather, recipe, *index);
 
     T *to = x + (size_t)n * sample_size(shape);
     for (unsigned p = threadIdx.x; p < sample_size(shape) / V; p += GATHER_THREADS) {

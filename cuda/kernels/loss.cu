@@ -29,6 +29,23 @@ template <int G> static __device__ __forceinline__ candidate group_largest(candi
     return mine;
 }
 
+/* The first largest of a sample's logits, by its group; whether one of them is no number. */
+template <int G>
+static __device__ __forceinline__ candidate group_guess(const float *z, int classes, int lane,
+                                                        bool *invalid) {
+    const unsigned first_lane = threadIdx.x % WARP - (unsigned)lane;
+    const unsigned group = (G == WARP ? ~0u : (1u << G % WARP) - 1) << first_lane;
+    candidate guess = {-INFINITY, classes};
+    bool found = false;
+    for (int c = lane; c < classes; c += G) {
+        found |= z[c] != z[c];
+        if (c == lane || z[c] > guess.value)
+            guess = {z[c], c};
+    }
+    *invalid = __ballot_sync((unsigned)ALL_LANES, found) & group;
+    return group_largest<G>(guess);
+}
+
 /* Adds the block's sums to the state, in a fixed order: lanes, then warps. */
 static __device__ void add_to_state(double loss, unsigned correct, int count, cuda_state *state) {
     SHARED(double, losses, [LOSS_THREADS / WARP]);
@@ -66,8 +83,6 @@ static __global__ void __launch_bounds__(LOSS_THREADS)
     cross_entropy(int count, int classes, int pitch, const float *__restrict__ logits,
                   const uint8_t *__restrict__ labels, T *__restrict__ gradient, cuda_state *state) {
     const int groups = LOSS_THREADS / G, lane = (int)threadIdx.x % G;
-    const unsigned first_lane = threadIdx.x % WARP - (unsigned)lane;
-    const unsigned group = (G == WARP ? ~0u : (1u << G % WARP) - 1) << first_lane;
     double loss = 0;
     unsigned correct = 0;
     /* A warp's lanes go round together, past the last sample too: the shuffles need them all. */
@@ -77,15 +92,8 @@ static __global__ void __launch_bounds__(LOSS_THREADS)
         const float *z = logits + (size_t)sample * pitch;
         const int label = labels[sample];
 
-        candidate guess = {-INFINITY, classes};
-        bool invalid = false;
-        for (int c = lane; c < classes; c += G) {
-            invalid |= z[c] != z[c];
-            if (c == lane || z[c] > guess.value)
-                guess = {z[c], c};
-        }
-        guess = group_largest<G>(guess);
-        invalid = __ballot_sync((unsigned)ALL_LANES, invalid) & group;
+        bool invalid;
+        const candidate guess = group_guess<G>(z, classes, lane, &invalid);
 
         float besides_guess = 0, besides_label = 0, at_label = 0;
         for (int c = lane; c < classes; c += G) {
@@ -128,8 +136,6 @@ static __global__ void __launch_bounds__(LOSS_THREADS, 1)
                        cuda_targets targets, float kept, float spread, T *__restrict__ gradient,
                        cuda_state *state) {
     const int groups = LOSS_THREADS / G, lane = (int)threadIdx.x % G;
-    const unsigned first_lane = threadIdx.x % WARP - (unsigned)lane;
-    const unsigned group = (G == WARP ? ~0u : (1u << G % WARP) - 1) << first_lane;
     double loss = 0;
     unsigned correct = 0;
     for (int base = 0; base < count; base += groups) {
@@ -140,15 +146,8 @@ static __global__ void __launch_bounds__(LOSS_THREADS, 1)
         const int other = targets.other ? targets.other[sample] : label;
         const float share = targets.other ? targets.share[sample] : 1.0f;
 
-        candidate guess = {-INFINITY, classes};
-        bool invalid = false;
-        for (int c = lane; c < classes; c += G) {
-            invalid |= z[c] != z[c];
-            if (c == lane || z[c] > guess.value)
-                guess = {z[c], c};
-        }
-        guess = group_largest<G>(guess);
-        invalid = __ballot_sync((unsigned)ALL_LANES, invalid) & group;
+        bool invalid;
+        const candidate guess = group_guess<G>(z, classes, lane, &invalid);
 
         float besides_guess = 0, besides_label = 0, besides_other = 0, below = 0;
         for (int c = lane; c < classes; c += G) {

@@ -1,6 +1,6 @@
 /* Max-pooling with bias and ReLU, and its backward pass. Both only move memory: the forward pass
  * reads x once and leaves a byte for each output, which is all that the backward pass needs. */
-#include "common.cuh"
+#include "windows.cuh"
 
 /* A window whose ReLU lets nothing through. */
 enum { NOTHING = 255 };
@@ -108,13 +108,11 @@ static __global__ void __launch_bounds__(THREADS)
         return;
     const spot at = locate<V, NHWC>(in, place_here());
     const int kernel = pool.kernel, stride = pool.stride;
-    const int first_i = at.i < kernel ? 0 : (at.i - kernel) / stride + 1;
-    const int first_j = at.j < kernel ? 0 : (at.j - kernel) / stride + 1;
-    const int last_i = min(at.i / stride, out.h - 1), last_j = min(at.j / stride, out.w - 1);
+    const window_range over = windows_over(pool, out, at);
     for (int n = first_sample(); n < in.count; n += sample_stride()) {
         float sum[V] = {};
-        for (int i = first_i; i <= last_i; i++)
-            for (int j = first_j; j <= last_j; j++) {
+        for (int i = over.first_i; i <= over.last_i; i++)
+            for (int j = over.first_j; j <= over.last_j; j++) {
                 const size_t from = (size_t)n * sample_size(out) + offset<NHWC>(out, at.c, i, j);
                 const int place = (at.i - i * stride) * kernel + at.j - j * stride;
                 const pack<T, V> value = load<V>(dy + from);
@@ -123,11 +121,8 @@ static __global__ void __launch_bounds__(THREADS)
                 for (int l = 0; l < V; l++)
                     sum[l] += winner.at[l] == place ? to_float(value.at[l]) : 0.0f;
             }
-        pack<T, V> result;
-        UNROLL
-        for (int l = 0; l < V; l++)
-            result.at[l] = from_float<T>(sum[l]);
-        store(dx + (size_t)n * sample_size(in) + offset<NHWC>(in, at.c, at.i, at.j), result);
+        store(dx + (size_t)n * sample_size(in) + offset<NHWC>(in, at.c, at.i, at.j),
+              round_pack<T>(sum, 1.0f));
     }
 }
 

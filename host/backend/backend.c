@@ -186,18 +186,21 @@ static cairn_status check_step(const cairn_executor *executor, const cairn_step 
     return CAIRN_OK;
 }
 
-cairn_status cairn_executor_train_step(cairn_executor *executor, const cairn_step *step) {
+/* Checks the step, which then counts as done. */
+static cairn_status begin_step(cairn_executor *executor, const cairn_step *step) {
     cairn_status status = check_step(executor, step);
     executor->trained = step->step + 1;
+    return status;
+}
+
+cairn_status cairn_executor_train_step(cairn_executor *executor, const cairn_step *step) {
+    cairn_status status = begin_step(executor, step);
     return status ? status : executor->ops->train_step(executor, step);
 }
 
 cairn_status cairn_executor_profile_step(cairn_executor *executor, const cairn_step *step,
                                          cairn_timing *rows, int capacity, int *count) {
-    if (!executor->ops->profile_step)
-        return cairn_error_set(CAIRN_BAD_INPUT, "backend %s does not time its parts",
-                               executor->backend->name);
-    cairn_status status = check_step(executor, step);
+    cairn_status status = begin_step(executor, step);
     return status ? status : executor->ops->profile_step(executor, step, rows, capacity, count);
 }
 

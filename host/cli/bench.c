@@ -1,9 +1,11 @@
-/* `cairn bench`: how fast a training step is, whole and by part, beside what the machine can do. */
+/* `cairn bench`: how fast a training step is, whole and by part, beside what the machine can do; on
+ * request also as a trace. */
 #include "cli.h"
 
 #include "cairn/executor.h"
 #include "cairn/model.h"
 #include "cairn/rng.h"
+#include "cairn/train.h"
 
 #include <cjson/cJSON.h>
 #include <omp.h>
@@ -11,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SAMPLES = 4096, PARTS_MAX = 1024, ROUNDS = 15, AHEAD = 32 };
+enum { SAMPLES = 4096, PARTS_MAX = CAIRN_PROFILE_PARTS, ROUNDS = 15, AHEAD = 32 };
 
 /* The machine's peak --------------------------------------------------------------------------- */
 
@@ -63,6 +65,7 @@ static double measure_peak(int threads) {
 
 typedef struct {
     cairn_executor *executor;
+    cairn_trace *trace; /* NULL: none is wanted */
     int32_t order[SAMPLES];
     int batch, at;
     uint32_t step;
@@ -137,13 +140,12 @@ static cairn_status measure_host(bench *b, double *seconds) {
     return CAIRN_OK;
 }
 
-/* Medians of each part over ROUNDS timed steps. */
+/* Medians of each part over ROUNDS timed steps, which the trace shows. */
 static cairn_status measure_parts(bench *b, cairn_timing *parts, int *count) {
     static cairn_timing rows[ROUNDS][PARTS_MAX];
     for (int round = 0; round < ROUNDS; round++) {
         cairn_step step = next_step(b);
-        cairn_status status =
-            cairn_executor_profile_step(b->executor, &step, rows[round], PARTS_MAX, count);
+        cairn_status status = cairn_profile_step(b->trace, b->executor, &step, rows[round], count);
         if (status)
             return status;
     }
@@ -289,7 +291,8 @@ static cairn_status measure_device(bench *b, report *r) {
     return status;
 }
 
-static cairn_status measure(const cairn_config *config, double seconds, bool parts, report *r) {
+static cairn_status measure(const cairn_config *config, double seconds, const char *profile,
+                            report *r) {
     const cairn_backend *backend = NULL;
     cairn_dataset *data = NULL; /* shape and classes: it has no images */
     cairn_net *net = NULL;
@@ -326,8 +329,10 @@ static cairn_status measure(const cairn_config *config, double seconds, bool par
     b.batch = options.batch * options.accumulate;
     b.lr = config->train.lr;
     if (!status)
+        status = cairn_profile_open(&b.trace, profile, b.executor);
+    if (!status)
         status = measure_rate(&b, seconds, r->rate);
-    if (!status && parts && b.executor->ops->profile_step)
+    if (!status)
         status = measure_parts(&b, r->parts, &r->part_count);
     if (!status) {
         r->backend = backend->name;
@@ -341,6 +346,8 @@ static cairn_status measure(const cairn_config *config, double seconds, bool par
     }
     if (!status && r->device)
         status = measure_device(&b, r);
+    cairn_status written = cairn_trace_close(b.trace);
+    status = status ? status : written;
     cairn_executor_destroy(b.executor);
     cairn_net_destroy(net);
     free(split.images);
@@ -349,15 +356,16 @@ static cairn_status measure(const cairn_config *config, double seconds, bool par
 }
 
 static cairn_status run(int argc, char **argv) {
-    const char *positionals[argc], *seconds_text = "10";
+    const char *positionals[argc], *seconds_text = "10", *profile = NULL;
     bool json = false;
     size_t positional_count = 0;
     long seconds = 0;
     cairn_common_arguments common;
-    const cairn_option options[] = {{"json", &json, NULL}, {"seconds", NULL, &seconds_text}};
+    const cairn_option options[] = {
+        {"json", &json, NULL}, {"seconds", NULL, &seconds_text}, {"profile", NULL, &profile}};
     cairn_config config;
     cairn_status status =
-        cairn_arguments_parse(argc, argv, options, 2, &common, positionals, &positional_count);
+        cairn_arguments_parse(argc, argv, options, 3, &common, positionals, &positional_count);
     if (!status)
         status = cairn_params_positional(&common, positionals, positional_count);
     if (!status)
@@ -369,7 +377,7 @@ static cairn_status run(int argc, char **argv) {
                                  "train.batch_size: bench goes up to %d images a step", SAMPLES);
     static report r;
     if (!status)
-        status = measure(&config, (double)seconds, true, &r);
+        status = measure(&config, (double)seconds, profile, &r);
     if (status)
         return status;
     if (json)
@@ -380,7 +388,8 @@ static cairn_status run(int argc, char **argv) {
 
 const cairn_command cairn_command_bench = {
     "bench", "measure the speed of a training step, whole and by part",
-    "usage: cairn bench [params.yaml] [-S key=value]... [--device D] [--seconds N] [--json]\n\n"
+    "usage: cairn bench [params.yaml] [-S key=value]... [--device D] [--seconds N] [--json]\n"
+    "                   [--profile FILE]\n\n"
     "Runs training steps of the configured model on random images of the configured data set's\n"
     "size: batch assembly, forward, backward and optimiser. Prints the median images per second of "
     "15\n"
@@ -388,7 +397,10 @@ const cairn_command cairn_command_bench = {
     "of the step's parts; for a GPU also the launches of a step, what asking for one costs the\n"
     "host, and the time of pooling and dropout by our kernels and by cuDNN's, forward and\n"
     "backward.\n\n"
-    "  --seconds N   how long the whole measurement takes, about; 10 unless given\n"
-    "  --json        one JSON object instead of text\n\n"
+    "  --seconds N     how long the whole measurement takes, about; 10 unless given\n"
+    "  --json          one JSON object instead of text\n"
+    "  --profile FILE  writes a trace for ui.perfetto.dev and chrome://tracing: the 15 steps "
+    "whose\n"
+    "                  parts the table gives the medians of\n\n"
     "Exit codes: 0 done; 1 failed; 2 wrong usage or configuration.\n",
     run};

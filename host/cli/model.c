@@ -2,6 +2,7 @@
 #include "cli.h"
 
 #include "cairn/dataset.h"
+#include "cairn/executor.h"
 #include "cairn/model.h"
 
 #include <stdio.h>
@@ -67,6 +68,22 @@ static double activation_bytes(const cairn_net *net, double bytes) {
     return total;
 }
 
+/* What training keeps of every parameter, as a list; returns the number of tensors. */
+static int list_kept(const cairn_config *config, char *out, size_t size) {
+    const cairn_optimizer optimizer = cairn_optimizer_configure(config);
+    const bool first = cairn_optimizer_keeps(&optimizer, CAIRN_FIRST_MOMENT);
+    const bool second = cairn_optimizer_keeps(&optimizer, CAIRN_SECOND_MOMENT);
+    const bool average = cairn_optimizer_keeps(&optimizer, CAIRN_AVERAGE);
+    const bool sum = config->train.accumulate > 1;
+    char moments[64] = "";
+    if (first)
+        snprintf(moments, sizeof moments, ", %s's %s", cairn_optimizer_title(&optimizer),
+                 second ? "two moments" : "momentum");
+    snprintf(out, size, "values, gradients%s%s%s", moments, sum ? ", their sum over a step" : "",
+             average ? ", the values' average" : "");
+    return 2 + first + second + sum + average;
+}
+
 static void print_totals(const cairn_config *config, const cairn_net *net, double bytes) {
     const double mega = 1024 * 1024;
     double trained = (double)cairn_net_parameter_total(net), values = 0;
@@ -78,10 +95,12 @@ static void print_totals(const cairn_config *config, const cairn_net *net, doubl
            trained, values - trained);
     printf("an image costs %.1f MFLOP to classify and %.1f to train on\n",
            1e-6 * cairn_net_flops(net, 0), 1e-6 * cairn_net_flops(net, 1));
-    printf("memory: the model file %.1f MiB; values, gradients and Adam's moments %.1f MiB; "
-           "outputs in %s\n%.2f MiB an image, %.0f MiB a batch of %lld, and in training as much "
+    char kept[160];
+    const int tensors = list_kept(config, kept, sizeof kept);
+    printf("memory: the model file %.1f MiB; %s %.1f MiB; outputs in %s\n%.2f MiB an image, %.0f "
+           "MiB a batch of %lld, and in training as much "
            "again for their gradients\n",
-           4 * values / mega, 16 * trained / mega,
+           4 * values / mega, kept, 4 * (values + (tensors - 1) * trained) / mega,
            cairn_precision_name((cairn_precision)config->train.precision), activations / mega,
            (double)config->train.batch_size * activations / mega,
            (long long)config->train.batch_size);

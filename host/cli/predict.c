@@ -134,14 +134,14 @@ static void answer(predictor *p, const char *name, const float *logits) {
 /* The images into the split; "-" is the standard input. */
 static void read_block(predictor *p, const char *const *names, int count, int threads) {
     cairn_shape shape = p->net->input;
-    cairn_images_read(names, count, shape, CAIRN_IMAGE_RESIZED, threads, NULL, p->split.images,
-                      p->outcomes);
+    cairn_image_fit fit = (cairn_image_fit)p->data->resize;
+    cairn_images_read(names, count, shape, fit, threads, NULL, p->split.images, p->outcomes);
     for (int i = 0; i < count; i++)
         if (strcmp(names[i], "-") == 0) {
             cairn_image_outcome *outcome = &p->outcomes[i];
             free(outcome->message);
             outcome->status =
-                cairn_image_read_stream(STDIN_FILENO, "standard input", shape,
+                cairn_image_read_stream(STDIN_FILENO, "standard input", shape, fit,
                                         p->split.images + (size_t)i * cairn_shape_count(shape));
             outcome->message = outcome->status ? strdup(cairn_error_message()) : NULL;
         }
@@ -256,7 +256,8 @@ const cairn_command cairn_command_predict = {
     "                     [--params FILE] [-S key=value]... [--device D] IMAGE...\n\n"
     "Prints `file: class confidence` for every PNG, JPEG or BMP image. An IMAGE is a file, a\n"
     "folder (its images and those below it, in the order of their names), or - for the standard\n"
-    "input. The whole image is resized to what the model reads, whatever its proportions.\n"
+    "input. One of another size than the model reads is resized as those were that it was\n"
+    "trained on: whole, whatever its proportions, or with data.resize=crop the middle of it.\n"
     "The model is model.safetensors of the run folder that params.yaml names, unless given. It\n"
     "knows its classes' names; for one that does not, such as PyTorch's, data.name tells them.\n"
     "An image that cannot be read is named on stderr; the others are still done.\n\n"

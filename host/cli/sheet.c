@@ -2,6 +2,7 @@
  * sees it in one epoch after the other. */
 #include "cli.h"
 
+#include "cairn/augment_pixels.h"
 #include "cairn/dataset.h"
 #include "cairn/image.h"
 
@@ -39,7 +40,7 @@ static void fill(const sheet *to, const cairn_split *split, const cairn_augmente
         paste(to, split, split->images + index * size, top, GAP);
         for (int epoch = 0; epoch < wanted->epochs; epoch++) {
             cairn_recipe recipe;
-            cairn_recipe_find(augmenter, &recipe, (uint32_t)epoch, index);
+            cairn_recipe_make(augmenter, &recipe, split->images, (uint32_t)epoch, index);
             cairn_recipe_apply(augmenter, &recipe, split->images, index, pixels);
             paste(to, split, pixels, top, GAP + MARGIN + (1 + epoch) * right);
         }

@@ -100,6 +100,15 @@ static const cairn_key keys[] = {
      .shapes_result = true,
      .later = true,
      .help = "folder: resize all images to so many pixels a side; 0: they have one size already"},
+    {.name = "data.resize",
+     .type = CAIRN_KEY_CHOICE,
+     .offset = AT(data.resize),
+     .fallback = "stretch",
+     .choices = "stretch|crop", /* in the order of cairn_resize */
+     .shapes_result = true,
+     .later = true,
+     .help = "folder, and what cairn predict is given: stretch the whole image, or crop the middle "
+             "of it that has the right proportions"},
     {.name = "data.num_workers",
      .type = CAIRN_KEY_INTEGER,
      .offset = AT(data.num_workers),

@@ -1,5 +1,5 @@
 /* Augmentation's other half: strengths from the configuration, and a whole sample at a time. */
-#include "cairn/augment.h"
+#include "cairn/augment_pixels.h"
 #include "cairn/dataset.h"
 
 #include <math.h>
@@ -66,16 +66,25 @@ cairn_augment cairn_augment_configure(const cairn_config *config, const float *m
 /* Samples ----------------------------------------------------------------------------------------
  */
 
+/* A view with a tone, as cairn_view_source has it. */
+static void take_toned(const cairn_augmenter *a, const cairn_view *v, const uint8_t *image,
+                       uint8_t *pixels) {
+    for (int c = 0; c < a->channels; c++)
+        for (int i = 0; i < a->height; i++)
+            for (int j = 0; j < a->width; j++)
+                *pixels++ = (uint8_t)cairn_view_source(a, v, c, image, i, j);
+}
+
 /* A row of a view that neither turns nor shears: a run of a source row, forwards or backwards. */
-static void take_row(const cairn_augmenter *a, const cairn_view *v, const uint8_t *plane, int i,
-                     uint8_t *out) {
+static void take_row(const cairn_augmenter *a, const cairn_view *v, int c, const uint8_t *plane,
+                     int i, uint8_t *out) {
     int row = (v->map[0][0] * i + v->map[0][2]) >> 16;
     int column = v->map[1][2] >> 16, step = v->map[1][1] >> 16;
     bool inside = row >= 0 && row < a->height;
     for (int j = 0; j < a->width; j++, column += step)
         out[j] = inside && column >= 0 && column < a->width
                      ? plane[row * a->width + column]
-                     : (uint8_t)cairn_plane_level(a, plane, row, column);
+                     : (uint8_t)cairn_plane_level(a, v, c, plane, row, column);
 }
 
 /* A row of any other view, in all channels: cairn_view_source, with a short way where all four
@@ -92,13 +101,17 @@ static void take_slanting_row(const cairn_augmenter *a, const cairn_view *v, con
             out[c * plane + j] =
                 (uint8_t)(inside ? cairn_level_between(at[0], at[1], at[width], at[width + 1],
                                                        y >> 8 & 255, x >> 8 & 255)
-                                 : cairn_view_source(a, v, image + c * plane, i, j));
+                                 : cairn_view_source(a, v, c, image, i, j));
         }
     }
 }
 
 static void take_view(const cairn_augmenter *a, const cairn_view *v, const uint8_t *image,
                       uint8_t *pixels) {
+    if (v->toned) {
+        take_toned(a, v, image, pixels);
+        return;
+    }
     bool straight = !v->between && v->map[0][1] == 0 && v->map[1][0] == 0;
     for (int i = 0; i < a->height; i++) {
         uint8_t *out = pixels + i * a->width;
@@ -106,7 +119,7 @@ static void take_view(const cairn_augmenter *a, const cairn_view *v, const uint8
             take_slanting_row(a, v, image, i, out);
         for (int c = 0; c < a->channels && straight; c++) {
             int plane = c * a->height * a->width;
-            take_row(a, v, image + plane, i, out + plane);
+            take_row(a, v, c, image + plane, i, out + plane);
         }
     }
 }

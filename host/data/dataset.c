@@ -99,6 +99,7 @@ static cairn_status create(cairn_dataset **dataset, const source *from,
     if (!made)
         return cairn_error_set(CAIRN_FAILED, "out of memory for a data set");
     strcpy(made->name, from->name);
+    made->resize = (cairn_resize)config->data.resize;
     made->held_out = config->data.validation > 0;
     made->test_from = TRAIN_COUNT - (int)config->data.validation;
     made->train = made->test = (cairn_split){.channels = CHANNELS, .height = SIDE, .width = SIDE};
@@ -186,5 +187,6 @@ void cairn_dataset_destroy(cairn_dataset *dataset) {
         return;
     drop_images(&dataset->train);
     drop_images(&dataset->test);
+    free(dataset->test_files);
     free(dataset);
 }

@@ -188,8 +188,23 @@ static cairn_status judge(cairn_image_outcome *outcomes, int count) {
     return status;
 }
 
+/* The paths from their byte `skip` on, in one block of memory; NULL: out of it. */
+static char **keep_names(const char *const *paths, int count, size_t skip) {
+    size_t size = (size_t)count * sizeof(char *);
+    for (int i = 0; i < count; i++)
+        size += strlen(paths[i] + skip) + 1;
+    char **names = malloc(size), *text = (char *)(names + count);
+    for (int i = 0; names && i < count; i++) {
+        names[i] = strcpy(text, paths[i] + skip);
+        text += strlen(text) + 1;
+    }
+    return names;
+}
+
+/* The files' names go to *names, unless that is NULL. */
 static cairn_status read_split(cairn_split *split, const listing *list, int from,
-                               const cairn_config *config, const volatile sig_atomic_t *stop) {
+                               const cairn_config *config, const volatile sig_atomic_t *stop,
+                               char ***names) {
     cairn_status status = cairn_split_allocate(split);
     if (status)
         return status;
@@ -197,11 +212,18 @@ static cairn_status read_split(cairn_split *split, const listing *list, int from
     cairn_image_outcome *outcomes = calloc((size_t)split->count, sizeof *outcomes);
     if (paths && outcomes) {
         cairn_shape shape = {split->channels, split->height, split->width};
+        cairn_image_fit fit =
+            config->data.image_size ? (cairn_image_fit)config->data.resize : CAIRN_IMAGE_EXACT;
         take_turns(list, from, paths, split);
-        cairn_images_read(paths, split->count, shape,
-                          config->data.image_size ? CAIRN_IMAGE_RESIZED : CAIRN_IMAGE_EXACT,
-                          (int)config->train.threads, stop, split->images, outcomes);
+        cairn_images_read(paths, split->count, shape, fit, (int)config->train.threads, stop,
+                          split->images, outcomes);
         status = judge(outcomes, split->count);
+        if (!status && names) {
+            *names = keep_names(paths, split->count, strlen(config->data.dir) + 1);
+            status = *names
+                         ? CAIRN_OK
+                         : cairn_error_set(CAIRN_FAILED, "out of memory for the names of images");
+        }
     } else {
         status = cairn_error_set(CAIRN_FAILED, "out of memory for %d images", split->count);
     }
@@ -270,7 +292,8 @@ static cairn_status read_test(cairn_dataset *dataset, const listing *train, cons
     dataset->test_from = (int)(all - held);
     dataset->test.count =
         cairn_split_limit(config->data.test_limit, held ? held : (int64_t)test->files.count);
-    return read_split(&dataset->test, list, held ? dataset->test_from : 0, config, stop);
+    return read_split(&dataset->test, list, held ? dataset->test_from : 0, config, stop,
+                      &dataset->test_files);
 }
 
 cairn_status cairn_folder_load(cairn_dataset *dataset, const cairn_config *config,
@@ -288,7 +311,7 @@ cairn_status cairn_folder_load(cairn_dataset *dataset, const cairn_config *confi
         status = choose_shape(dataset, &train, config);
     if (!status) {
         dataset->train.count = count;
-        status = read_split(&dataset->train, &train, 0, config, stop);
+        status = read_split(&dataset->train, &train, 0, config, stop, NULL);
     }
     if (!status)
         status = read_test(dataset, &train, &test, config, stop);

@@ -116,7 +116,7 @@ cairn_status cairn_image_decode(const uint8_t *bytes, size_t size, const char *n
                             "%s: is %d by %d pixels, the first image %d by %d; data.image_size "
                             "resizes them all",
                             name, decoded.width, decoded.height, shape.w, shape.h);
-    else if (!status && !cairn_picture_resize(&decoded, sized, shape))
+    else if (!status && !cairn_picture_resize(&decoded, fit == CAIRN_IMAGE_CROPPED, sized, shape))
         status = cairn_error_set(CAIRN_FAILED, "%s: out of memory for resizing", name);
     /* [h,w,c] -> [c,h,w] */
     for (size_t i = 0; i < plane && !status; i++)
@@ -162,7 +162,8 @@ cairn_status cairn_image_size(const char *path, int *width, int *height) {
     return status;
 }
 
-cairn_status cairn_image_read_stream(int fd, const char *name, cairn_shape shape, uint8_t *pixels) {
+cairn_status cairn_image_read_stream(int fd, const char *name, cairn_shape shape,
+                                     cairn_image_fit fit, uint8_t *pixels) {
     enum { BLOCK = 64 << 10 };
     uint8_t *bytes = NULL;
     size_t size = 0, capacity = 0;
@@ -186,7 +187,7 @@ cairn_status cairn_image_read_stream(int fd, const char *name, cairn_shape shape
                 CAIRN_BAD_INPUT, "%s: is longer than the %d bytes that are read", name, FILE_MAX);
     }
     if (!status)
-        status = cairn_image_decode(bytes, size, name, shape, CAIRN_IMAGE_RESIZED, pixels);
+        status = cairn_image_decode(bytes, size, name, shape, fit, pixels);
     free(bytes);
     return status;
 }

@@ -32,8 +32,9 @@ picture_outcome cairn_picture_allocate(picture *out, uint64_t width, uint64_t he
 picture_outcome cairn_png_decode(const uint8_t *file, size_t size, picture *out);
 picture_outcome cairn_jpeg_decode(const uint8_t *file, size_t size, picture *out);
 
-/* To [h,w,c] of the shape's size. Linear interpolation, its kernel widened when shrinking; levels
- * as they are, not gamma-corrected, as the data sets were made. False: out of memory. */
-bool cairn_picture_resize(const picture *in, uint8_t *out, cairn_shape shape);
+/* To [h,w,c] of the shape's size, of the middle that has its proportions where `crops`. Linear
+ * interpolation, its kernel widened when shrinking; levels as they are, not gamma-corrected, as the
+ * data sets were made. False: out of memory. */
+bool cairn_picture_resize(const picture *in, bool crops, uint8_t *out, cairn_shape shape);
 
 #endif

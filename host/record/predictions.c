@@ -36,28 +36,6 @@ static cairn_status write_stream(FILE *out, char **text, const size_t *size, con
     return status;
 }
 
-cairn_status cairn_predictions_write(const char *path, const float *logits, const uint8_t *labels,
-                                     int count, int classes) {
-    char *text = NULL;
-    size_t size = 0;
-    double *probabilities = malloc((size_t)classes * sizeof probabilities[0]);
-    FILE *out = open_memstream(&text, &size);
-    if (!probabilities || !out) {
-        free(probabilities);
-        if (out)
-            fclose(out);
-        free(text);
-        return cairn_error_set(CAIRN_FAILED, "out of memory for %s", path);
-    }
-    fputs("actual,predicted,confidence\n", out);
-    for (int i = 0; i < count; i++) {
-        int predicted = cairn_softmax(logits + (size_t)i * (size_t)classes, classes, probabilities);
-        fprintf(out, "%d,%d,%.6f\n", labels[i], predicted, probabilities[predicted]);
-    }
-    free(probabilities);
-    return write_stream(out, &text, &size, path);
-}
-
 /* A CSV field: names with separators or quotes are quoted (RFC 4180). */
 static void put_name(FILE *out, const char *name) {
     if (!strpbrk(name, ",\"\r\n")) {
@@ -73,6 +51,33 @@ static void put_name(FILE *out, const char *name) {
     fputc('"', out);
 }
 
+cairn_status cairn_predictions_write(const char *path, const float *logits, const uint8_t *labels,
+                                     char *const *files, int count, int classes) {
+    char *text = NULL;
+    size_t size = 0;
+    double *probabilities = malloc((size_t)classes * sizeof probabilities[0]);
+    FILE *out = open_memstream(&text, &size);
+    if (!probabilities || !out) {
+        free(probabilities);
+        if (out)
+            fclose(out);
+        free(text);
+        return cairn_error_set(CAIRN_FAILED, "out of memory for %s", path);
+    }
+    fprintf(out, "actual,predicted,confidence%s\n", files ? ",file" : "");
+    for (int i = 0; i < count; i++) {
+        int predicted = cairn_softmax(logits + (size_t)i * (size_t)classes, classes, probabilities);
+        fprintf(out, "%d,%d,%.6f", labels[i], predicted, probabilities[predicted]);
+        if (files) {
+            fputc(',', out);
+            put_name(out, files[i]);
+        }
+        fputc('\n', out);
+    }
+    free(probabilities);
+    return write_stream(out, &text, &size, path);
+}
+
 static void count_pairs(const float *logits, const uint8_t *labels, int count, int classes,
                         int *counts) {
     for (int i = 0; i < count; i++) {
@@ -82,7 +87,7 @@ static void count_pairs(const float *logits, const uint8_t *labels, int count, i
 }
 
 cairn_status cairn_confusion_write(const char *path, const float *logits, const uint8_t *labels,
-                                   int count, int classes, const char (*class_names)[32]) {
+                                   int count, int classes, const cairn_class_name *class_names) {
     char *text = NULL;
     size_t size = 0;
     int *counts = calloc((size_t)classes * (size_t)classes, sizeof counts[0]);

@@ -195,7 +195,7 @@ static cairn_status add_drawing(const cairn_board *board, const char *tag, int64
 
 static cairn_status add_pictures(const cairn_board *board, int64_t step) {
     const cairn_split *test = &board->data->test;
-    const char(*names)[32] = (const char(*)[32])board->data->class_names;
+    const cairn_class_name *names = board->data->class_names;
     int classes = board->data->classes;
     bool held_out = board->data->held_out;
     cairn_drawing drawing = {0};

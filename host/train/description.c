@@ -2,7 +2,9 @@
  * from its data:
  *
  *     "data": {"name": "cifar10", "shape": [3, 32, 32], "mean": [..], "std": [..],
- *              "classes": ["airplane", ..]} */
+ *              "classes": ["airplane", ..]}
+ *
+ * and "resize": "crop", where images were not stretched. */
 #include "train.h"
 
 #include <cjson/cJSON.h>
@@ -11,7 +13,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-static const char key[] = "data";
+static const char key[] = "data", crop[] = "crop";
 
 /* Writing -------------------------------------------------------------------------------------- */
 
@@ -35,6 +37,8 @@ static char *format(const cairn_dataset *data) {
                  cJSON_AddItemToObject(object, "shape", cJSON_CreateIntArray(shape, 3)) &&
                  add_floats(object, "mean", data->mean, like->channels) &&
                  add_floats(object, "std", data->std, like->channels);
+    if (whole && data->resize == CAIRN_RESIZE_CROP)
+        whole = cJSON_AddStringToObject(object, "resize", crop);
     cJSON *classes = whole ? cJSON_AddArrayToObject(object, "classes") : NULL;
     for (int i = 0; i < data->classes && classes; i++)
         if (!cJSON_AddItemToArray(classes, cJSON_CreateString(data->class_names[i])))
@@ -109,6 +113,12 @@ static bool read_classes(const cJSON *list, cairn_dataset *data) {
     return data->classes > 0;
 }
 
+static bool read_resize(const cJSON *item, cairn_dataset *data) {
+    const char *text = cJSON_GetStringValue(item);
+    data->resize = item ? CAIRN_RESIZE_CROP : CAIRN_RESIZE_STRETCH;
+    return !item || (text && strcmp(text, crop) == 0);
+}
+
 static bool parse(const char *text, cairn_dataset *data) {
     cJSON *object = cJSON_ParseWithOpts(text, NULL, 1);
     cairn_split *like = &data->test;
@@ -119,6 +129,7 @@ static bool parse(const char *text, cairn_dataset *data) {
                              like->channels, -1e6) &&
                  read_floats(cJSON_GetObjectItemCaseSensitive(object, "std"), data->std,
                              like->channels, 1e-6) &&
+                 read_resize(cJSON_GetObjectItemCaseSensitive(object, "resize"), data) &&
                  read_classes(cJSON_GetObjectItemCaseSensitive(object, "classes"), data);
     data->train = data->test;
     cJSON_Delete(object);

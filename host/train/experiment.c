@@ -259,7 +259,7 @@ static cairn_status prepare(experiment *run) {
     if (!status)
         status = make_start(run, &held, from);
     if (!status)
-        status = cairn_profile_open(&run->trace, run->options, run->executor);
+        status = cairn_profile_open(&run->trace, run->options->profile, run->executor);
     if (!status)
         status = cairn_run_folder_begin(&run->folder, run->config, !from);
     if (!status) {
@@ -344,9 +344,11 @@ static bool checkpoint_is_due(const experiment *run, double time) {
 
 static cairn_status take_step(experiment *run, const cairn_step *step) {
     bool traced = run->trace && run->at.batch < (uint32_t)run->options->profile_steps;
+    cairn_timing parts[CAIRN_PROFILE_PARTS];
+    int count = 0;
     cairn_status status = cairn_board_begin_step(run->board, step);
     if (!status)
-        status = traced ? cairn_profile_step(run->trace, run->executor, step)
+        status = traced ? cairn_profile_step(run->trace, run->executor, step, parts, &count)
                         : cairn_executor_train_step(run->executor, step);
     return status ? status : cairn_board_end_step(run->board, step);
 }
@@ -488,11 +490,11 @@ static cairn_status write_predictions(experiment *run) {
     if (!status)
         status = cairn_executor_logits(run->executor, CAIRN_SPLIT_TEST, 0, test->count, logits);
     if (!status)
-        status = cairn_predictions_write(run->folder.predictions, logits, test->labels, test->count,
-                                         classes);
+        status = cairn_predictions_write(run->folder.predictions, logits, test->labels,
+                                         run->data->test_files, test->count, classes);
     if (!status)
         status = cairn_confusion_write(run->folder.confusion, logits, test->labels, test->count,
-                                       classes, (const char(*)[32])run->data->class_names);
+                                       classes, (const cairn_class_name *)run->data->class_names);
     free(logits);
     return status;
 }

@@ -65,14 +65,6 @@ cairn_status cairn_board_sync(cairn_board *board);
 cairn_status cairn_board_finish(cairn_board *board, const cairn_checkpoint *at);
 void cairn_board_close(cairn_board *board);
 
-/* The trace that the options ask for; NULL: none. */
-cairn_status cairn_profile_open(cairn_trace **trace, const cairn_experiment_options *options,
-                                const cairn_executor *executor);
-
-/* A training step that the trace shows, by part where the executor can tell. */
-cairn_status cairn_profile_step(cairn_trace *trace, cairn_executor *executor,
-                                const cairn_step *step);
-
 /* Where a run's numbers come from; "" where that cannot be found out. */
 typedef struct {
     char revision[CAIRN_DIGEST_HEX];      /* git's, of the repository that the process works in */

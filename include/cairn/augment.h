@@ -2,22 +2,25 @@
  *
  *     (seed, epoch, sample's index)
  *
- * and of how strong each augmentation is. cairn_recipe_find draws it, cairn_recipe_level computes
- * one byte of the result; every backend calls these two beside its data. All arithmetic is on
- * integers, so that all make the same bytes, on every machine. Plain C11 and CUDA C++.
+ * and of how strong each augmentation is. cairn_recipe_find draws it; what it makes of the pixels
+ * is in augment_pixels.h. All arithmetic is on integers, so that all backends make the same bytes,
+ * on every machine. Plain C11 and CUDA C++.
  *
  * In the order in which they happen to an image:
- *   1. geometry   rotation, shearing and translation about its centre; then the random crop; then
+ *   1. tone       (images of 3 channels) RandAugment's autocontrast, equalize and sharpness, in
+ * this order, whatever theirs among the drawn. They go by the levels and neighbours of the image as
+ * it is stored, before anything has been done to it.
+ *   2. geometry   rotation, shearing and translation about its centre; then the random crop; then
  *                 the flip. One affine map leads from each pixel of the result back to its source:
  *                 a source between pixels is interpolated linearly, one outside the image is 0 or
  *                 reflected (the border's pixels are not repeated), as `padding` says.
- *   2. colour     (images of 3 channels) brightness, contrast and saturation as in torchvision's
+ *   3. colour     (images of 3 channels) brightness, contrast and saturation as in torchvision's
  *                 ColorJitter, in this order, but for what contrast pivots about: the grey of the
  *                 data set's mean, not each image's; then RandAugment's. One affine map of (r, g,
  *                 b), rounded and cut to 0..255 once; then solarize, then posterize.
- *   3. holes      cutout (DeVries and Taylor 2017) and random erasing (Zhong et al. 2017): the data
+ *   4. holes      cutout (DeVries and Taylor 2017) and random erasing (Zhong et al. 2017): the data
  *                 set's mean colour, which is 0 after normalising.
- *   4. mixing     with another sample of the split, augmented by itself: mixup (Zhang et al. 2017)
+ *   5. mixing     with another sample of the split, augmented by itself: mixup (Zhang et al. 2017)
  *                 or cutmix (Yun et al. 2019). The labels mix in the same proportion.
  *
  * Fixed-point numbers are in 1/65536: CAIRN_ONE is one. */
@@ -49,8 +52,8 @@ typedef enum {
     CAIRN_AUGMENT_OPERATION = 8 /* and on, one a place: RandAugment's operation, sign */
 } cairn_augment_stream;
 
-/* RandAugment's operations (Cubuk et al. 2019), as far as one pixel decides them: torchvision's
- * without sharpness, autocontrast and equalize. Each as likely; at magnitude 30 the most: */
+/* RandAugment's operations (Cubuk et al. 2019), those of torchvision. Each as likely; at magnitude
+ * 30 the most: */
 typedef enum {
     CAIRN_OPERATION_IDENTITY,
     CAIRN_OPERATION_SHEAR_X, /* 0.3 */
@@ -61,8 +64,11 @@ typedef enum {
     CAIRN_OPERATION_BRIGHTNESS, /* by 1.9 or 0.1; so the next two */
     CAIRN_OPERATION_SATURATION,
     CAIRN_OPERATION_CONTRAST,
-    CAIRN_OPERATION_POSTERIZE, /* to 4 bits */
-    CAIRN_OPERATION_SOLARIZE,  /* all levels inverted */
+    CAIRN_OPERATION_POSTERIZE,    /* to 4 bits */
+    CAIRN_OPERATION_SOLARIZE,     /* all levels inverted */
+    CAIRN_OPERATION_SHARPNESS,    /* by 1.9 or 0.1; the last one drawn counts */
+    CAIRN_OPERATION_AUTOCONTRAST, /* whatever the magnitude; so the next */
+    CAIRN_OPERATION_EQUALIZE,
     CAIRN_OPERATIONS
 } cairn_operation;
 
@@ -109,6 +115,10 @@ typedef struct {
     int32_t solarize;     /* levels from here on are inverted; 256: none */
     int32_t posterize;    /* the bits that levels keep; 255: all */
     cairn_box hole[2];
+    int32_t autocontrast, equalize; /* 1: is done */
+    int32_t sharpness;              /* CAIRN_ONE: neither sharpened nor smoothed */
+    int32_t toned;                  /* 1: any of the three; only then does it have a `tone`, */
+    uint8_t tone[3][256];           /* the level that each becomes, by channel: augment_pixels.h */
 } cairn_view;
 
 /* What becomes of one sample. */
@@ -246,6 +256,8 @@ CAIRN_RNG_FN void cairn_view_begin(const cairn_augmenter *a, cairn_view *v) {
     v->recolours = 0;
     v->solarize = 256;
     v->posterize = 255;
+    v->autocontrast = v->equalize = v->toned = 0;
+    v->sharpness = CAIRN_ONE;
     for (int k = 0; k < 2; k++) {
         v->hole[k].top = v->hole[k].bottom = 0;
         v->hole[k].left = v->hole[k].right = 0;
@@ -265,6 +277,7 @@ CAIRN_RNG_FN void cairn_view_end(const cairn_augmenter *a, cairn_view *v, int32_
             fraction |= v->map[r][k] & (CAIRN_ONE - 1);
     v->between = fraction != 0;
     v->recolours = v->recolours && a->channels == 3;
+    v->toned = (v->autocontrast || v->equalize || v->sharpness != CAIRN_ONE) && a->channels == 3;
 }
 
 CAIRN_RNG_FN void cairn_view_operate(const cairn_augmenter *a, cairn_view *v, uint32_t which,
@@ -295,6 +308,12 @@ CAIRN_RNG_FN void cairn_view_operate(const cairn_augmenter *a, cairn_view *v, ui
         v->posterize &= kept;
     else if (which == CAIRN_OPERATION_SOLARIZE)
         v->solarize = from < v->solarize ? from : v->solarize;
+    else if (which == CAIRN_OPERATION_SHARPNESS)
+        v->sharpness = factor;
+    else if (which == CAIRN_OPERATION_AUTOCONTRAST)
+        v->autocontrast = 1;
+    else if (which == CAIRN_OPERATION_EQUALIZE)
+        v->equalize = 1;
     if (v->posterize != 255 || v->solarize != 256)
         v->recolours = 1;
 }
@@ -417,6 +436,7 @@ CAIRN_RNG_FN void cairn_recipe_mix(const cairn_augmenter *a, cairn_recipe *recip
 CAIRN_RNG_FN void cairn_recipe_find(const cairn_augmenter *a, cairn_recipe *recipe, uint32_t epoch,
                                     uint32_t index) {
     cairn_view_find(a, &recipe->own, epoch, index);
+    recipe->other.toned = 0;
     recipe->partner = index;
     recipe->weight = CAIRN_ONE;
     recipe->patched = 0;
@@ -431,100 +451,10 @@ CAIRN_RNG_FN void cairn_recipe_glance(const cairn_augmenter *a, cairn_recipe *re
                                       cairn_glance glance, uint32_t index) {
     cairn_view_begin(a, &recipe->own);
     cairn_view_end(a, &recipe->own, glance.dy, glance.dx, glance.flip != 0);
+    recipe->other.toned = 0;
     recipe->partner = index;
     recipe->weight = CAIRN_ONE;
     recipe->patched = 0;
-}
-
-/* Pixels ------------------------------------------------------------------------------------------
- */
-
-/* The place among 0..size-1 that reflection leads to. */
-CAIRN_RNG_FN int cairn_reflect(int at, int size) {
-    int period = size > 1 ? 2 * (size - 1) : 1;
-    at %= period;
-    at = at < 0 ? at + period : at;
-    return at < size ? at : period - at;
-}
-
-/* The level at a whole place of one channel's plane. */
-CAIRN_RNG_FN int cairn_plane_level(const cairn_augmenter *a, const uint8_t *plane, int row,
-                                   int column) {
-    bool inside = row >= 0 && row < a->height && column >= 0 && column < a->width;
-    if (!inside && a->how.padding == CAIRN_PADDING_ZERO)
-        return 0;
-    if (!inside) {
-        row = cairn_reflect(row, a->height);
-        column = cairn_reflect(column, a->width);
-    }
-    return plane[row * a->width + column];
-}
-
-/* Between four levels: `low` down and `right` right of the first, in 1/256. */
-CAIRN_RNG_FN int cairn_level_between(int upper_left, int upper_right, int lower_left,
-                                     int lower_right, int low, int right) {
-    int upper = upper_left * (256 - right) + upper_right * right;
-    int lower = lower_left * (256 - right) + lower_right * right;
-    return (upper * (256 - low) + lower * low + CAIRN_ONE / 2) >> 16;
-}
-
-/* Geometry alone. */
-CAIRN_RNG_FN int cairn_view_source(const cairn_augmenter *a, const cairn_view *v,
-                                   const uint8_t *plane, int i, int j) {
-    int y = v->map[0][0] * i + v->map[0][1] * j + v->map[0][2], row = y >> 16;
-    int x = v->map[1][0] * i + v->map[1][1] * j + v->map[1][2], column = x >> 16;
-    if (!v->between)
-        return cairn_plane_level(a, plane, row, column);
-    return cairn_level_between(
-        cairn_plane_level(a, plane, row, column), cairn_plane_level(a, plane, row, column + 1),
-        cairn_plane_level(a, plane, row + 1, column),
-        cairn_plane_level(a, plane, row + 1, column + 1), y >> 8 & 255, x >> 8 & 255);
-}
-
-/* Channel c of a colour. */
-CAIRN_RNG_FN int cairn_view_recolour(const cairn_view *v, int c, int r, int g, int b) {
-    const int32_t *by = v->colour[c];
-    int64_t sum = (int64_t)by[0] * r + (int64_t)by[1] * g + (int64_t)by[2] * b + by[3];
-    sum = (sum + CAIRN_ONE / 2) >> 16;
-    int level = sum < 0 ? 0 : sum > 255 ? 255 : (int)sum;
-    level = level >= v->solarize ? 255 - level : level;
-    return level & v->posterize;
-}
-
-CAIRN_RNG_FN bool cairn_view_is_hole(const cairn_view *v, int i, int j) {
-    return cairn_box_holds(&v->hole[0], i, j) || cairn_box_holds(&v->hole[1], i, j);
-}
-
-CAIRN_RNG_FN int cairn_view_level(const cairn_augmenter *a, const cairn_view *v,
-                                  const uint8_t *image, int c, int i, int j) {
-    const int plane = a->height * a->width;
-    if (cairn_view_is_hole(v, i, j))
-        return a->how.fill[c % 4];
-    if (!v->recolours)
-        return cairn_view_source(a, v, image + c * plane, i, j);
-    return cairn_view_recolour(v, c, cairn_view_source(a, v, image, i, j),
-                               cairn_view_source(a, v, image + plane, i, j),
-                               cairn_view_source(a, v, image + 2 * plane, i, j));
-}
-
-/* Mixup of two levels. */
-CAIRN_RNG_FN int cairn_recipe_blend(const cairn_recipe *recipe, int own, int other) {
-    return (own * recipe->weight + other * (CAIRN_ONE - recipe->weight) + CAIRN_ONE / 2) >> 16;
-}
-
-/* The byte of channel c at (i, j); `images` [count, c, h, w] is the split. */
-CAIRN_RNG_FN int cairn_recipe_level(const cairn_augmenter *a, const cairn_recipe *recipe,
-                                    const uint8_t *images, uint32_t index, int c, int i, int j) {
-    const int64_t size = (int64_t)a->channels * a->height * a->width;
-    const uint8_t *image = images + index * size, *other = images + recipe->partner * size;
-    bool mixed = recipe->weight != CAIRN_ONE;
-    bool patch = mixed && recipe->patched && cairn_box_holds(&recipe->patch, i, j);
-    int level =
-        cairn_view_level(a, patch ? &recipe->other : &recipe->own, patch ? other : image, c, i, j);
-    if (mixed && !recipe->patched)
-        level =
-            cairn_recipe_blend(recipe, level, cairn_view_level(a, &recipe->other, other, c, i, j));
-    return level;
 }
 
 #endif

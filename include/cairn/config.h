@@ -22,6 +22,10 @@ enum { CAIRN_PRECISIONS = CAIRN_TF32 + 1 };
 /* What a run does when its loss stops being a number. */
 typedef enum { CAIRN_NAN_STOP, CAIRN_NAN_CONTINUE } cairn_on_nan;
 
+/* What an image of another size loses: its proportions; or what lies outside of the largest part in
+ * its middle that has the right ones. */
+typedef enum { CAIRN_RESIZE_STRETCH, CAIRN_RESIZE_CROP } cairn_resize;
+
 /* What a test image's logits are the mean of: the image; it and its mirror image; both also
  * shifted towards each corner. */
 typedef enum { CAIRN_TTA_NONE, CAIRN_TTA_FLIP, CAIRN_TTA_CROPS } cairn_tta;
@@ -47,6 +51,7 @@ typedef struct {
         char name[CAIRN_TEXT_MAX]; /* cifar10, cifar100, folder or synthetic */
         char dir[CAIRN_TEXT_MAX];
         int64_t image_size;  /* folder: pixels a side; 0: as the files have it */
+        int64_t resize;      /* a cairn_resize */
         int64_t num_workers; /* read for the reference's files; Cairn has no loader processes */
         int64_t train_limit; /* 0: all */
         int64_t test_limit;

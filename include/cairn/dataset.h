@@ -22,6 +22,9 @@ typedef struct {
 
 enum { CAIRN_CLASSES_MAX = 256, CAIRN_CHANNELS_MAX = 4 };
 
+/* A folder's name, of which Linux's file systems allow 255 bytes. */
+typedef char cairn_class_name[256];
+
 typedef struct {
     char name[32]; /* "cifar10", "cifar100", "folder" or "synthetic" */
     cairn_split train, test;
@@ -29,8 +32,11 @@ typedef struct {
      * them, or with data.validation before their end, and then it is `held_out` of them. */
     int test_from;
     bool held_out;
+    /* folder: the path of each test image below data.dir, [test.count]; else NULL. */
+    char **test_files;
     int classes;
-    char class_names[CAIRN_CLASSES_MAX][32];
+    cairn_class_name class_names[CAIRN_CLASSES_MAX];
+    cairn_resize resize; /* what is done with images of another size */
     /* Channel statistics of the training pixels scaled to [0,1], for x -> (x / 255 - mean) / std.
      */
     float mean[CAIRN_CHANNELS_MAX], std[CAIRN_CHANNELS_MAX];

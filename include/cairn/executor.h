@@ -106,7 +106,7 @@ typedef struct {
 typedef struct cairn_executor cairn_executor;
 typedef struct cairn_backend cairn_backend;
 
-/* What a backend implements; every entry is required but those from profile_step on. */
+/* What a backend implements; every entry is required but those from measure on. */
 typedef struct {
     void (*destroy)(cairn_executor *executor);
     /* Makes a split the executor's data; replaces an earlier one. Its shape must be the net's
@@ -131,7 +131,7 @@ typedef struct {
     cairn_status (*get_stats)(cairn_executor *executor, cairn_stats *stats);
     cairn_status (*set_stats)(cairn_executor *executor, const cairn_stats *stats);
     /* Waits. A training step with each part timed apart, in order: fills rows[*count], at most
-     * `capacity`; of a step of several batches, the last. Optional. */
+     * `capacity`; of a step of several batches, the last. */
     cairn_status (*profile_step)(cairn_executor *executor, const cairn_step *step,
                                  cairn_timing *rows, int capacity, int *count);
     /* Waits. Optional. */

@@ -13,8 +13,10 @@
 typedef enum {
     CAIRN_IMAGE_RESIZED, /* an image of another size is resized, whole, whatever its proportions:
                             linear interpolation, averaged when shrinking */
+    CAIRN_IMAGE_CROPPED, /* the same with the largest part in its middle, in whole pixels, that has
+                            the right proportions */
     CAIRN_IMAGE_EXACT,   /* it is refused */
-} cairn_image_fit;
+} cairn_image_fit;       /* the first two in the order of cairn_resize */
 
 /* Decodes the file, in grey for one channel, in RGB for three; an image of that size already stays
  * as it is. pixels [shape.c, shape.h, shape.w]. CAIRN_BAD_INPUT names the file: no image, damaged,
@@ -26,8 +28,9 @@ cairn_status cairn_image_read(const char *path, cairn_shape shape, cairn_image_f
 cairn_status cairn_image_decode(const uint8_t *bytes, size_t size, const char *name,
                                 cairn_shape shape, cairn_image_fit fit, uint8_t *pixels);
 
-/* The same from an open file, a pipe too, to its end; resized. */
-cairn_status cairn_image_read_stream(int fd, const char *name, cairn_shape shape, uint8_t *pixels);
+/* The same from an open file, a pipe too, to its end. */
+cairn_status cairn_image_read_stream(int fd, const char *name, cairn_shape shape,
+                                     cairn_image_fit fit, uint8_t *pixels);
 
 /* The file's own size, after decoding it: it is a sound image. */
 cairn_status cairn_image_size(const char *path, int *width, int *height);

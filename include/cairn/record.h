@@ -3,6 +3,7 @@
 #ifndef CAIRN_RECORD_H
 #define CAIRN_RECORD_H
 
+#include "cairn/dataset.h"
 #include "cairn/digest.h"
 #include "cairn/status.h"
 
@@ -58,12 +59,13 @@ typedef struct {
 cairn_status cairn_summary_write(const char *path, const cairn_summary *summary);
 
 /* predictions.csv: actual,predicted,confidence, one row a test sample; class numbers; confidence is
- * the softmax probability of the predicted class. And confusion.csv: row actual, column predicted,
- * counts, with class names on both edges. logits [count, classes]. */
+ * the softmax probability of the predicted class; then its file, unless `files` is NULL. And
+ * confusion.csv: row actual, column predicted, counts, with class names on both edges. logits
+ * [count, classes]. */
 cairn_status cairn_predictions_write(const char *path, const float *logits, const uint8_t *labels,
-                                     int count, int classes);
+                                     char *const *files, int count, int classes);
 cairn_status cairn_confusion_write(const char *path, const float *logits, const uint8_t *labels,
-                                   int count, int classes, const char (*class_names)[32]);
+                                   int count, int classes, const cairn_class_name *class_names);
 
 /* Softmax of one sample's logits; returns the most probable class (the first of equals). */
 int cairn_softmax(const float *logits, int classes, double *probabilities);

@@ -50,18 +50,19 @@ cairn_status cairn_events_image(cairn_events *events, const char *tag, int64_t s
                                 const cairn_drawing *drawing);
 
 /* The confusion matrix: a row an actual class, a column a predicted one, the darker the larger its
- * share of the row; with counts and names where there are at most CAIRN_NAMED_CLASSES. */
+ * share of the row; with counts and names where there are at most CAIRN_NAMED_CLASSES. Names that
+ * have no room, here and below, end in two dots. */
 enum { CAIRN_NAMED_CLASSES = 20 };
 cairn_status cairn_draw_confusion(cairn_drawing *drawing, const float *logits,
                                   const uint8_t *labels, int count, int classes,
-                                  const char (*class_names)[32]);
+                                  const cairn_class_name *class_names);
 
 /* The CAIRN_MISTAKES wrong predictions that the model is surest of, each image above its class and
  * the predicted one with its probability. Nothing to draw (rgb NULL) where all are right. */
 enum { CAIRN_MISTAKES = 24 };
 cairn_status cairn_draw_mistakes(cairn_drawing *drawing, const float *logits,
                                  const cairn_split *split, int classes,
-                                 const char (*class_names)[32]);
+                                 const cairn_class_name *class_names);
 
 /* The checksum of TFRecords: CRC-32C (RFC 3720, B.4; polynomial 0x1edc6f41, reflected), masked as
  * described at https://www.tensorflow.org/tutorials/load_data/tfrecord. */

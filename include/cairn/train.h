@@ -5,6 +5,7 @@
 #include "cairn/config.h"
 #include "cairn/executor.h"
 #include "cairn/record.h"
+#include "cairn/trace.h"
 
 #include <signal.h>
 
@@ -68,6 +69,17 @@ cairn_status cairn_checkpoint_load(cairn_executor *executor, cairn_checkpoint *c
 /* The position alone, without an executor. */
 cairn_status cairn_checkpoint_peek(cairn_checkpoint *checkpoint, const char *path);
 void cairn_checkpoint_free(cairn_checkpoint *checkpoint);
+
+/* Begins the trace of an executor's work; a path of NULL: none, and it stays NULL. */
+cairn_status cairn_profile_open(cairn_trace **trace, const char *path,
+                                const cairn_executor *executor);
+
+enum { CAIRN_PROFILE_PARTS = 2048 }; /* of a step, at most; later ones are left out */
+
+/* A training step that the trace shows with its parts, whose times are left in
+ * rows[CAIRN_PROFILE_PARTS], how many in *count. The trace may be NULL. */
+cairn_status cairn_profile_step(cairn_trace *trace, cairn_executor *executor,
+                                const cairn_step *step, cairn_timing *rows, int *count);
 
 /* The name of this machine's processor, or "unknown". */
 void cairn_processor_name(char *out, size_t size);

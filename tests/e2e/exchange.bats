@@ -1,13 +1,17 @@
 #!/usr/bin/env bats
 # Data sets in folders of images, from training to `cairn predict` and `cairn export`: 120 classes, so
-# that nothing counts on ten; and what onnxruntime makes of the exported model, where it is installed.
+# that nothing counts on ten, one with a name as long as names can be; and what onnxruntime makes of the
+# exported model, where it is installed.
 
 setup_file() {
     shared=$BATS_FILE_TMPDIR
     python=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)/.venv/bin/python
-    export shared python OMP_WAIT_POLICY=passive
+    long=$(printf 'class 119%.0s' {1..28})end # of 255 bytes
+    export shared python long OMP_WAIT_POLICY=passive
     cd "$shared"
     python3 "$BATS_TEST_DIRNAME/make_images.py" images 120 3 1 12
+    mv 'images/train/class 119' "images/train/$long"
+    mv 'images/test/class 119' "images/test/$long"
     cat >params.yaml <<END
 data: {name: folder, dir: images, image_size: 8, crop_padding: 1}
 train: {epochs: 2, batch_size: 32, lr: 0.003, threads: 1}
@@ -44,10 +48,12 @@ metadata() { # FILE: the description of the data in a safetensors file
     [ "$code" -eq 0 ]
     grep -qx 'images    360 train, 120 test, 3 channels of 8 x 8' out
     grep -qx 'memory    0.1 MB' out
-    grep -Eqx '119 class 119 +3 +1' out
+    grep -Eqx "119 $long +3 +1" out
     [ "$(wc -l <runs/many/confusion.csv)" -eq 121 ]
     [ "$(tail -n +2 runs/many/confusion.csv | tr , '\n' | grep -cx 1)" -eq 120 ]
     [ "$(tail -n +2 runs/many/predictions.csv | cut -d, -f1 | sort -n | tail -1)" -eq 119 ]
+    [ "$(head -1 runs/many/predictions.csv)" = actual,predicted,confidence,file ]
+    [ "$(tail -1 runs/many/predictions.csv | cut -d, -f1,4)" = "119,test/$long/0.png" ]
     jq -e '.data == "folder" and .train_images == 360 and (.synthetic | not)' runs/many/summary.json
     cairn eval --run-dir runs/many --json
     [ "$(jq '.test_acc' out)" = "$(jq '.best_test_acc' runs/many/summary.json)" ]
@@ -57,6 +63,7 @@ metadata() { # FILE: the description of the data in a safetensors file
     for file in model checkpoint; do
         metadata runs/many/$file.safetensors >description
         jq -e '.shape == [3, 8, 8] and (.classes | length == 120 and .[7] == "class 007") and
+               (.classes[119] | length == 255) and
                (.mean | length == 3) and all(.std[]; . > 0.1)' description
     done
     cairn params --plot-lr
@@ -73,9 +80,9 @@ metadata() { # FILE: the description of the data in a safetensors file
     cairn data check -S data.dir=sizes -S data.image_size=0
     fails_with 2 "sizes/test/class 050/0.png: is 13 by 13 pixels, the first image 12 by 12" \
         "data.image_size"
-    truncate -s 60 'sizes/train/class 119/2.png'
+    truncate -s 60 "sizes/train/$long/2.png"
     cairn train -S data.dir=sizes -S run.name=none
-    fails_with 2 "sizes/train/class 119/2.png: the image is damaged or cut short"
+    fails_with 2 "sizes/train/$long/2.png: the image is damaged or cut short"
     [ ! -e runs/none ]
     cairn data check -S data.dir=nowhere
     fails_with 2 "nowhere/train: there is no such folder" "train/<class>/ and test/<class>/"
@@ -127,6 +134,30 @@ metadata() { # FILE: the description of the data in a safetensors file
     cairn predict --run-dir run photos
     [ "$code" -eq 0 ]
     ! grep -q $'\033' out
+}
+
+@test "predict crops what was cropped in training" {
+    python3 - <<END
+import struct
+def bmp(name, row): # eight times
+    open(name, "wb").write(b"BM" + struct.pack("<IIIIiiHHIIiiII", 54 + 8 * len(row), 0, 54, 40, len(row) // 3, 8, 1, 24,
+                                               0, 8 * len(row), 2835, 2835, 0, 0) + 8 * row)
+middle = b"\x10\x80\xf0" * 8
+bmp("square.bmp", middle)
+bmp("wide.bmp", bytes(24) + middle + b"\xff" * 24)
+END
+    cairn train --quiet -S data.resize=crop -S run.name=crop -S train.epochs=1 -S data.train_limit=120
+    [ "$code" -eq 0 ]
+    metadata runs/crop/model.safetensors | jq -e '.resize == "crop"'
+    metadata runs/many/model.safetensors | jq -e 'has("resize") | not'
+    for run in crop many; do
+        cairn predict --model runs/$run/model.safetensors --json wide.bmp square.bmp
+        jq -e --arg run $run '(.[0].predictions == .[1].predictions) == ($run == "crop")' out
+        cairn predict --model runs/$run/model.safetensors --json - <wide.bmp
+        jq '.[0].predictions' out >piped
+        cairn predict --model runs/$run/model.safetensors --json wide.bmp
+        jq '.[0].predictions' out | cmp - piped
+    done
 }
 
 @test "export to safetensors keeps tensors and description, of a checkpoint too" {

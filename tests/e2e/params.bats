@@ -165,11 +165,17 @@ refused() {
     done
     cairn model resnet20
     grep -q '^layer2.0.add  *add  *32x16x16 .*layer2.0.downsample.1 + layer2.0.bn2$' out
+    grep -q "; values, gradients, Adam's two moments 4.2 MiB; outputs in float32" out
     grep -q '^272474 parameters are trained, 1568 more values are kept' out
     cairn model simple_cnn -S 'model.widths=8 16' -S model.depth=2 -S model.hidden=32
     grep -q '^features.8  *maxpool  *2x2/2  *16x8x8 ' out && false
     grep -q '^features.9  *maxpool  *2x2/2  *16x8x8 ' out
     grep -q '^classifier.1  *linear  *32  *32800 ' out
+    cairn model simple_cnn -S optimizer.name=sgd
+    grep -q '; values, gradients 4.7 MiB; ' out
+    cairn model simple_cnn -S optimizer.name=sgd -S optimizer.momentum=0.9 -S train.accumulate=2 \
+        -S ema.decay=0.9
+    grep -q "; values, gradients, SGD's momentum, their sum over a step, the values' average 11.8 MiB; " out
     cairn model resnet21
     [ "$code" -eq 2 ] && grep -q 'it must be simple_cnn, resnet20, resnet18 or wideresnet-16-4' err
     cairn model resnet20 resnet18

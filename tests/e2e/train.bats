@@ -217,6 +217,17 @@ bitmap() {
     grep -Eq '^device auto: [a-z]+ computes \(cuda: ' err
 }
 
+@test "bench --profile writes the trace of the steps that it times by part" {
+    cairn bench "${small[@]}" -S train.batch_size=2 --seconds 1 --profile nowhere/trace.json
+    [ "$code" -eq 2 ]
+    cairn bench "${small[@]}" -S train.batch_size=2 --seconds 1 --json --profile trace.json
+    [ "$code" -eq 0 ]
+    jq -e 'map(select(.name == "step")) | length == 15' trace.json
+    jq -e --slurpfile bench out '[.[] | select(.name == "loss")] as $loss | ($loss | length == 15) and
+        ([$bench[0].parts[] | select(.name == "loss") | 1e3 * .milliseconds][0]
+            | . - ($loss | map(.dur) | sort[7]) | fabs < 0.01)' trace.json
+}
+
 @test "--profile writes a trace; a place where it cannot is refused before anything is lost" {
     cairn train "${small[@]}" --quiet
     before=$(ls -l runs/small)

@@ -135,4 +135,11 @@ T __shfl_down_sync(unsigned mask, T value, unsigned distance, CAIRN_EMULATOR_SIT
     return emulator::shuffle(mask, value, source > 31 ? emulator::lane() : source, {file, line});
 }
 
+/* Threads take turns, so nothing comes between. */
+template <typename T> T atomicAdd(T *at, T value) {
+    T before = *at;
+    *at += value;
+    return before;
+}
+
 #endif

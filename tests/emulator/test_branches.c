@@ -1,30 +1,8 @@
 /* Nets with branches on the CUDA executor: residual networks with batch normalisation, trained and
  * evaluated against `reference`, replayed as one graph, resumed, with frozen parameters. */
-#include "control.h"
-#include "parity/parity.h"
+#include "executors.h"
 
 enum { SAMPLES = 70, BATCH = 24, STEPS = 9 };
-
-static int reset(void **state) {
-    (void)state;
-    emulator_reset();
-    return 0;
-}
-
-/* Nothing of the executor outlives it. */
-static int nothing_lives(void **state) {
-    (void)state;
-    emulator_live live = emulator_count_live();
-    return live.allocations || live.streams || live.graph_executables || live.cublaslt ||
-           live.cudnn;
-}
-
-static const cairn_backend *cuda_backend(void) {
-    const cairn_backend *backend = NULL;
-    int ordinal = 0;
-    must(cairn_backend_find(&backend, &ordinal, "cuda", CAIRN_FLOAT32));
-    return backend;
-}
 
 static cairn_net *resnet(void) {
     cairn_net *net = NULL;
@@ -42,20 +20,9 @@ static cairn_net *wideresnet(void) {
 static cairn_executor *make(const cairn_backend *backend, const cairn_net *net,
                             cairn_precision precision, const cairn_split *split) {
     cairn_executor_options options = cairn_executor_defaults();
-    cairn_executor *executor = NULL;
     options.batch = BATCH;
     options.precision = precision;
-    options.crop_padding = 1;
-    options.threads = 2;
-    for (int c = 0; c < CAIRN_CHANNELS_MAX; c++) {
-        options.mean[c] = 0.5f;
-        options.std[c] = 0.25f;
-    }
-    must(cairn_executor_create(&executor, backend, net, &options));
-    must(cairn_executor_upload(executor, CAIRN_SPLIT_TRAIN, split));
-    must(cairn_executor_upload(executor, CAIRN_SPLIT_TEST, split));
-    must(cairn_executor_initialise(executor, 7));
-    return executor;
+    return make_executor(backend, net, &options, split);
 }
 
 /* Steps first..last-1, each epoch's third smaller; then the mean losses of the whole split's
@@ -112,15 +79,6 @@ static void test_residual_nets_follow_reference(void **state) {
     (void)state;
     follow(resnet);
     follow(wideresnet);
-}
-
-static void assert_equal_tensors(cairn_executor *a, cairn_executor *b, cairn_tensor_kind kind) {
-    for (int k = 0; k < a->net->parameter_count; k++) {
-        float *one = get_tensor(a, kind, k), *other = get_tensor(b, kind, k);
-        assert_memory_equal(one, other, a->net->parameter[k].count * sizeof *one);
-        free(one);
-        free(other);
-    }
 }
 
 /* Running statistics are in the checkpoint too; and the resumed steps are replayed graphs or not
@@ -245,8 +203,6 @@ static void test_sums_of_maps_and_features_are_refused(void **state) {
     assert_non_null(strstr(cairn_error_message(), "3: the cuda backend cannot add features"));
     cairn_net_destroy(net);
 }
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, reset, nothing_lives)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

@@ -1,30 +1,8 @@
 /* The CUDA executor on the emulator, beyond what the parity tests see: a whole epoch of the model,
  * resuming, the ring of slots going round, and what a step costs the host. */
-#include "control.h"
-#include "parity/parity.h"
+#include "executors.h"
 
 enum { SAMPLES = 150, BATCH = 32 };
-
-static const cairn_backend *cuda_backend(void) {
-    const cairn_backend *backend = NULL;
-    int ordinal = 0;
-    must(cairn_backend_find(&backend, &ordinal, "cuda", CAIRN_FLOAT32));
-    return backend;
-}
-
-static int reset(void **state) {
-    (void)state;
-    emulator_reset();
-    return 0;
-}
-
-/* Nothing of the executor outlives it. */
-static int nothing_lives(void **state) {
-    (void)state;
-    emulator_live live = emulator_count_live();
-    return live.allocations || live.pinned || live.streams || live.events || live.graphs ||
-           live.graph_executables || live.cublaslt || live.cudnn;
-}
 
 /* A net of two convolutions and two linear layers, quick to emulate. */
 static cairn_net *small_net(void) {
@@ -38,22 +16,11 @@ static cairn_executor *make_with(const cairn_backend *backend, const cairn_net *
                                  cairn_precision precision, const cairn_split *split,
                                  const cairn_optimizer *optimizer, int accumulate) {
     cairn_executor_options options = cairn_executor_defaults();
-    cairn_executor *executor = NULL;
     options.optimizer = *optimizer;
     options.accumulate = accumulate;
     options.batch = BATCH / accumulate;
     options.precision = precision;
-    options.crop_padding = 2;
-    options.threads = 2;
-    for (int c = 0; c < CAIRN_CHANNELS_MAX; c++) {
-        options.mean[c] = 0.5f;
-        options.std[c] = 0.25f;
-    }
-    must(cairn_executor_create(&executor, backend, net, &options));
-    must(cairn_executor_upload(executor, CAIRN_SPLIT_TRAIN, split));
-    must(cairn_executor_upload(executor, CAIRN_SPLIT_TEST, split));
-    must(cairn_executor_initialise(executor, 7));
-    return executor;
+    return make_executor(backend, net, &options, split);
 }
 
 static cairn_executor *make(const cairn_backend *backend, const cairn_net *net,
@@ -157,19 +124,6 @@ static void test_measured_algorithms(void **state) {
     cairn_executor_destroy(plain);
     free_split(&split);
     cairn_net_destroy(net);
-}
-
-static void assert_equal_tensors(cairn_executor *a, cairn_executor *b, cairn_tensor_kind kind) {
-    for (int k = 0; k < a->net->parameter_count; k++) {
-        size_t bytes = a->net->parameter[k].count * sizeof(float);
-        float *one = malloc(bytes), *other = malloc(bytes);
-        assert_true(one && other);
-        must(cairn_executor_get(a, kind, k, one));
-        must(cairn_executor_get(b, kind, k, other));
-        assert_memory_equal(one, other, bytes);
-        free(one);
-        free(other);
-    }
 }
 
 /* Pooling by cuDNN: only where it proved faster, and only in a training that need not be
@@ -442,38 +396,13 @@ static void test_nan_reaches_the_loss(void **state) {
     cairn_net_destroy(net);
 }
 
-static void test_profile_has_every_part(void **state) {
-    (void)state;
-    cairn_net *net = small_net();
-    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
-    cairn_executor *executor = make(cuda_backend(), net, CAIRN_TF32, &split);
-    cairn_executor *plain = make(cuda_backend(), net, CAIRN_TF32, &split);
-    cairn_timing rows[64];
-    int32_t indices[BATCH] = {0};
-    cairn_step step = {indices, BATCH, 0, 0, 1e-3};
-    int count = 0;
-    must(cairn_executor_profile_step(executor, &step, rows, 64, &count));
-    must(cairn_executor_train_step(plain, &step));
-    assert_true(count > 10);
-    assert_string_equal(rows[0].name, "gather");
-    assert_string_equal(rows[count - 1].name, "Adam");
-    assert_equal_tensors(executor, plain, CAIRN_PARAMETER);
-    cairn_executor_destroy(executor);
-    cairn_executor_destroy(plain);
-    free_split(&split);
-    cairn_net_destroy(net);
-}
-
-#define TEST(name) cmocka_unit_test_setup_teardown(name, reset, nothing_lives)
-
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_an_epoch_of_the_model),  TEST(test_measured_algorithms),
-        TEST(test_measured_pooling),       TEST(test_contests),
-        TEST(test_resumed_is_unbroken),    TEST(test_a_step_is_one_graph),
-        TEST(test_the_ring_goes_round),    TEST(test_a_split_is_replaced),
-        TEST(test_logits_keep_the_stats),  TEST(test_nan_reaches_the_loss),
-        TEST(test_profile_has_every_part),
+        TEST(test_an_epoch_of_the_model), TEST(test_measured_algorithms),
+        TEST(test_measured_pooling),      TEST(test_contests),
+        TEST(test_resumed_is_unbroken),   TEST(test_a_step_is_one_graph),
+        TEST(test_the_ring_goes_round),   TEST(test_a_split_is_replaced),
+        TEST(test_logits_keep_the_stats), TEST(test_nan_reaches_the_loss),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -21,6 +21,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "../unit/run_files.h"
+
 #include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
@@ -190,44 +192,14 @@ static const char params[] = "seed: 7\n"
                              "train: {epochs: 2, batch_size: 2, lr: 0.001, threads: 1}\n"
                              "checkpoint: {every_steps: 1}\n"
                              "run: {name: r, out_dir: none}\n";
-static const char *const names[] = {
-    "params.yaml",   "metrics.json", "model.safetensors",      "predictions.csv",
-    "confusion.csv", "summary.json", "checkpoint.safetensors", "checkpoint.previous.safetensors"};
-enum { EXACT = 5, FILES = 8 };
 static char root[64], whole[80], other[80], file[80];
 static const char *device;
-
-static const char *path_of(const char *folder, const char *name) {
-    static char path[2][160];
-    static int turn;
-    turn = !turn;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
-    return path[turn];
-}
-
-/* Fails when a temporary file or a lock was left. */
-static int clear(const char *folder) {
-    for (int i = 0; i < FILES; i++)
-        unlink(path_of(folder, names[i]));
-    return rmdir(folder) != 0 && errno != ENOENT;
-}
 
 static cairn_status train(const char *folder, bool resume) {
     cairn_config config;
     cairn_status status = cairn_config_read(&config, file, &device, 1);
     const cairn_experiment_options options = {.run_dir = folder, .resume = resume, .quiet = true};
     return status ? status : cairn_experiment_run(&config, &options);
-}
-
-static void assert_same_file(const char *a, const char *b) {
-    uint8_t *x, *y;
-    size_t x_size, y_size;
-    assert_int_equal(cairn_file_read(a, &x, &x_size), CAIRN_OK);
-    assert_int_equal(cairn_file_read(b, &y, &y_size), CAIRN_OK);
-    if (x_size != y_size || memcmp(x, y, x_size) != 0)
-        fail_msg("%s and %s differ", a, b);
-    free(x);
-    free(y);
 }
 
 static int set_up(void **state) {

@@ -3,7 +3,10 @@
  * of `reference` in float64; and a training can be broken off and go on with the same bytes. */
 #include "parity.h"
 
-enum { SAMPLES = 9, HIGH = 9, WIDE = 7, PIXELS = 3 * HIGH * WIDE };
+#include "cairn/augment_pixels.h"
+
+/* More pixels than the 255 that equalize wants. */
+enum { SAMPLES = 9, HIGH = 19, WIDE = 17, PIXELS = 3 * HIGH * WIDE };
 
 typedef struct {
     const char *name;
@@ -107,7 +110,7 @@ static int compare_bytes(const augment_case *given, const subject *s, const cair
         cairn_step step = {&index, 1, (uint32_t)index / 3, (uint32_t)index, 0};
         cairn_recipe recipe;
         uint8_t bytes[PIXELS];
-        cairn_recipe_find(&augmenter, &recipe, step.epoch, (uint32_t)index);
+        cairn_recipe_make(&augmenter, &recipe, split->images, step.epoch, (uint32_t)index);
         cairn_recipe_apply(&augmenter, &recipe, split->images, (uint32_t)index, bytes);
         must(cairn_executor_train_step(executor, &step));
         float *weight = get_tensor(executor, CAIRN_GRADIENT, 0);

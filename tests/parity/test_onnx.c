@@ -6,9 +6,9 @@
 #include "cairn/onnx.h"
 #include "cairn/safetensors.h"
 
-#include <unistd.h>
-
 #ifdef CAIRN_WITH_PROTOBUF
+
+#include "../unit/folder.h"
 
 enum { COUNT = 5 };
 
@@ -26,8 +26,6 @@ static const struct {
     {"conv 5 4 4 0, gelu", {3, 4, 4}},
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
-
-static char folder[] = "/tmp/cairn-onnx-XXXXXX";
 
 static cairn_dataset *make_description(cairn_shape shape, int classes) {
     cairn_dataset *data = calloc(1, sizeof *data);
@@ -52,7 +50,7 @@ static void write_case(int number, uint64_t seed) {
     cairn_split split = random_split(seed, COUNT, net->input, classes, false);
     cairn_executor_options options = cairn_executor_defaults();
     cairn_executor *executor = NULL;
-    char path[64];
+    char path[sizeof folder + 32];
     options.batch = COUNT;
     memcpy(options.mean, data->mean, sizeof options.mean);
     memcpy(options.std, data->std, sizeof options.std);
@@ -81,18 +79,6 @@ static void write_case(int number, uint64_t seed) {
     free(data);
 }
 
-static int make_folder(void **state) {
-    (void)state;
-    return mkdtemp(folder) ? 0 : -1;
-}
-
-static int remove_folder(void **state) {
-    (void)state;
-    char command[64];
-    snprintf(command, sizeof command, "rm -r %s", folder);
-    return system(command);
-}
-
 static void onnxruntime_gives_the_same_logits(void **state) {
     (void)state;
     for (int i = 0; i < CASES; i++)
@@ -101,7 +87,7 @@ static void onnxruntime_gives_the_same_logits(void **state) {
         print_message("skipped: no onnxruntime: scripts/setup-dvc --test installs it\n");
         skip();
     }
-    char command[256];
+    char command[sizeof folder + 256];
     snprintf(command, sizeof command, CAIRN_PYTHON " %s/parity/check_onnx.py %s", CAIRN_TESTS_DIR,
              folder);
     assert_int_equal(system(command), 0);
@@ -110,7 +96,7 @@ static void onnxruntime_gives_the_same_logits(void **state) {
 /* Nothing in a file depends on time or place; a folder that is not there is named. */
 static void the_same_model_gives_the_same_bytes(void **state) {
     (void)state;
-    char path[64];
+    char path[sizeof folder + 32];
     uint8_t *bytes[2];
     size_t size[2];
     snprintf(path, sizeof path, "%s/0.onnx", folder);

@@ -336,6 +336,8 @@ static void refuses_whole_files(void **state) {
                                               "must be a whole number from 0 to 2147483647"},
         {"data: {validation: 50000}\n",
          "p.yaml:1:20: data.validation: found 50000; it must be a whole number from 0 to 49999"},
+        {"data: {resize: fit}\n",
+         "p.yaml:1:16: data.resize: found fit; it must be stretch or crop"},
         {"data: {dir: ''}\n",
          "p.yaml:1:13: data.dir: found the text \"\"; it must be a folder's path"},
         {"train: {epochs: 0}\n",
@@ -483,6 +485,7 @@ static void writes_the_whole_configuration(void **state) {
                               "  name: cifar10\n"
                               "  dir: data/raw\n"
                               "  image_size: 0\n"
+                              "  resize: stretch\n"
                               "  num_workers: 2\n"
                               "  train_limit: 0\n"
                               "  test_limit: 0\n"
@@ -647,6 +650,7 @@ static void digest_covers_what_shapes_the_result(void **state) {
         {"data.test_limit=10", true},
         {"data.validation=10", true},
         {"data.crop_padding=3", true},
+        {"data.resize=crop", true},
         {"model.dropout=0.3", true},
         {"train.epochs=4", true},
         {"train.batch_size=64", true},

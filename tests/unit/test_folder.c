@@ -205,6 +205,7 @@ static void other_sizes_are_resized_or_refused(void **state) {
     assert_int_equal(dataset->test.width, 6);
     assert_int_equal(dataset->train.height, 6);
     assert_int_equal(dataset->train.images[3 * 3 * 6 * 6], 11); /* its one colour stays */
+    assert_int_equal(dataset->resize, CAIRN_RESIZE_STRETCH);
     cairn_dataset_destroy(dataset);
     config = configure(0, 1024);
     config.data.image_size = 1 << 20; /* terabytes; the schema would refuse it first */
@@ -291,8 +292,6 @@ static void what_does_not_belong_is_refused(void **state) {
         {"train/b/l.png", "/dev/zero", NULL, "train/b/l.png", "no regular file"},
         {NULL, NULL, put_fifo, "train/b/pipe.png", "no regular file"},
         {"train/e\033[31m/0.png", NULL, NULL, "train/e?[31m", "control character"},
-        {"train/a-name-of-more-than-the-many-bytes-that-there-is-room-for-here-now/0.png", NULL,
-         NULL, "train/a-name-of", "at most"},
         {NULL, NULL, put_many_classes, "train/z253", "more than 256 classes"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
@@ -309,6 +308,59 @@ static void what_does_not_belong_is_refused(void **state) {
         if (i + 1 < sizeof cases / sizeof cases[0])
             remove_folder(NULL);
     }
+}
+
+/* Of an image of two colours, side by side, the middle is of both, and all of it too. */
+static void images_may_be_cropped(void **state) {
+    (void)state;
+    uint8_t pixels[8][24][3], level[2];
+    png_image image = {
+        .version = PNG_IMAGE_VERSION, .width = 24, .height = 8, .format = PNG_FORMAT_RGB};
+    for (int i = 0; i < 8 * 24; i++)
+        memset(pixels[i / 24][i % 24], i % 24 < 10 ? 0 : 240, 3);
+    write_small();
+    assert_true(png_image_write_to_file(&image, path_of("test/a/t.png"), 0, pixels, 0, NULL));
+    for (int crop = 0; crop < 2; crop++) {
+        cairn_config config = configure(0, SIDE);
+        config.data.resize = crop;
+        cairn_dataset *dataset = open_dataset(&config);
+        assert_int_equal(dataset->resize, crop);
+        level[crop] = dataset->test.images[1]; /* columns 6 to 11 of all; 10 and 11 of the middle */
+        cairn_dataset_destroy(dataset);
+    }
+    assert_in_range(level[0], 40, 120);
+    assert_in_range(level[1], 200, 240);
+}
+
+/* Test images have their files' names, in the order of the images; held-out ones too. */
+static void test_images_keep_their_names(void **state) {
+    (void)state;
+    write_small();
+    cairn_config config = configure(0, 0);
+    cairn_dataset *dataset = open_dataset(&config);
+    assert_string_equal(dataset->test_files[0], "test/a/t.png");
+    assert_string_equal(dataset->test_files[1], "test/c d/t.png");
+    cairn_dataset_destroy(dataset);
+    config.data.validation = 2;
+    dataset = open_dataset(&config);
+    assert_string_equal(dataset->test_files[0], "train/c d/2.png");
+    assert_string_equal(dataset->test_files[1], "train/b/10.png");
+    cairn_dataset_destroy(dataset);
+}
+
+/* As long as a folder's can be. */
+static void a_class_name_may_have_255_bytes(void **state) {
+    (void)state;
+    char name[300], class[256] = "";
+    memset(class, 'x', 255);
+    write_small();
+    snprintf(name, sizeof name, "train/%s/0.png", class);
+    write_image(name, SIDE, 50, false);
+    cairn_config config = configure(0, 0);
+    cairn_dataset *dataset = open_dataset(&config);
+    assert_int_equal(dataset->classes, 4);
+    assert_string_equal(dataset->class_names[3], class);
+    cairn_dataset_destroy(dataset);
 }
 
 /* The most classes that there can be. */
@@ -342,6 +394,9 @@ int main(void) {
         TEST_IN_FOLDER(links_are_followed),
         TEST_IN_FOLDER(faulty_folders_are_refused),
         TEST_IN_FOLDER(what_does_not_belong_is_refused),
+        TEST_IN_FOLDER(images_may_be_cropped),
+        TEST_IN_FOLDER(test_images_keep_their_names),
+        TEST_IN_FOLDER(a_class_name_may_have_255_bytes),
         TEST_IN_FOLDER(there_may_be_256_classes),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -141,6 +141,24 @@ static void images_are_resized(void **state) {
                      CAIRN_BAD_INPUT);
 }
 
+/* The largest middle with the right proportions, without a pixel of the rest: of two rows the
+ * first; where a pixel is too wide, one pixel. */
+static void images_are_cropped(void **state) {
+    (void)state;
+    uint8_t row[3][8], column[3][64];
+    write_file(png, sizeof png);
+    assert_int_equal(cairn_image_read(path, (cairn_shape){3, 1, 8}, CAIRN_IMAGE_CROPPED, row[0]),
+                     CAIRN_OK);
+    assert_int_equal(
+        cairn_image_read(path, (cairn_shape){3, 64, 1}, CAIRN_IMAGE_CROPPED, column[0]), CAIRN_OK);
+    for (int x = 0; x < 8; x++) {
+        assert_int_equal(row[0][x], 255);
+        assert_int_equal(row[2][x], 0);
+    }
+    assert_int_equal(column[0][0], 255);
+    assert_int_equal(column[2][63], 255);
+}
+
 static void refused(const char *expected) {
     uint8_t pixels[3][2][4];
     cairn_status status =
@@ -223,8 +241,8 @@ static void streams_are_read_to_their_end(void **state) {
         assert_int_equal(pipe(ends), 0);
         assert_int_equal(write(ends[1], f < FILES ? files[f].bytes : png, size), size);
         close(ends[1]);
-        cairn_status status =
-            cairn_image_read_stream(ends[0], "input", (cairn_shape){3, 2, 4}, pixels[0][0]);
+        cairn_status status = cairn_image_read_stream(ends[0], "input", (cairn_shape){3, 2, 4},
+                                                      CAIRN_IMAGE_RESIZED, pixels[0][0]);
         close(ends[0]);
         assert_int_equal(status, f < FILES ? CAIRN_OK : CAIRN_BAD_INPUT);
         near(pixels[2][1][3], 255, 4);
@@ -293,6 +311,7 @@ int main(void) {
         cmocka_unit_test(each_format_gives_its_pixels),
         cmocka_unit_test(a_bmp_may_be_stored_from_the_top),
         cmocka_unit_test(images_are_resized),
+        cmocka_unit_test(images_are_cropped),
         cmocka_unit_test(files_cut_short_are_refused),
         cmocka_unit_test(damage_never_crashes),
         cmocka_unit_test(sizes_are_checked_before_decoding),

@@ -1,5 +1,7 @@
 /* Locks on devices, between processes: each takes a free one, and the kernel frees what a killed
  * process held. */
+#include "folder.h"
+
 #include "cairn/lock.h"
 
 #include <setjmp.h>
@@ -13,7 +15,6 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
-static char folder[] = "/tmp/cairn-test-lock-XXXXXX";
 static int devices;
 
 /* As bus addresses are; the slash must not become a folder. */
@@ -104,21 +105,15 @@ static void waiting_can_be_stopped(void **state) {
     cairn_lock_release(&lock);
 }
 
+static int set_up(void **state) {
+    return make_folder(state) || setenv("CAIRN_LOCKS", folder, 1);
+}
+
 int main(void) {
-    if (!mkdtemp(folder))
-        return 1;
-    setenv("CAIRN_LOCKS", folder, 1);
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(each_takes_a_free_device),
         cmocka_unit_test(one_too_many_waits),
         cmocka_unit_test(waiting_can_be_stopped),
     };
-    int failed = cmocka_run_group_tests(tests, NULL, NULL);
-    char path[64];
-    for (int i = 0; i < 2; i++) { /* which killed processes left */
-        snprintf(path, sizeof path, "%s/bus-%d.lock", folder, i);
-        unlink(path);
-    }
-    rmdir(folder);
-    return failed;
+    return cmocka_run_group_tests(tests, set_up, remove_folder);
 }

@@ -226,11 +226,17 @@ static void predictions_and_confusion(void **state) {
     (void)state;
     const float logits[] = {5, 0, 0, 5, 0, 5, 0, 0};
     const uint8_t labels[] = {0, 0, 1, 1};
-    const char names[2][32] = {"cat", "a \"b\", c"};
-    assert_int_equal(cairn_predictions_write(path, logits, labels, 4, 2), CAIRN_OK);
+    const cairn_class_name names[2] = {"cat", "a \"b\", c"};
+    assert_int_equal(cairn_predictions_write(path, logits, labels, NULL, 4, 2), CAIRN_OK);
     char *text = text_of_file();
     assert_string_equal(text, "actual,predicted,confidence\n0,0,0.993307\n0,1,0.993307\n"
                               "1,1,0.993307\n1,0,0.500000\n");
+    free(text);
+    char *const files[] = {"test/cat/1.png", "test/cat/2, or 3.png", "a", "b"};
+    assert_int_equal(cairn_predictions_write(path, logits, labels, files, 2, 2), CAIRN_OK);
+    text = text_of_file();
+    assert_string_equal(text, "actual,predicted,confidence,file\n0,0,0.993307,test/cat/1.png\n"
+                              "0,1,0.993307,\"test/cat/2, or 3.png\"\n");
     free(text);
     assert_int_equal(cairn_confusion_write(path, logits, labels, 4, 2, names), CAIRN_OK);
     text = text_of_file();

@@ -15,31 +15,22 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
 #ifdef CAIRN_WITH_PROTOBUF
 
-static char folder[64];
+#include "folder.h"
+
 static glob_t found;
 
-static int set_up(void **state) {
-    (void)state;
-    snprintf(folder, sizeof folder, "/tmp/cairn-board-XXXXXX");
-    return mkdtemp(folder) ? 0 : -1;
-}
-
 static int tear_down(void **state) {
-    (void)state;
-    char command[128];
     globfree(&found);
     found = (glob_t){0};
-    snprintf(command, sizeof command, "rm -rf '%s'", folder);
-    return system(command);
+    return remove_folder(state);
 }
 
 /* The folder's event files, sorted as TensorBoard sorts them. */
 static size_t find_files(void) {
-    char pattern[128];
+    char pattern[sizeof folder + 32];
     snprintf(pattern, sizeof pattern, "%s/*tfevents*", folder);
     globfree(&found);
     found = (glob_t){0};
@@ -171,7 +162,7 @@ static const uint8_t *pixel(const cairn_drawing *drawing, int x, int y) {
 }
 
 enum { CLASSES = 3, SAMPLES = 4 };
-static const char names[CLASSES][32] = {"cat", "d\xc3\xb6g", "a horse with a long name"};
+static const cairn_class_name names[CLASSES] = {"cat", "d\xc3\xb6g", "a horse with a long name"};
 /* Predicted 0 1 1 2, the third wrong. */
 static const float logits[SAMPLES][CLASSES] = {{9, 1, 0}, {0, 5, 1}, {0, 6, 5}, {0, 0, 1}};
 
@@ -195,12 +186,19 @@ static void confusion_is_darkest_where_a_row_is(void **state) {
     cairn_drawing_free(&drawing);
     /* So many classes that their names have no room. */
     float *many = calloc((size_t)100, sizeof *many);
-    char(*long_names)[32] = calloc((size_t)100, sizeof *long_names);
+    cairn_class_name *long_names = calloc((size_t)100, sizeof *long_names);
     assert_int_equal(
-        cairn_draw_confusion(&drawing, many, labels, 1, 100, (const char(*)[32])long_names),
+        cairn_draw_confusion(&drawing, many, labels, 1, 100, (const cairn_class_name *)long_names),
         CAIRN_OK);
     assert_int_equal(drawing.width, drawing.height);
     assert_true(*pixel(&drawing, 1, 1) < *pixel(&drawing, drawing.width - 1, 1));
+    cairn_drawing_free(&drawing);
+    /* A name that is too long has its end cut off. */
+    memset(long_names[1], 'w', sizeof *long_names - 1);
+    assert_int_equal(
+        cairn_draw_confusion(&drawing, many, labels, 1, 2, (const cairn_class_name *)long_names),
+        CAIRN_OK);
+    assert_in_range(drawing.width, 300, 400);
     cairn_drawing_free(&drawing);
     free(long_names);
     free(many);
@@ -240,7 +238,7 @@ static void train(const char *extra, bool resume) {
 
 static void a_run_s_files_are_its_own(void **state) {
     (void)state;
-    char foreign[128];
+    char foreign[sizeof folder + 64];
     snprintf(foreign, sizeof foreign, "%s/events.out.tfevents.1.another.writer", folder);
     assert_int_equal(cairn_file_write(foreign, "", 0), CAIRN_OK);
     train("tensorboard.enabled=false", false);
@@ -259,7 +257,7 @@ static void a_run_s_files_are_its_own(void **state) {
     assert_true(cairn_file_exists(foreign));
 }
 
-#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+#define TEST(name) cmocka_unit_test_setup_teardown(name, make_folder, tear_down)
 
 int main(void) {
     const struct CMUnitTest tests[] = {

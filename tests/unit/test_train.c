@@ -15,6 +15,8 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include "run_files.h"
+
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -64,26 +66,7 @@ static const char base[] = "seed: 7\ndevice: reference\n"
                            "model: {widths: 8 8 8, hidden: 16}\n"
                            "train: {epochs: 2, batch_size: 2, lr: 0.001, threads: 1}\n"
                            "run: {name: r, out_dir: none}\n";
-static const char *const names[] = {
-    "params.yaml",   "metrics.json", "model.safetensors",      "predictions.csv",
-    "confusion.csv", "summary.json", "checkpoint.safetensors", "checkpoint.previous.safetensors"};
-enum { EXACT = 5, FILES = 8 }; /* summary and checkpoint tell the time too */
-
 static char root[64], whole[80], other[80], fast[80]; /* `whole` holds the unbroken run */
-
-static const char *path_of(const char *folder, const char *name) {
-    static char path[2][160];
-    static int turn;
-    turn = !turn;
-    snprintf(path[turn], sizeof path[turn], "%s/%s", folder, name);
-    return path[turn];
-}
-
-static void clear(const char *folder) {
-    for (int i = 0; i < FILES; i++)
-        unlink(path_of(folder, names[i]));
-    rmdir(folder);
-}
 
 static cairn_config configured(const char *const *overrides, size_t count) {
     cairn_config config;
@@ -109,17 +92,6 @@ static cairn_status run(const char *folder, const char *const *overrides, size_t
 
 static cairn_status run_with(const char *folder, const char *override, int how) {
     return run(folder, &override, override != NULL, how);
-}
-
-static void assert_same_file(const char *a, const char *b) {
-    uint8_t *x, *y;
-    size_t x_size, y_size;
-    assert_int_equal(cairn_file_read(a, &x, &x_size), CAIRN_OK);
-    assert_int_equal(cairn_file_read(b, &y, &y_size), CAIRN_OK);
-    if (x_size != y_size || memcmp(x, y, x_size) != 0)
-        fail_msg("%s and %s differ", a, b);
-    free(x);
-    free(y);
 }
 
 /* All but the times: seven equal files, the checkpoint by its tensors and position. */

@@ -152,7 +152,7 @@ static cairn_status forward(cpu_plan *plan, const batch_source *source) {
     double begin = omp_get_wtime();
     assemble_batch(&executor->base.options, source, plan->count, plan->input.data, plan->input_bf16,
                    plan->targets);
-    plan_time(executor, "batch assembly", 0, begin);
+    cairn_timeline_add(&executor->timeline, "batch assembly", NULL, 0, begin);
     if (executor->refreshed != plan || plan->weights_version != executor->weights_version) {
         executor->refreshed = NULL;
         cairn_status status = plan_run(plan, &plan->refresh);
@@ -184,7 +184,7 @@ static cairn_status train_batch(cpu_executor *executor, const cairn_step *step) 
     double begin = omp_get_wtime();
     cross_entropy(plan->logits, plan->targets, executor->base.options.label_smoothing, step->count,
                   cairn_net_classes(executor->base.net), plan->logits_gradient, &executor->stats);
-    plan_time(executor, "loss", 0, begin);
+    cairn_timeline_add(&executor->timeline, "loss", NULL, 0, begin);
     return plan_run(plan, &plan->backward);
 }
 
@@ -195,7 +195,7 @@ static void accumulate_batch(cpu_executor *executor, float share) {
         return;
     accumulate(executor->sum, executor->tensors[CAIRN_GRADIENT], executor->total, share,
                executor->batch == 0);
-    plan_time(executor, "accumulation", 0, begin);
+    cairn_timeline_add(&executor->timeline, "accumulation", NULL, 0, begin);
 }
 
 /* The factor by which the step's gradient is clipped. */
@@ -209,7 +209,7 @@ static double clip_factor(cpu_executor *executor, bool late) {
         if (cairn_treatment_moves(span->treatment, late))
             sum += squares_of(executor->sum + span->begin, span->end - span->begin);
     }
-    plan_time(executor, "gradient norm", 0, begin);
+    cairn_timeline_add(&executor->timeline, "gradient norm", NULL, 0, begin);
     return cairn_optimizer_clip(optimizer, sqrt(sum));
 }
 
@@ -225,7 +225,7 @@ static void update_parameters(cpu_executor *executor, const cairn_step *step) {
     double clip = clip_factor(executor, late), begin = omp_get_wtime();
     for (int i = 0; i < executor->span_count; i++)
         update(optimizer, &now, clip, late, &executor->spans[i], &on);
-    plan_time(executor, cairn_optimizer_title(optimizer), 0, begin);
+    cairn_timeline_add(&executor->timeline, cairn_optimizer_title(optimizer), NULL, 0, begin);
     executor->weights_version++;
 }
 
@@ -233,7 +233,7 @@ static cairn_status train_step_inside(cpu_executor *executor, const cairn_step *
     executor->batch = 0;
     for (int done = 0; done < step->count; executor->batch++) {
         cairn_step batch = cairn_step_batch(&executor->base, step, done);
-        executor->timing_count = 0; /* of the last batch is what is kept */
+        executor->timeline.count = 0; /* of the last batch is what is kept */
         cairn_status status = train_batch(executor, &batch);
         if (status)
             return status;
@@ -252,12 +252,10 @@ static cairn_status train_step(cairn_executor *base, const cairn_step *step) {
 static cairn_status profile_step(cairn_executor *base, const cairn_step *step, cairn_timing *rows,
                                  int capacity, int *count) {
     cpu_executor *executor = own(base);
-    executor->timing = rows;
-    executor->timing_capacity = capacity;
-    executor->timing_began = omp_get_wtime();
+    cairn_timeline_begin(&executor->timeline, rows, capacity);
     cairn_status status = train_step(base, step);
-    *count = executor->timing_count;
-    executor->timing = NULL;
+    *count = executor->timeline.count;
+    executor->timeline = (cairn_timeline){0};
     return status;
 }
 

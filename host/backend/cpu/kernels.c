@@ -4,6 +4,7 @@
 
 #include "gelu.h"
 
+#include "cairn/augment_pixels.h"
 #include "cairn/rng.h"
 
 #include <assert.h>
@@ -95,7 +96,7 @@ static void assemble_recipe(const normal_table *table, cairn_shape shape,
                             bool half, loss_target *target) {
     cairn_recipe recipe;
     if (source->training)
-        cairn_recipe_find(&source->augmenter, &recipe, source->epoch, index);
+        cairn_recipe_make(&source->augmenter, &recipe, source->images, source->epoch, index);
     else
         cairn_recipe_glance(&source->augmenter, &recipe, source->glance, index);
     cairn_recipe_apply(&source->augmenter, &recipe, source->images, index, bytes);

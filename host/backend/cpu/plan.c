@@ -170,16 +170,6 @@ dnnl_data_type_t plan_type(const cpu_plan *plan) {
     return plan->executor->base.options.precision == CAIRN_BF16 ? dnnl_bf16 : dnnl_f32;
 }
 
-void plan_time(cpu_executor *executor, const char *name, double flops, double begin) {
-    if (!executor->timing || executor->timing_count == executor->timing_capacity)
-        return;
-    cairn_timing *row = &executor->timing[executor->timing_count++];
-    *row = (cairn_timing){.begin = begin - executor->timing_began,
-                          .seconds = omp_get_wtime() - begin,
-                          .flops = flops};
-    snprintf(row->name, sizeof row->name, "%s", name);
-}
-
 cairn_status plan_run(const cpu_plan *plan, const task_list *list) {
     for (int i = 0; i < list->count; i++) {
         const cpu_task *task = &list->task[i];
@@ -187,7 +177,7 @@ cairn_status plan_run(const cpu_plan *plan, const task_list *list) {
         cairn_status status = task->run(plan, task);
         if (status)
             return status;
-        plan_time(plan->executor, task->name, task->flops, begin);
+        cairn_timeline_add(&plan->executor->timeline, task->name, NULL, task->flops, begin);
     }
     return CAIRN_OK;
 }

@@ -6,6 +6,7 @@
 #ifndef CAIRN_BACKEND_CPU_PLAN_H
 #define CAIRN_BACKEND_CPU_PLAN_H
 
+#include "../timeline.h"
 #include "kernels.h"
 #include "onednn.h"
 #include "update.h"
@@ -118,9 +119,7 @@ struct cpu_executor {
     uint64_t weights_version; /* grows whenever parameters change */
     uint32_t step, batch;     /* of the training step under way; the batch's number in it */
     bool training;
-    cairn_timing *timing; /* NULL but in profile_step */
-    int timing_capacity, timing_count;
-    double timing_began; /* when the profiled step did */
+    cairn_timeline timeline;
 };
 
 /* The plan for that many samples: an earlier one, or a new one. */
@@ -129,9 +128,6 @@ void plan_destroy(cpu_plan *plan);
 
 /* Runs a list in order. */
 cairn_status plan_run(const cpu_plan *plan, const task_list *list);
-
-/* In profile_step: records a part that began at `begin` (omp_get_wtime's seconds); else nothing. */
-void plan_time(cpu_executor *executor, const char *name, double flops, double begin);
 
 /* For the layers that compile themselves into a plan ------------------------------------------- */
 

@@ -1,10 +1,12 @@
 /* The reference executor: walks the net op by op, one buffer for each op's output and one for that
  * output's gradient. Included by float32.c and float64.c after a typedef of `real`. */
+#include "../timeline.h"
 #include "norm_impl.h"
 #include "ops_impl.h"
 #include "update_impl.h"
 
 #include "cairn/arena.h"
+#include "cairn/augment_pixels.h"
 #include "cairn/executor.h"
 
 #include <stdlib.h>
@@ -32,6 +34,7 @@ typedef struct {
     bool *correct;        /* [batch] */
     real *planes;         /* [threads, the largest padded plane] */
     op_buffers op[CAIRN_NET_OPS_MAX];
+    cairn_timeline timeline;
 } executor;
 
 /* The batch ---------------------------------------------------------------------------------------
@@ -52,6 +55,11 @@ static void take_image(const cairn_executor_options *options, cairn_shape shape,
     }
 }
 
+/* In a profiled step: the part "name what" from `begin` until now. */
+static void note(executor *e, const char *name, const char *what, double flops, double begin) {
+    cairn_timeline_add(&e->timeline, name, what, flops, begin);
+}
+
 /* Fills input and targets with the step's samples, augmented, or with first..first+count-1. */
 static void assemble(executor *e, cairn_split_id id, const cairn_step *step, int first, int count) {
     const cairn_executor_options *options = &e->base.options;
@@ -59,18 +67,20 @@ static void assemble(executor *e, cairn_split_id id, const cairn_step *step, int
     const cairn_augmenter augmenter = cairn_executor_augmenter(&e->base, id);
     cairn_shape shape = e->base.net->input;
     size_t size = cairn_shape_count(shape);
+    double begin = omp_get_wtime();
 #pragma omp parallel for num_threads(e->threads)
     for (int n = 0; n < count; n++) {
         uint32_t index = (uint32_t)(step ? step->indices[n] : first + n);
         cairn_recipe recipe;
         if (step)
-            cairn_recipe_find(&augmenter, &recipe, step->epoch, index);
+            cairn_recipe_make(&augmenter, &recipe, split->images, step->epoch, index);
         else
             cairn_recipe_glance(&augmenter, &recipe, e->base.glance, index);
         take_image(options, shape, &augmenter, &recipe, split->images, index,
                    e->input + (size_t)n * size);
         e->targets[n] = target_of(&recipe, split->labels, index);
     }
+    note(e, "batch assembly", NULL, 0, begin);
 }
 
 /* Forward and backward ----------------------------------------------------------------------------
@@ -204,9 +214,28 @@ static void backward_op(executor *e, int ordinal, int count, const cairn_step *s
     }
 }
 
+/* What an op costs in one direction; 0 where it does nothing but lend its memory on. */
+static void note_op(executor *e, int ordinal, const char *direction, double flops, double begin) {
+    const cairn_op *op = &e->base.net->op[ordinal];
+    if (op->kind != CAIRN_OP_FLATTEN)
+        note(e, op->name, direction, flops, begin);
+}
+
 static void forward(executor *e, int count, const cairn_step *step) {
-    for (int i = 0; i < e->base.net->op_count; i++)
+    for (int i = 0; i < e->base.net->op_count; i++) {
+        double begin = omp_get_wtime();
         forward_op(e, i, count, step);
+        note_op(e, i, "forward", count * cairn_op_flops(&e->base.net->op[i], 0), begin);
+    }
+}
+
+static void backward(executor *e, int count, const cairn_step *step) {
+    for (int i = e->base.net->op_count - 1; i >= 0; i--) {
+        const cairn_op *op = &e->base.net->op[i];
+        double begin = omp_get_wtime();
+        backward_op(e, i, count, step);
+        note_op(e, i, "backward", count * (cairn_op_flops(op, 1) - cairn_op_flops(op, 0)), begin);
+    }
 }
 
 /* Adds the batch to the stats; in training also begins the backward pass, with the gradient by the
@@ -214,7 +243,7 @@ static void forward(executor *e, int count, const cairn_step *step) {
 static void take_loss(executor *e, int count, int total) {
     int last = e->base.net->op_count - 1;
     int classes = cairn_net_classes(e->base.net);
-    double smoothing = total ? e->base.options.label_smoothing : 0;
+    double smoothing = total ? e->base.options.label_smoothing : 0, begin = omp_get_wtime();
 #pragma omp parallel for num_threads(e->threads)
     for (int n = 0; n < count; n++)
         e->losses[n] = cross_entropy(classes, e->op[last].y + (size_t)n * (size_t)classes,
@@ -226,6 +255,7 @@ static void take_loss(executor *e, int count, int total) {
         e->stats.correct += e->correct[n];
     }
     e->stats.seen += count;
+    note(e, "loss", NULL, 0, begin);
 }
 
 static void clear(real *values, size_t total, int threads) {
@@ -237,11 +267,13 @@ static void clear(real *values, size_t total, int threads) {
 /* The parameters' too in the step's first batch. */
 static void clear_gradients(executor *e, int count) {
     const cairn_net *net = e->base.net;
+    double begin = omp_get_wtime();
     for (int i = 0; i < net->op_count; i++)
         if (e->op[i].dy)
             clear(e->op[i].dy, (size_t)count * cairn_shape_count(net->op[i].out), e->threads);
     for (int k = 0; k < net->parameter_count && e->batch == 0; k++)
         clear(e->tensor[CAIRN_GRADIENT][k], net->parameter[k].count, e->threads);
+    note(e, "gradients cleared", NULL, 0, begin);
 }
 
 /* The norm of the gradient of all that is trained. */
@@ -257,6 +289,7 @@ static double gradient_norm(const executor *e, bool late) {
 
 static void update_parameters(executor *e, const cairn_step *step) {
     const cairn_optimizer *optimizer = &e->base.options.optimizer;
+    double begin = omp_get_wtime();
     update_rule rule = {.optimizer = optimizer,
                         .now = cairn_optimizer_at(optimizer, step->step, step->lr),
                         .late = cairn_optimizer_is_late(optimizer, step->epoch),
@@ -275,6 +308,7 @@ static void update_parameters(executor *e, const cairn_step *step) {
         rule.scale = rule.treatment & CAIRN_SCALED ? optimizer->norm_bias_scale : 1;
         update(&rule, &on);
     }
+    note(e, cairn_optimizer_title(optimizer), NULL, 0, begin);
 }
 
 /* The interface -----------------------------------------------------------------------------------
@@ -285,16 +319,26 @@ static cairn_status train_step(cairn_executor *base, const cairn_step *step) {
     e->batch = 0;
     for (int done = 0; done < step->count; e->batch++) {
         cairn_step batch = cairn_step_batch(base, step, done);
+        e->timeline.count = 0; /* of the last batch is what is kept */
         assemble(e, CAIRN_SPLIT_TRAIN, &batch, 0, batch.count);
         forward(e, batch.count, &batch);
         clear_gradients(e, batch.count);
         take_loss(e, batch.count, step->count);
-        for (int i = base->net->op_count - 1; i >= 0; i--)
-            backward_op(e, i, batch.count, &batch);
+        backward(e, batch.count, &batch);
         done += batch.count;
     }
     update_parameters(e, step);
     return CAIRN_OK;
+}
+
+static cairn_status profile_step(cairn_executor *base, const cairn_step *step, cairn_timing *rows,
+                                 int capacity, int *count) {
+    executor *e = (executor *)base;
+    cairn_timeline_begin(&e->timeline, rows, capacity);
+    cairn_status status = train_step(base, step);
+    *count = e->timeline.count;
+    e->timeline = (cairn_timeline){0};
+    return status;
 }
 
 static cairn_status evaluate(cairn_executor *base, cairn_split_id id, int first, int count) {
@@ -443,6 +487,7 @@ static cairn_status create(cairn_executor **made, const cairn_net *net,
         .exchange = exchange,
         .get_stats = get_stats,
         .set_stats = set_stats,
+        .profile_step = profile_step,
     };
     executor *e = calloc(1, sizeof *e);
     if (!e)

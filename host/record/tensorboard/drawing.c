@@ -41,7 +41,7 @@ static void fill(cairn_drawing *drawing, int x, int y, int width, int height, co
 
 /* Text ----------------------------------------------------------------------------------------- */
 
-enum { TEXT = 64 };
+enum { TEXT = 64, NAME_WIDTH = 120 }; /* bytes; pixels of a name in the matrix, at most */
 
 /* What the font lacks becomes a question mark. */
 static void make_plain(char plain[TEXT], const char *text) {
@@ -55,6 +55,15 @@ static int text_width(const char *text) {
     char plain[TEXT];
     make_plain(plain, text);
     return stb_easy_font_width(plain);
+}
+
+/* As much of the text as there is room for. */
+static void shorten(char plain[TEXT], const char *text, int width) {
+    make_plain(plain, text);
+    for (size_t length = strlen(plain); length > 2 && text_width(plain) > width;) {
+        plain[--length] = '\0';
+        plain[length - 1] = plain[length - 2] = '.';
+    }
 }
 
 static void write_text(cairn_drawing *drawing, int x, int y, const char *text, colour paint) {
@@ -80,22 +89,23 @@ static colour shade(double share) {
 
 typedef struct {
     int cell_width, cell_height, left, top; /* of the cells */
-    bool named;
+    int name_width;                         /* 0: no names */
 } matrix_layout;
 
-static matrix_layout lay_out(int classes, const char (*class_names)[32]) {
-    matrix_layout layout = {.cell_width = 8, .cell_height = 8, .named = false};
+static matrix_layout lay_out(int classes, const cairn_class_name *class_names) {
+    matrix_layout layout = {.cell_width = 8, .cell_height = 8};
     if (classes > CAIRN_NAMED_CLASSES)
         return layout;
     int widest = text_width("00000");
     for (int i = 0; i < classes; i++)
         if (text_width(class_names[i]) > widest)
             widest = text_width(class_names[i]);
+    widest = widest < NAME_WIDTH ? widest : NAME_WIDTH;
     return (matrix_layout){.cell_width = widest + 2 * GAP,
                            .cell_height = 2 * LINE,
                            .left = widest + 2 * GAP,
                            .top = 2 * LINE,
-                           .named = true};
+                           .name_width = widest};
 }
 
 static void draw_row(cairn_drawing *drawing, const matrix_layout *layout, const int *counts,
@@ -109,7 +119,7 @@ static void draw_row(cairn_drawing *drawing, const matrix_layout *layout, const 
         char digits[TEXT];
         snprintf(digits, sizeof digits, "%d", counts[i]);
         fill(drawing, x, y, layout->cell_width, layout->cell_height, shade(share));
-        if (layout->named)
+        if (layout->name_width)
             write_text(drawing, x + layout->cell_width - GAP - text_width(digits), y + LINE / 2,
                        digits, share > 0.5 ? white : black);
     }
@@ -117,7 +127,7 @@ static void draw_row(cairn_drawing *drawing, const matrix_layout *layout, const 
 
 cairn_status cairn_draw_confusion(cairn_drawing *drawing, const float *logits,
                                   const uint8_t *labels, int count, int classes,
-                                  const char (*class_names)[32]) {
+                                  const cairn_class_name *class_names) {
     size_t side = (size_t)classes;
     matrix_layout layout = lay_out(classes, class_names);
     *drawing = (cairn_drawing){0};
@@ -134,11 +144,11 @@ cairn_status cairn_draw_confusion(cairn_drawing *drawing, const float *logits,
         counts[labels[i] * side +
                (size_t)cairn_softmax(logits + (size_t)i * side, classes, probabilities)]++;
     for (int i = 0; i < classes; i++) {
-        if (layout.named) {
-            write_text(drawing, layout.left + i * layout.cell_width + GAP, LINE / 2, class_names[i],
-                       black);
-            write_text(drawing, GAP, layout.top + i * layout.cell_height + LINE / 2, class_names[i],
-                       black);
+        if (layout.name_width) {
+            char name[TEXT];
+            shorten(name, class_names[i], layout.name_width);
+            write_text(drawing, layout.left + i * layout.cell_width + GAP, LINE / 2, name, black);
+            write_text(drawing, GAP, layout.top + i * layout.cell_height + LINE / 2, name, black);
         }
         draw_row(drawing, &layout, counts + (size_t)i * side, i, classes);
     }
@@ -199,7 +209,7 @@ static void draw_image(cairn_drawing *drawing, int x, int y, int scale, const ca
 
 cairn_status cairn_draw_mistakes(cairn_drawing *drawing, const float *logits,
                                  const cairn_split *split, int classes,
-                                 const char (*class_names)[32]) {
+                                 const cairn_class_name *class_names) {
     enum { COLUMNS = 6, SIDE = 96 };
     mistake list[CAIRN_MISTAKES];
     int count = 0;
@@ -215,12 +225,15 @@ cairn_status cairn_draw_mistakes(cairn_drawing *drawing, const float *logits,
     status = make(drawing, columns * tile_width, rows * tile_height);
     for (int i = 0; i < count && !status; i++) {
         int x = i % COLUMNS * tile_width + GAP, y = i / COLUMNS * tile_height + GAP;
-        char text[TEXT];
+        int room = tile_width - GAP - 1;
+        char name[TEXT], share[TEXT];
         draw_image(drawing, x, y, scale, split, list[i].sample);
-        write_text(drawing, x, y + height + 2, class_names[split->labels[list[i].sample]], black);
-        snprintf(text, sizeof text, "%s %.0f%%", class_names[list[i].predicted],
-                 100 * list[i].probability);
-        write_text(drawing, x, y + height + 2 + LINE, text, red);
+        shorten(name, class_names[split->labels[list[i].sample]], room);
+        write_text(drawing, x, y + height + 2, name, black);
+        snprintf(share, sizeof share, " %.0f%%", 100 * list[i].probability);
+        shorten(name, class_names[list[i].predicted], room - text_width(share));
+        write_text(drawing, x, y + height + 2 + LINE, name, red);
+        write_text(drawing, x + text_width(name), y + height + 2 + LINE, share, red);
     }
     return status;
 }
