@@ -195,13 +195,14 @@ void kernel_cross_entropy(cudaStream_t stream, int count, int classes, int pitch
 
 /* The gradient of all parameters: element i in half[i] (bf16) where i < half_count, else in
  * values[i]. A parameter begins at a multiple of CUDA_GRAIN; treatment[i / CUDA_GRAIN] is its
- * cairn_treatment; NULL: all are CAIRN_TRAINED. */
+ * cairn_treatment; NULL: all are CAIRN_TRAINED. late: cairn_optimizer_is_late. */
 enum { CUDA_GRAIN = 128 };
 typedef struct {
     size_t count, half_count;
     const float *values;
     const void *half;
     const uint8_t *treatment;
+    bool late;
 } cuda_gradient;
 
 /* sum [count] += state->share * the batch's gradient, or = in a step's first batch. */

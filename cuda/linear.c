@@ -102,7 +102,8 @@ static cairn_status add_product(cuda_plan *plan, cuda_stage *stage) {
                           .d_pitch = outputs(stage),
                           .type = plan->type,
                           .d_type = stage->made.shape.type,
-                          .epilogue = CUBLASLT_EPILOGUE_DEFAULT};
+                          .epilogue = CUBLASLT_EPILOGUE_DEFAULT,
+                          .scale = stage->layer->scale};
     if (bias >= 0) {
         shape.epilogue = CUBLASLT_EPILOGUE_BIAS;
         shape.bias = half_bias ? cuda_plan_operand(plan, bias)
@@ -160,7 +161,8 @@ static cairn_status run_mask(const cuda_plan *plan, const cuda_task *task) {
     return CAIRN_OK;
 }
 
-/* With the bias gradient in the epilogue where cuBLAS has that, else by our kernel. */
+/* With the bias gradient in the epilogue where cuBLAS has that, else by our kernel; of a scaled
+ * product it is not said what becomes of that. */
 static cairn_status add_parameter_gradients(cuda_plan *plan, cuda_stage *stage,
                                             const activation *given) {
     const cairn_op *layer = stage->layer;
@@ -177,9 +179,10 @@ static cairn_status add_parameter_gradients(cuda_plan *plan, cuda_stage *stage,
                           .d_pitch = inputs(stage),
                           .type = plan->type,
                           .d_type = CUDA_F32,
-                          .epilogue = CUBLASLT_EPILOGUE_DEFAULT};
+                          .epilogue = CUBLASLT_EPILOGUE_DEFAULT,
+                          .scale = layer->scale};
     cairn_status status = CAIRN_FAILED;
-    if (cuda_plan_trains(plan, layer->bias)) {
+    if (cuda_plan_trains(plan, layer->bias) && layer->scale == 1) {
         shape.epilogue = CUBLASLT_EPILOGUE_BGRADB;
         shape.bias = cuda_plan_parameter(plan, CAIRN_GRADIENT, layer->bias);
         status = create(plan, product, &shape);
@@ -206,7 +209,8 @@ static cairn_status add_data_gradient(cuda_plan *plan, cuda_stage *stage, const 
                           .d_pitch = inputs(stage),
                           .type = plan->type,
                           .d_type = plan->type,
-                          .epilogue = CUBLASLT_EPILOGUE_DEFAULT};
+                          .epilogue = CUBLASLT_EPILOGUE_DEFAULT,
+                          .scale = stage->layer->scale};
     cairn_status status = create(plan, &stage->matmul[MATMUL_DATA], &shape);
     if (!status)
         status = add(plan, stage, "data gradient", run_data, given, &made);

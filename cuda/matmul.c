@@ -63,7 +63,7 @@ static cairn_status find_algorithm(const cuda_executor *executor, matmul *made, 
 
 cairn_status matmul_create(const cuda_executor *executor, matmul *made, const matmul_shape *shape,
                            size_t limit) {
-    *made = (matmul){0};
+    *made = (matmul){.scale = shape->scale};
     cairn_status status = describe(executor, made, shape);
     if (!status)
         status = find_algorithm(executor, made, limit);
@@ -74,10 +74,11 @@ cairn_status matmul_create(const cuda_executor *executor, matmul *made, const ma
 
 cairn_status matmul_run(const cuda_executor *executor, const matmul *product, const void *a,
                         const void *b, void *d, void *workspace) {
-    static const float one = 1, zero = 0;
-    TRY_CUBLAS(cublasLtMatmul(executor->cublas, product->descriptor, &one, a, product->a, b,
-                              product->b, &zero, d, product->d, d, product->d, &product->algorithm,
-                              workspace, product->workspace, executor->stream));
+    static const float zero = 0;
+    TRY_CUBLAS(cublasLtMatmul(executor->cublas, product->descriptor, &product->scale, a, product->a,
+                              b, product->b, &zero, d, product->d, d, product->d,
+                              &product->algorithm, workspace, product->workspace,
+                              executor->stream));
     return CAIRN_OK;
 }
 

@@ -11,7 +11,7 @@ static cairn_status find_fitting(cuda_executor *executor, int count, size_t avai
     while (high - low > 1 + low / 128) {
         size_t bytes = 0;
         int middle = low + (high - low) / 2;
-        cairn_status status = cuda_plan_measure(executor, middle, true, &bytes);
+        cairn_status status = cuda_plan_measure(executor, middle, PLAN_TRAINS, &bytes);
         if (status)
             return status;
         if (bytes <= available)

@@ -269,7 +269,8 @@ static void clear(cuda_plan *plan) {
 }
 
 /* Compiled without memory. */
-static cairn_status measure(cuda_plan **made, cuda_executor *executor, int count, bool training) {
+static cairn_status measure(cuda_plan **made, cuda_executor *executor, int count,
+                            plan_purpose purpose) {
     const size_t ops = (size_t)executor->base.net->op_count;
     cuda_plan *plan = calloc(1, sizeof *plan);
     cuda_stage *stage = calloc(ops, sizeof *stage);
@@ -282,7 +283,8 @@ static cairn_status measure(cuda_plan **made, cuda_executor *executor, int count
     }
     *plan = (cuda_plan){.executor = executor,
                         .count = count,
-                        .training = training,
+                        .purpose = purpose,
+                        .training = purpose != PLAN_EVALUATES,
                         .type = executor->type,
                         .layout = executor->layout,
                         .pad = executor->pad,
@@ -298,9 +300,10 @@ static cairn_status measure(cuda_plan **made, cuda_executor *executor, int count
     return status;
 }
 
-cairn_status cuda_plan_measure(cuda_executor *executor, int count, bool training, size_t *bytes) {
+cairn_status cuda_plan_measure(cuda_executor *executor, int count, plan_purpose purpose,
+                               size_t *bytes) {
     cuda_plan *plan = NULL;
-    cairn_status status = measure(&plan, executor, count, training);
+    cairn_status status = measure(&plan, executor, count, purpose);
     if (status)
         return status;
     *bytes = cuda_plan_total(plan) + plan->workspace_bytes;
@@ -308,14 +311,24 @@ cairn_status cuda_plan_measure(cuda_executor *executor, int count, bool training
     return CAIRN_OK;
 }
 
-cairn_status cuda_plan_find(cuda_plan **found, cuda_executor *executor, int count, bool training) {
+static bool has_early(const cairn_net *net) {
+    for (int k = 0; k < net->parameter_count; k++)
+        if (net->parameter[k].early)
+            return true;
+    return false;
+}
+
+cairn_status cuda_plan_find(cuda_plan **found, cuda_executor *executor, int count,
+                            plan_purpose purpose) {
+    if (purpose == PLAN_TRAINS_LATE && !has_early(executor->base.net))
+        purpose = PLAN_TRAINS;
     for (cuda_plan *known = executor->plans; known; known = known->next)
-        if (known->count == count && known->training == training) {
+        if (known->count == count && known->purpose == purpose) {
             *found = known;
             return CAIRN_OK;
         }
     cuda_plan *made = NULL;
-    cairn_status status = measure(&made, executor, count, training);
+    cairn_status status = measure(&made, executor, count, purpose);
     if (!status)
         status = cuda_plan_find_memory(executor, made);
     if (!status) {

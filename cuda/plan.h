@@ -50,12 +50,13 @@ typedef struct {
     conv_pass pass[CONV_PASSES];
 } convolution;
 
-/* D = op(A) op(B), column-major as cuBLAS has it, with an epilogue. */
+/* D = scale op(A) op(B), column-major as cuBLAS has it, with an epilogue. */
 typedef struct {
     cublasLtMatmulDesc_t descriptor;
     cublasLtMatrixLayout_t a, b, d;
     cublasLtMatmulAlgo_t algorithm;
     size_t workspace;
+    float scale;
 } matmul;
 
 /* Max-pooling by cuDNN. */
@@ -103,11 +104,16 @@ typedef struct cuda_task {
     bool adds;         /* to what is in `out` */
 } cuda_task;
 
+/* What a plan is for. Late: what is early (cairn/optimizer.h) is trained no more, and needs no
+ * gradient. */
+typedef enum { PLAN_EVALUATES, PLAN_TRAINS, PLAN_TRAINS_LATE } plan_purpose;
+
 struct cuda_plan {
     cuda_plan *next;
     cuda_executor *executor;
     int count; /* samples */
-    bool training;
+    plan_purpose purpose;
+    bool training; /* for either */
     cuda_type type;
     cuda_layout layout;
     int pad; /* channels are padded to a multiple of it */
@@ -187,7 +193,8 @@ struct cuda_executor {
 };
 
 /* The plan for that many samples: an earlier one, or a new one. */
-cairn_status cuda_plan_find(cuda_plan **found, cuda_executor *executor, int count, bool training);
+cairn_status cuda_plan_find(cuda_plan **found, cuda_executor *executor, int count,
+                            plan_purpose purpose);
 void cuda_plan_destroy(cuda_plan *plan);
 
 /* Bytes of memory that it wants beside the workspace; and makes the executor's newest block large
@@ -196,7 +203,8 @@ size_t cuda_plan_total(const cuda_plan *plan);
 cairn_status cuda_plan_find_memory(cuda_executor *executor, const cuda_plan *plan);
 
 /* Compiles without memory, to learn the bytes that such a plan wants of it. */
-cairn_status cuda_plan_measure(cuda_executor *executor, int count, bool training, size_t *bytes);
+cairn_status cuda_plan_measure(cuda_executor *executor, int count, plan_purpose purpose,
+                               size_t *bytes);
 
 /* Enqueues the plan's tasks as one graph, over samples of a split; the slot is filled. */
 cairn_status cuda_plan_launch(cuda_plan *plan, cairn_split_id source);
@@ -227,7 +235,7 @@ void *cuda_plan_keep(cuda_plan *plan, size_t bytes);
 size_t tensor_bytes(cuda_tensor shape);
 size_t tensor_features(cuda_tensor shape); /* elements of one sample in memory */
 
-/* Whether an op has that parameter (ordinal -1: no) and it is trained. */
+/* Whether an op has that parameter (ordinal -1: no) and the plan trains it. */
 bool cuda_plan_trains(const cuda_plan *plan, int ordinal);
 /* A parameter's values, gradients, ..., NULL for ordinal -1; and as an operand of the plan's type.
  */
@@ -272,7 +280,7 @@ cairn_status cuda_plan_take_other(const cuda_plan *plan, cuda_stage *stage, cons
 /* Other parts -----------------------------------------------------------------------------------
  */
 
-/* One product in column-major terms: D [m,n] = op(A) op(B), k terms each. */
+/* One product in column-major terms: D [m,n] = scale op(A) op(B), k terms each. */
 typedef struct {
     cublasOperation_t a_op, b_op;
     int m, n, k;
@@ -280,6 +288,7 @@ typedef struct {
     cuda_type type, d_type;        /* of A and B; of D */
     cublasLtEpilogue_t epilogue;
     const void *bias;
+    float scale; /* of the product */
 } matmul_shape;
 
 /* CAIRN_FAILED also when cuBLAS has no algorithm for it. `limit`: bytes of workspace. */

@@ -71,7 +71,8 @@ static cairn_status measure(bench *b, int size, double *flops, double *bytes) {
                           executor->type,
                           executor->type,
                           CUBLASLT_EPILOGUE_DEFAULT,
-                          NULL};
+                          NULL,
+                          1};
     size_t workspace = 32 << 20, needed;
     double seconds;
     b->matrix_bytes = (size_t)size * (size_t)size * (executor->type == CUDA_BF16 ? 2 : 4);

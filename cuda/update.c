@@ -6,20 +6,22 @@
 
 /* What the last batch's backward pass left. Parameters that are not trained come last, and only
  * their average has to do with a step. */
-static cuda_gradient batch_gradient(const cuda_executor *executor) {
+static cuda_gradient batch_gradient(const cuda_plan *plan) {
+    const cuda_executor *executor = plan->executor;
     bool all = executor->tensors[CAIRN_AVERAGE] != NULL;
     return (cuda_gradient){.count = all ? executor->total : executor->trained_total,
                            .half_count = executor->half_total,
                            .values = executor->tensors[CAIRN_GRADIENT],
                            .half = executor->half_gradient,
-                           .treatment = executor->treatment};
+                           .treatment = executor->treatment,
+                           .late = plan->purpose == PLAN_TRAINS_LATE};
 }
 
 /* The step's. */
-static cuda_gradient step_gradient(const cuda_executor *executor) {
-    cuda_gradient gradient = batch_gradient(executor);
-    if (executor->sum) {
-        gradient.values = executor->sum;
+static cuda_gradient step_gradient(const cuda_plan *plan) {
+    cuda_gradient gradient = batch_gradient(plan);
+    if (plan->executor->sum) {
+        gradient.values = plan->executor->sum;
         gradient.half_count = 0;
         gradient.half = NULL;
     }
@@ -29,7 +31,7 @@ static cuda_gradient step_gradient(const cuda_executor *executor) {
 static cairn_status run_accumulate(const cuda_plan *plan, const cuda_task *task) {
     (void)task;
     cuda_executor *executor = plan->executor;
-    cuda_gradient gradient = batch_gradient(executor);
+    cuda_gradient gradient = batch_gradient(plan);
     kernel_accumulate(executor->stream, &gradient, executor->sum, executor->state);
     return CAIRN_OK;
 }
@@ -37,7 +39,7 @@ static cairn_status run_accumulate(const cuda_plan *plan, const cuda_task *task)
 static cairn_status run_clip(const cuda_plan *plan, const cuda_task *task) {
     (void)task;
     cuda_executor *executor = plan->executor;
-    cuda_gradient gradient = step_gradient(executor);
+    cuda_gradient gradient = step_gradient(plan);
     kernel_clip(executor->stream, &gradient, executor->base.options.optimizer.clip_norm,
                 executor->clip_scratch, executor->state);
     return CAIRN_OK;
@@ -46,7 +48,7 @@ static cairn_status run_clip(const cuda_plan *plan, const cuda_task *task) {
 static cairn_status run_update(const cuda_plan *plan, const cuda_task *task) {
     (void)task;
     cuda_executor *executor = plan->executor;
-    cuda_update update = {.gradient = step_gradient(executor),
+    cuda_update update = {.gradient = step_gradient(plan),
                           .parameter = executor->tensors[CAIRN_PARAMETER],
                           .first_moment = executor->tensors[CAIRN_FIRST_MOMENT],
                           .second_moment = executor->tensors[CAIRN_SECOND_MOMENT],
@@ -74,7 +76,7 @@ bool update_has_treatments(const cuda_executor *executor) {
     const cairn_optimizer *optimizer = &executor->base.options.optimizer;
     for (int k = 0; k < net->parameter_count; k++) {
         cairn_treatment treatment = cairn_optimizer_treatment(optimizer, &net->parameter[k]);
-        if (treatment == CAIRN_DECAYED || (treatment == CAIRN_FIXED && optimizer->average > 0))
+        if (treatment != CAIRN_TRAINED && (treatment != CAIRN_FIXED || optimizer->average > 0))
             return true;
     }
     return false;

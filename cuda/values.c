@@ -129,7 +129,9 @@ cairn_status cuda_plan_give(cuda_plan *plan, const cuda_stage *stage, int ordina
 /* Parameters and scratch ------------------------------------------------------------------------*/
 
 bool cuda_plan_trains(const cuda_plan *plan, int ordinal) {
-    return ordinal >= 0 && plan->executor->base.net->parameter[ordinal].trained;
+    const cairn_parameter *known = plan->executor->base.net->parameter;
+    return ordinal >= 0 && known[ordinal].trained &&
+           !(known[ordinal].early && plan->purpose == PLAN_TRAINS_LATE);
 }
 
 float *cuda_plan_parameter(const cuda_plan *plan, cairn_tensor_kind kind, int ordinal) {

@@ -26,9 +26,12 @@ static __device__ __forceinline__ pack<float, V> load_gradient(const cuda_gradie
     return gradient;
 }
 
-/* The same for all of a pack, which does not cross a grain. */
-static __device__ __forceinline__ int treatment_of(const cuda_gradient &gradient, size_t at) {
-    return gradient.treatment ? gradient.treatment[at / CUDA_GRAIN] : (int)CAIRN_TRAINED;
+/* The same for all of a pack, which does not cross a grain; fixed is also what is early, and late.
+ */
+static __device__ __forceinline__ unsigned treatment_of(const cuda_gradient &gradient, size_t at) {
+    const unsigned treatment =
+        gradient.treatment ? gradient.treatment[at / CUDA_GRAIN] : (unsigned)CAIRN_TRAINED;
+    return gradient.late && treatment & CAIRN_EARLY ? (unsigned)CAIRN_FIXED : treatment;
 }
 
 /* Calls f(at, width_constant<V>()) for the thread's pack, the last elements one by one. */
@@ -162,30 +165,35 @@ struct update_rule {
     float momentum;                     /* sgd */
     float decay;                        /* of the gradient; adamw: 0 */
     bool nesterov, shrinks, clips;      /* shrinks: adamw decays */
+    float norm_bias_scale;
 };
 
 /* One element's moments and weight; `g` is clipped and decayed. */
 static __device__ __forceinline__ void adam_update(const update_rule &rule, const cuda_state &now,
-                                                   float g, float &m, float &v, float &w) {
+                                                   float rate, float g, float &m, float &v,
+                                                   float &w) {
     m += rule.take1 * (g - m);
     v = rule.keep2 * v + rule.take2 * g * g;
-    w -= now.rate * m / (sqrtf(v) / now.correction + rule.epsilon);
+    w -= rate * m / (sqrtf(v) / now.correction + rule.epsilon);
 }
 
-static __device__ __forceinline__ void sgd_update(const update_rule &rule, const cuda_state &now,
-                                                  float g, bool moves, float &m, float &w) {
+static __device__ __forceinline__ void sgd_update(const update_rule &rule, float rate, float g,
+                                                  bool moves, float &m, float &w) {
     float direction = g;
     if (moves) {
         m = rule.momentum * m + g;
         direction = rule.nesterov ? g + rule.momentum * m : m;
     }
-    w -= now.rate * direction;
+    w -= rate * direction;
 }
 
 template <int V, bool ADAM>
 static __device__ __forceinline__ void
 update_weights(const cuda_update &update, const update_rule &rule, const cuda_state &now,
-               bool decays, size_t at, pack<float, V> &w) {
+               unsigned treatment, size_t at, pack<float, V> &w) {
+    const bool decays = treatment & CAIRN_DECAYED;
+    const float scale = treatment & CAIRN_SCALED ? rule.norm_bias_scale : 1.0f;
+    const float rate = scale * now.rate, decay = rule.decay / scale;
     const pack<float, V> gradient = load_gradient<V>(update.gradient, at);
     pack<float, V> m = {}, v = {};
     pack<bf16, V> shadow;
@@ -201,11 +209,11 @@ update_weights(const cuda_update &update, const update_rule &rule, const cuda_st
         if (decays && rule.shrinks)
             w.at[l] *= now.shrink;
         else if (decays)
-            g += rule.decay * w.at[l];
+            g += decay * w.at[l];
         if (ADAM)
-            adam_update(rule, now, g, m.at[l], v.at[l], w.at[l]);
+            adam_update(rule, now, rate, g, m.at[l], v.at[l], w.at[l]);
         else
-            sgd_update(rule, now, g, update.first_moment != NULL, m.at[l], w.at[l]);
+            sgd_update(rule, rate, g, update.first_moment != NULL, m.at[l], w.at[l]);
         shadow.at[l] = from_float<bf16>(w.at[l]);
     }
     if (update.first_moment)
@@ -235,10 +243,10 @@ static __global__ void __launch_bounds__(THREADS, 4)
         return;
     each_pack<V>(update.gradient.count, [&](size_t at, auto width) {
         constexpr int W = decltype(width)::value;
-        const int treatment = treatment_of(update.gradient, at);
+        const unsigned treatment = treatment_of(update.gradient, at);
         pack<float, W> w = load<W>(update.parameter + at);
         if (treatment != CAIRN_FIXED)
-            update_weights<W, ADAM>(update, rule, now, treatment == CAIRN_DECAYED, at, w);
+            update_weights<W, ADAM>(update, rule, now, treatment, at, w);
         if (update.average)
             update_average<W>(update.average + at, treatment == CAIRN_FIXED ? 1.0f : now.take, w);
     });
@@ -265,7 +273,7 @@ void kernel_update(cudaStream_t stream, const cuda_update *update, const cuda_st
                         (float)(1 - by.beta2), (float)by.epsilon,
                         (float)by.momentum,    shrinks ? 0.0f : (float)by.weight_decay,
                         by.nesterov,           shrinks,
-                        by.clip_norm > 0};
+                        by.clip_norm > 0,      (float)by.norm_bias_scale};
     if (by.name == CAIRN_SGD)
         launch_update<false>(stream, *update, rule, state);
     else

@@ -6,7 +6,12 @@
 #include <math.h>
 
 cairn_optimizer cairn_optimizer_defaults(void) {
-    return (cairn_optimizer){.name = CAIRN_ADAM, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
+    return (cairn_optimizer){.name = CAIRN_ADAM,
+                             .beta1 = 0.9,
+                             .beta2 = 0.999,
+                             .epsilon = 1e-8,
+                             .norm_bias_scale = 1,
+                             .early_epochs = UINT32_MAX};
 }
 
 cairn_optimizer cairn_optimizer_configure(const cairn_config *config) {
@@ -19,7 +24,9 @@ cairn_optimizer cairn_optimizer_configure(const cairn_config *config) {
                              .weight_decay = config->optimizer.weight_decay,
                              .decay_exclude = (cairn_decay_exclude)config->optimizer.decay_exclude,
                              .clip_norm = config->train.clip_norm,
-                             .average = config->ema.decay};
+                             .average = config->ema.decay,
+                             .norm_bias_scale = config->optimizer.norm_bias_scale,
+                             .early_epochs = (uint32_t)config->model.whiten_bias_epochs};
 }
 
 const char *cairn_optimizer_title(const cairn_optimizer *optimizer) {
@@ -47,10 +54,22 @@ double cairn_optimizer_clip(const cairn_optimizer *optimizer, double norm) {
 cairn_treatment cairn_optimizer_treatment(const cairn_optimizer *optimizer,
                                           const cairn_parameter *parameter) {
     bool excluded = optimizer->decay_exclude == CAIRN_EXCLUDE_NORMS_AND_BIASES;
+    cairn_treatment treatment = CAIRN_TRAINED;
     if (!parameter->trained)
         return CAIRN_FIXED;
-    return optimizer->weight_decay > 0 && !(excluded && parameter->rank <= 1) ? CAIRN_DECAYED
-                                                                              : CAIRN_TRAINED;
+    if (optimizer->weight_decay > 0 && !(excluded && parameter->rank <= 1))
+        treatment |= CAIRN_DECAYED;
+    if (parameter->shifts_norm && optimizer->norm_bias_scale != 1)
+        treatment |= CAIRN_SCALED;
+    return parameter->early ? treatment | CAIRN_EARLY : treatment;
+}
+
+bool cairn_optimizer_is_late(const cairn_optimizer *optimizer, uint32_t epoch) {
+    return epoch >= optimizer->early_epochs;
+}
+
+bool cairn_treatment_moves(cairn_treatment treatment, bool late) {
+    return treatment != CAIRN_FIXED && !(late && treatment & CAIRN_EARLY);
 }
 
 bool cairn_optimizer_keeps(const cairn_optimizer *optimizer, cairn_tensor_kind kind) {

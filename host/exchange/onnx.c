@@ -205,13 +205,15 @@ static void emit_flatten(builder *b, const cairn_op *op) {
     add_integer(b, node, "axis", 1);
 }
 
-/* y = x W' + b */
+/* y = scale x W' + b */
 static void emit_linear(builder *b, const cairn_op *op) {
     const char *input = flat_value(b, op->input, op->name);
     Onnx__NodeProto *node =
         add_node(b, "Gemm", op->name,
                  INPUTS(input, parameter_name(b, op->weight), parameter_name(b, op->bias)));
     add_integer(b, node, "transB", 1);
+    if (op->scale != 1)
+        add_number(b, node, "alpha", op->scale);
 }
 
 /* In evaluation dropout changes nothing. */

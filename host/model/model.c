@@ -42,12 +42,21 @@ static cairn_status wideresnet_16_4(cairn_net **net, const cairn_config *config,
     return cairn_wideresnet_build(net, 2, 4, input, classes);
 }
 
+static cairn_status speed_cnn(cairn_net **net, const cairn_config *config, cairn_shape input,
+                              int classes) {
+    cairn_speed_cnn options = {{64, 256, 256}, 3};
+    if (strcmp(config->model.widths, "32 64 128") != 0) /* the key's default is simple_cnn's */
+        options.groups = read_widths(config->model.widths, options.widths);
+    return cairn_speed_cnn_build(net, &options, input, classes);
+}
+
 typedef cairn_status builder(cairn_net **, const cairn_config *, cairn_shape, int);
 
-enum { MODELS = 4 };
+enum { MODELS = 5 };
 static const char *const names[MODELS + 1] = {"simple_cnn", "resnet20", "resnet18",
-                                              "wideresnet-16-4"};
-static builder *const builders[MODELS] = {simple_cnn, resnet20, resnet18, wideresnet_16_4};
+                                              "wideresnet-16-4", "speed_cnn"};
+static builder *const builders[MODELS] = {simple_cnn, resnet20, resnet18, wideresnet_16_4,
+                                          speed_cnn};
 
 const char *const *cairn_model_names(void) {
     return names;

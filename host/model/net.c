@@ -185,6 +185,7 @@ static cairn_status linear(cairn_net *net, const char *name, int out_features, b
                                "%dx%dx%d and %d",
                                name, op->in.c, op->in.h, op->in.w, out_features);
     op->out = (cairn_shape){out_features, 1, 1};
+    op->scale = 1;
     int dim[2] = {out_features, op->in.c};
     return add_weight_and_bias(net, op, name, 2, dim, biased);
 }
@@ -216,7 +217,8 @@ cairn_status cairn_net_batchnorm(cairn_net *net, const char *name) {
     op->momentum = 0.1f;
     const int *dim = &op->in.c;
     const cairn_parameter scale = {.initial = CAIRN_INITIAL_ONES, .trained = true};
-    const cairn_parameter shift = {.initial = CAIRN_INITIAL_ZEROS, .trained = true};
+    const cairn_parameter shift = {
+        .initial = CAIRN_INITIAL_ZEROS, .trained = true, .shifts_norm = true};
     const cairn_parameter mean = {.initial = CAIRN_INITIAL_ZEROS};
     const cairn_parameter variance = {.initial = CAIRN_INITIAL_ONES};
     cairn_status status = add_parameter(net, name, "weight", 1, dim, scale, &op->weight);
@@ -254,6 +256,14 @@ void cairn_net_kaiming(cairn_net *net) {
     weight->bound = (float)sqrt(6.0 / (double)fan_in_of(weight->rank, weight->dim));
 }
 
+void cairn_net_identity(cairn_net *net) {
+    net->parameter[net->op[net->op_count - 1].weight].initial = CAIRN_INITIAL_IDENTITY;
+}
+
+void cairn_net_scale(cairn_net *net, float scale) {
+    net->op[net->op_count - 1].scale = scale;
+}
+
 int cairn_net_classes(const cairn_net *net) {
     return net->op_count ? (int)cairn_shape_count(net->op[net->op_count - 1].out) : 0;
 }
@@ -289,15 +299,27 @@ double cairn_net_flops(const cairn_net *net, int training) {
     return total;
 }
 
+/* The filters [out,in,k,k] that there are inputs for become the identity. */
+static void set_identity(const cairn_parameter *filters, float *values) {
+    const int outs = filters->dim[0], ins = filters->dim[1], kernel = filters->dim[2];
+    const int area = kernel * kernel, middle = kernel / 2 * (kernel + 1);
+    for (int o = 0; o < outs && o < ins; o++)
+        for (int i = 0; i < ins * area; i++)
+            values[o * ins * area + i] = i == o * area + middle ? 1.0f : 0.0f;
+}
+
 void cairn_parameter_initialise(const cairn_net *net, int ordinal, uint64_t seed, float *values) {
     const cairn_parameter *parameter = &net->parameter[ordinal];
-    if (parameter->initial != CAIRN_INITIAL_UNIFORM) {
+    const cairn_initial initial = parameter->initial;
+    if (initial == CAIRN_INITIAL_ONES || initial == CAIRN_INITIAL_ZEROS) {
         for (size_t i = 0; i < parameter->count; i++)
-            values[i] = parameter->initial == CAIRN_INITIAL_ONES ? 1.0f : 0.0f;
+            values[i] = initial == CAIRN_INITIAL_ONES ? 1.0f : 0.0f;
         return;
     }
     for (size_t i = 0; i < parameter->count; i++) {
         cairn_rng_block block = cairn_rng(seed, CAIRN_RNG_INIT, 0, (uint32_t)ordinal, i / 4);
         values[i] = parameter->bound * (2.0f * cairn_rng_unit(block.word[i % 4]) - 1.0f);
     }
+    if (initial == CAIRN_INITIAL_IDENTITY)
+        set_identity(parameter, values);
 }

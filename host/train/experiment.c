@@ -7,6 +7,7 @@
 #include "cairn/dataset.h"
 #include "cairn/model.h"
 #include "cairn/schedule.h"
+#include "cairn/whiten.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -98,7 +99,8 @@ static cairn_status make_start(cairn_experiment *run, const cairn_checkpoint *he
                                const char *from) {
     if (!from) {
         run->at = (cairn_checkpoint){.config = *run->config, .data = run->data};
-        return cairn_executor_initialise(run->executor, run->config->seed);
+        cairn_status status = cairn_executor_initialise(run->executor, run->config->seed);
+        return status ? status : cairn_whiten(run->executor, run->data);
     }
     cairn_status status = cairn_experiment_settle(run);
     if (status)

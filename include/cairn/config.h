@@ -64,6 +64,7 @@ typedef struct {
         double dropout;
         char widths[CAIRN_TEXT_MAX]; /* whole numbers with blanks between */
         int64_t depth, hidden;
+        int64_t whiten_bias_epochs;
     } model;
     struct {
         int64_t epochs;
@@ -83,6 +84,7 @@ typedef struct {
         int64_t nesterov; /* 0 or 1 */
         double weight_decay;
         int64_t decay_exclude; /* a cairn_decay_exclude */
+        double norm_bias_scale;
     } optimizer;
     struct {
         double decay; /* 0: no average of the weights */

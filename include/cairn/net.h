@@ -18,7 +18,7 @@ typedef enum {
     CAIRN_OP_RELU,      /* max(x, 0); the gradient at 0 is 0 */
     CAIRN_OP_MAXPOOL,   /* window `kernel`, no padding; ties go to the first in row-major order */
     CAIRN_OP_FLATTEN,   /* [c,h,w] -> [c*h*w,1,1], in C,H,W order */
-    CAIRN_OP_LINEAR,    /* y = W x + b on [features,1,1]; with bias or without */
+    CAIRN_OP_LINEAR,    /* y = scale W x + b on [features,1,1]; with bias or without */
     CAIRN_OP_DROPOUT,   /* training: drop with probability p (rng.h's rule), scale by 1/(1-p) */
     CAIRN_OP_BATCHNORM, /* (x - mean) / sqrt(variance + epsilon) * weight + bias by channel */
     CAIRN_OP_ADD,       /* the sum of `input` and `other`, of one shape */
@@ -47,6 +47,7 @@ typedef struct {
     cairn_shape in, out;
     int kernel, stride, padding; /* conv2d, maxpool, avgpool (the last two: no padding) */
     float p;                     /* dropout */
+    float scale;                 /* linear: of the product alone, 1 as a rule */
     float epsilon, momentum;     /* batchnorm */
     int weight, bias;            /* conv2d, linear, batchnorm: parameters' ordinals; else -1 */
     int mean, variance;          /* batchnorm: the running statistics' ordinals; else -1 */
@@ -56,16 +57,25 @@ enum { CAIRN_NET_INPUT = -1, CAIRN_NET_NONE = -2 };
 
 /* A parameter's first values. Uniform: in +-bound, element i of parameter k takes
  * bound * (2 * unit(word i % 4 of (seed, INIT, 0, k, i / 4)) - 1). */
-typedef enum { CAIRN_INITIAL_UNIFORM, CAIRN_INITIAL_ONES, CAIRN_INITIAL_ZEROS } cairn_initial;
+typedef enum {
+    CAIRN_INITIAL_UNIFORM,
+    CAIRN_INITIAL_ONES,
+    CAIRN_INITIAL_ZEROS,
+    CAIRN_INITIAL_IDENTITY,  /* uniform; but output o of a convolution's first min(in, out) passes
+                                input o on as it is (torch.nn.init.dirac_) */
+    CAIRN_INITIAL_WHITENING, /* what cairn/whiten.h makes of the data; until then uniform */
+} cairn_initial;
 
 typedef struct {
     char name[64]; /* "features.0.weight" */
     int rank, dim[4];
     size_t count;
     cairn_initial initial;
-    float bound;  /* of uniform: 1/sqrt(fan_in) is PyTorch's default for conv2d and linear */
-    bool trained; /* false: running statistics, frozen weights. Their gradients and moments stay
-                     zero, and the optimiser leaves their values alone */
+    float bound;      /* of uniform: 1/sqrt(fan_in) is PyTorch's default for conv2d and linear */
+    bool trained;     /* false: running statistics, frozen weights. Their gradients and moments stay
+                         zero, and the optimiser leaves their values alone */
+    bool early;       /* trained in the first epochs alone: cairn/optimizer.h's early_epochs */
+    bool shifts_norm; /* it is the bias of a normalisation */
 } cairn_parameter;
 
 typedef struct {
@@ -107,6 +117,12 @@ void cairn_net_branch(cairn_net *net, int ordinal);
 /* The last op's weight starts uniform with a variance of 2/fan_in, which keeps the scale of
  * activations through a ReLU (He et al., ICCV 2015). */
 void cairn_net_kaiming(cairn_net *net);
+
+/* The last op's weight starts as the identity, as far as it can. */
+void cairn_net_identity(cairn_net *net);
+
+/* The last op, a linear one, scales its product. */
+void cairn_net_scale(cairn_net *net, float scale);
 
 size_t cairn_shape_count(cairn_shape shape);            /* c*h*w */
 int cairn_net_classes(const cairn_net *net);            /* logits a sample */

@@ -11,7 +11,7 @@ typedef struct {
     cairn_optimizer rule;
     size_t count, half_count, shift;
     bool shadow;
-    bool treated; /* grains decay, are trained, are fixed in turn */
+    bool treated; /* grains are fixed, trained, early, ... in turn; it is late */
 } update_case;
 
 /* Tensors of a case, on the host. */
@@ -24,6 +24,13 @@ typedef struct {
 
 enum { W, M, V, A, ROWS };
 
+static const uint8_t treatments[] = {CAIRN_FIXED,
+                                     CAIRN_TRAINED,
+                                     CAIRN_TRAINED | CAIRN_DECAYED,
+                                     CAIRN_TRAINED | CAIRN_EARLY,
+                                     CAIRN_TRAINED | CAIRN_SCALED,
+                                     CAIRN_TRAINED | CAIRN_DECAYED | CAIRN_SCALED};
+
 static tensors make_tensors(const update_case *c) {
     size_t whole = c->count + c->shift;
     tensors made = {.whole = whole,
@@ -34,12 +41,13 @@ static tensors make_tensors(const update_case *c) {
     for (size_t i = 0; i < whole; i++)
         made.half[i] = float_to_bf16(made.g[i] / 2);
     for (size_t grain = 0; grain < sizeof made.treatment; grain++)
-        made.treatment[grain] = (uint8_t)((grain + 2) % 3);
+        made.treatment[grain] = treatments[(grain + 2) % (sizeof treatments)];
     return made;
 }
 
 static cairn_treatment treatment_of(const update_case *c, const tensors *on, size_t i) {
-    return c->treated ? (cairn_treatment)on->treatment[i / CUDA_GRAIN] : CAIRN_TRAINED;
+    cairn_treatment treatment = c->treated ? on->treatment[i / CUDA_GRAIN] : CAIRN_TRAINED;
+    return cairn_treatment_moves(treatment, c->treated) ? treatment : CAIRN_FIXED;
 }
 
 static double gradient_of(const update_case *c, const tensors *on, size_t i) {
@@ -58,18 +66,19 @@ static void update_rule(const update_case *c, const cuda_state *now, cairn_treat
     }
     if (rule->clip_norm > 0)
         g *= (double)now->clip;
-    if (treatment == CAIRN_DECAYED && rule->name == CAIRN_ADAMW)
+    double scale = treatment & CAIRN_SCALED ? rule->norm_bias_scale : 1;
+    double rate = scale * (double)now->rate;
+    if (treatment & CAIRN_DECAYED && rule->name == CAIRN_ADAMW)
         w *= (double)now->shrink;
-    else if (treatment == CAIRN_DECAYED)
-        g += rule->weight_decay * w;
+    else if (treatment & CAIRN_DECAYED)
+        g += rule->weight_decay / scale * w;
     if (rule->name == CAIRN_SGD) {
         *row[M] = rule->momentum * *row[M] + g;
-        w -= (double)now->rate * (rule->nesterov ? g + rule->momentum * *row[M] : *row[M]);
+        w -= rate * (rule->nesterov ? g + rule->momentum * *row[M] : *row[M]);
     } else {
         *row[M] += (1 - rule->beta1) * (g - *row[M]);
         *row[V] = rule->beta2 * *row[V] + (1 - rule->beta2) * g * g;
-        w -=
-            (double)now->rate * *row[M] / (sqrt(*row[V]) / (double)now->correction + rule->epsilon);
+        w -= rate * *row[M] / (sqrt(*row[V]) / (double)now->correction + rule->epsilon);
     }
     *row[W] = w;
     *row[A] += take * (w - *row[A]);
@@ -119,7 +128,7 @@ static void check_update(const update_case *c) {
     cuda_update update = {
         .gradient = {c->count, c->half_count, (float *)to_device(on.g, bytes) + c->shift,
                      half_there + c->shift,
-                     c->treated ? to_device(on.treatment, sizeof on.treatment) : NULL},
+                     c->treated ? to_device(on.treatment, sizeof on.treatment) : NULL, c->treated},
         .parameter = there[W] + c->shift,
         .first_moment = there[M] ? there[M] + c->shift : NULL,
         .second_moment = there[V] ? there[V] + c->shift : NULL,
@@ -159,12 +168,13 @@ static void check_update(const update_case *c) {
 static void test_update(void **state) {
     (void)state;
     const cairn_optimizer adam = {CAIRN_ADAM, ADAM_BETAS};
-    const cairn_optimizer adam_all = {CAIRN_ADAM, ADAM_BETAS, .weight_decay = 0.5, .clip_norm = 1,
-                                      .average = 0.75};
-    const cairn_optimizer adamw = {CAIRN_ADAMW, ADAM_BETAS, .weight_decay = 0.5};
+    const cairn_optimizer adam_all = {CAIRN_ADAM,     ADAM_BETAS,      .weight_decay = 0.5,
+                                      .clip_norm = 1, .average = 0.75, .norm_bias_scale = 8};
+    const cairn_optimizer adamw = {CAIRN_ADAMW, ADAM_BETAS, .weight_decay = 0.5,
+                                   .norm_bias_scale = 0.25};
     const cairn_optimizer sgd = {CAIRN_SGD, .clip_norm = 1};
-    const cairn_optimizer nesterov = {CAIRN_SGD, .momentum = 0.9, .nesterov = true,
-                                      .weight_decay = 0.5, .average = 0.9};
+    const cairn_optimizer nesterov = {CAIRN_SGD,           .momentum = 0.9, .nesterov = true,
+                                      .weight_decay = 0.5, .average = 0.9,  .norm_bias_scale = 8};
     const cairn_optimizer momentum = {CAIRN_SGD, .momentum = 0.9};
     const update_case cases[] = {
         {"Adam", adam, 1, 0, 0, false, false},
@@ -214,8 +224,12 @@ static void check_clip(size_t count, size_t half_count, size_t shift, bool treat
             sum += gradient_of(&c, &on, i) * gradient_of(&c, &on, i);
     float *g_there = to_device(on.g, on.whole * sizeof *on.g);
     uint16_t *half_there = to_device(on.half, 2 * on.whole);
-    cuda_gradient gradient = {count, half_count, g_there + shift, half_there + shift,
-                              treated ? to_device(on.treatment, sizeof on.treatment) : NULL};
+    cuda_gradient gradient = {count,
+                              half_count,
+                              g_there + shift,
+                              half_there + shift,
+                              treated ? to_device(on.treatment, sizeof on.treatment) : NULL,
+                              treated};
     void *scratch = device_memory(kernel_clip_scratch());
     for (int round = 0; round < 3; round++) {
         double limit = round < 2 ? exact[round] * sqrt(sum) : exact[round];
@@ -271,7 +285,7 @@ static void check_accumulation(size_t count, size_t half_count, size_t shift) {
     float *sum_there = to_device(on.w, bytes), *got = host_memory(bytes);
     float *g_there = to_device(on.g, bytes);
     uint16_t *half_there = to_device(on.half, 2 * on.whole);
-    cuda_gradient gradient = {count, half_count, g_there + shift, half_there + shift, NULL};
+    cuda_gradient gradient = {count, half_count, g_there + shift, half_there + shift, NULL, false};
     for (uint32_t batch = 0; batch < 3; batch++) {
         cuda_state state = {.batch = batch, .share = shares[batch], .last = batch == 2};
         kernel_accumulate(NULL, &gradient, sum_there + shift, to_device(&state, sizeof state));

@@ -85,8 +85,8 @@ static void test_conv2d(void **state) {
 
 static void test_maxpool(void **state) {
     (void)state;
-    static const int windows[][2] = {{2, 2}, {3, 2}, {3, 1}, {1, 1}};
-    for (int i = 0; i < 4; i++)
+    static const int windows[][2] = {{2, 2}, {3, 2}, {3, 1}, {1, 1}, {3, 3}};
+    for (int i = 0; i < 5; i++)
         for (int b = 0; b < 3; b++) {
             char what[64];
             snprintf(what, sizeof what, "maxpool %d/%d", windows[i][0], windows[i][1]);
@@ -181,6 +181,18 @@ static void test_frozen_weight(void **state) {
     must(cairn_net_linear(net, "last", 4));
     net->parameter[net->op[1].weight].trained = net->parameter[net->op[3].weight].trained = false;
     check_net(net, "frozen", 3, 60);
+}
+
+/* A 2x2 convolution that is frozen but for its bias, windows that leave a border over, frozen
+ * scales, a scaled product. */
+static void test_speed_cnn(void **state) {
+    (void)state;
+    const cairn_speed_cnn options = {.widths = {5, 7}, .groups = 2};
+    for (int b = 1; b < 3; b++) {
+        cairn_net *net = NULL;
+        must(cairn_speed_cnn_build(&net, &options, (cairn_shape){1, 14, 13}, 4));
+        check_net(net, "speed_cnn", batches[b], 40);
+    }
 }
 
 /* A block in the manner of He et al.: two normalised convolutions beside a projection, summed. */
@@ -284,6 +296,7 @@ int main(void) {
         cmocka_unit_test(test_output_with_two_readers),
         cmocka_unit_test(test_smooth_ops),
         cmocka_unit_test(test_frozen_weight),
+        cmocka_unit_test(test_speed_cnn),
         cmocka_unit_test(test_residual_net),
         cmocka_unit_test(test_wrong_gradient_is_caught),
     };

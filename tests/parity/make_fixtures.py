@@ -9,7 +9,7 @@ A fixture holds results alone. Images, labels, weights, crops and dropout masks 
 PyTorch works in float64. Every file has the metadata
 
     ops, channels, height, width, batch, padding, seed   the net, as tests/parity/parity.h builds it, and its data
-    model                                                 simple_cnn or resnet instead of ops: host/model/
+    model                                                 simple_cnn, resnet or speed_cnn instead of ops: host/model/
     exact                                                 1: pixels 0 and 255 and weights in quarters, so that what ReLU
                                                           and max-pooling compare is exact in every precision; only the
                                                           third step moves the weights, and Adam's epsilon is 1e-3.
@@ -25,6 +25,7 @@ and the tensors
     gradient.<parameter>                                  of the first step
     parameter.<parameter>, exp_avg.<parameter>, exp_avg_sq.<parameter>    after three steps of Adam; running statistics
                                                           are parameters too
+    whitening                                             speed_cnn: what cairn/whiten.h makes of the images
 """
 import math
 from pathlib import Path
@@ -151,6 +152,43 @@ class ResNet(nn.Module):
         return self.fc(x.mean((2, 3)))
 
 
+class SpeedCNN(nn.Module):
+    """host/model/speed_cnn.c's: Jordan's network (arXiv:2404.00498), with Cairn's names and widths."""
+
+    def __init__(self, channels, widths, classes):
+        super().__init__()
+        self.whiten = nn.Conv2d(channels, 8 * channels, 2)
+        self.whiten.weight.requires_grad = False
+        ins, self.groups = 8 * channels, []
+        for g, width in enumerate(widths):
+            group = nn.Module()
+            for i in (1, 2):
+                group.add_module(f"conv{i}", nn.Conv2d(ins, width, 3, padding=1, bias=False))
+                group.add_module(f"norm{i}", nn.BatchNorm2d(width, momentum=0.4))
+                group.get_submodule(f"norm{i}").weight.requires_grad = False
+                ins = width
+            self.add_module(f"group{g + 1}", group)
+            self.groups.append(group)
+        self.fc = nn.Linear(widths[-1], classes, bias=False)
+
+    def forward(self, x):
+        x = functional.gelu(self.whiten(x))
+        for group in self.groups:
+            x = functional.gelu(group.norm1(functional.max_pool2d(group.conv1(x), 2)))
+            x = functional.gelu(group.norm2(group.conv2(x)))
+        return self.fc(functional.max_pool2d(x, 3).flatten(1)) / 9
+
+
+def whitening(images):
+    """The filters of the normalised images' patches of 2x2."""
+    x = normalise(images)
+    patches = functional.unfold(x, 2).transpose(1, 2).flatten(0, 1)
+    values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
+    rows = vectors.T.flip(0) / (values.flip(0) + 5e-4).sqrt()[:, None]
+    rows = rows * rows.gather(1, rows.abs().argmax(1, keepdim=True)).sign()
+    return torch.cat((rows, -rows)).reshape(-1, x.shape[1], 2, 2)
+
+
 class SimpleCNN(nn.Module):
     """The reference's model, with its names."""
 
@@ -198,6 +236,8 @@ def initialise(net, seed):
         unit = (words >> np.uint64(8)).astype(np.float32) * np.float32(2**-24)
         values = bound * (np.float32(2) * unit - np.float32(1))
         value.copy_(torch.from_numpy(values.reshape(value.shape)).double())
+        if isinstance(net, SpeedCNN) and ".conv" in name:
+            nn.init.dirac_(value[:value.shape[1]])
 
 
 def normalise(images):
@@ -230,7 +270,8 @@ def make(name, net, seed, batch, shape, exact, padding=1, stride=1, smoothing=0.
         out["eval_logits"] = logits
         out["eval_loss"] = functional.cross_entropy(logits, labels, reduction="sum")
     net.train()
-    adam = torch.optim.Adam(net.parameters(), lr=LR, eps=1e-3 if exact else 1e-8)
+    trained = {key: p for key, p in net.named_parameters() if p.requires_grad}
+    adam = torch.optim.Adam(trained.values(), lr=LR, eps=1e-3 if exact else 1e-8)
     losses = []
     for step in range(STEPS):
         adam.param_groups[0]["lr"] = 0.0 if exact and step < STEPS - 1 else LR
@@ -246,9 +287,11 @@ def make(name, net, seed, batch, shape, exact, padding=1, stride=1, smoothing=0.
         adam.step()
         losses.append(loss.detach())
         if step == 0:
-            out |= {f"gradient.{key}": p.grad.clone() for key, p in net.named_parameters()}
+            out |= {f"gradient.{key}": p.grad.clone() for key, p in trained.items()}
     out["losses"] = torch.stack(losses)
-    for key, parameter in net.named_parameters():
+    if isinstance(net, SpeedCNN):
+        out["whitening"] = whitening(images)
+    for key, parameter in trained.items():
         out |= {f"{kind}.{key}": adam.state[parameter][kind] for kind in ("exp_avg", "exp_avg_sq")}
     out |= {f"parameter.{key}": value for key, value in cairn_parameters(net)}
     kept = {k: v.flatten()[::stride if v.numel() > LONG else 1] for k, v in sorted(out.items())}
@@ -283,3 +326,5 @@ if __name__ == "__main__":
     make("smoothing", Graph(ops, (3, 11, 9), seed), seed, 13, (3, 11, 9), True, ops=ops, smoothing=0.1)
     make("simple_cnn", SimpleCNN(42), 42, 16, (3, 32, 32), False, padding=4, stride=251, model="simple_cnn")
     make("resnet", ResNet([4, 8, 12], [1, 2, 1]), 43, 8, (3, 12, 12), False, padding=2, model="resnet")
+    # no padding, in which pooling's windows would be all ties
+    make("speed_cnn", SpeedCNN(3, [5, 8], 10), 44, 8, (3, 14, 13), False, padding=0, model="speed_cnn")

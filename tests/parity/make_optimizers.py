@@ -17,12 +17,13 @@ train.accumulate batches, but for the second, which has two thirds of the sample
 import copy
 
 import torch
-from make_fixtures import (OUT, TEST, Dropout, below, crop, initialise, normalise, random_words, sequential)
+from make_fixtures import (OUT, TEST, Dropout, Graph, below, crop, initialise, normalise, random_words)
 from safetensors.torch import save_file
 from torch.nn import functional
 from torch.optim.swa_utils import AveragedModel, get_ema_multi_avg_fn
 
 OPS, SHAPE, SEED, SAMPLES, BATCH, PADDING, STEPS = "conv 4 3 2 1, flat, drop 25, linear 5", (3, 7, 5), 77, 40, 10, 1, 4
+NORM_BIAS = "0.bias"  # the convolution's stands for a normalisation's
 CASES = {
     "adam": "train.lr=0.02 optimizer.beta1=0.8 optimizer.beta2=0.95 optimizer.epsilon=0.001",
     "adam_l2": "train.lr=0.02 optimizer.epsilon=0.001 optimizer.weight_decay=0.3",
@@ -34,6 +35,10 @@ CASES = {
     "momentum": "train.lr=0.2 optimizer.name=sgd optimizer.momentum=0.9 optimizer.weight_decay=0.1 "
                 "optimizer.decay_exclude=norms_and_biases",
     "nesterov": "train.lr=0.2 optimizer.name=sgd optimizer.momentum=0.9 optimizer.nesterov=true",
+    "norm_bias": "train.lr=0.02 optimizer.name=sgd optimizer.momentum=0.9 optimizer.nesterov=true "
+                 "optimizer.weight_decay=0.1 optimizer.norm_bias_scale=8",
+    "adamw_norm_bias": "train.lr=0.01 optimizer.epsilon=0.001 optimizer.name=adamw optimizer.weight_decay=2 "
+                       "optimizer.norm_bias_scale=4",
     "clip": "train.lr=0.2 optimizer.name=sgd train.clip_norm=1.1",
     "average": "train.lr=0.2 optimizer.name=sgd ema.decay=0.7",
     "accumulate": "train.lr=0.2 optimizer.name=sgd optimizer.momentum=0.9 train.accumulate=3",
@@ -48,8 +53,11 @@ CASES = {
 def optimizer_of(net, o):
     decay = float(o.get("optimizer.weight_decay", 0))
     free = [p for p in net.parameters() if p.dim() <= 1 and o.get("optimizer.decay_exclude") == "norms_and_biases"]
-    groups = [{"params": [p for p in net.parameters() if not any(p is f for f in free)], "weight_decay": decay},
-              {"params": free, "weight_decay": 0.0}]
+    scale, shift = float(o.get("optimizer.norm_bias_scale", 1)), [net.get_parameter(NORM_BIAS)]  # of optimizer.norm_bias_scale
+    groups = [{"params": [], "weight_decay": (0.0 if is_free else decay) / times, "scale": times}
+              for times in (1, scale) for is_free in (False, True)]
+    for p in net.parameters():
+        groups[2 * any(p is s for s in shift) + any(p is f for f in free)]["params"].append(p)
     groups = [g for g in groups if g["params"]]
     if o.get("optimizer.name") == "sgd":
         return torch.optim.SGD(groups, lr=1, momentum=float(o.get("optimizer.momentum", 0)),
@@ -80,7 +88,7 @@ def run(name, net, images, labels, o):
         if clip:
             norms.append(torch.nn.utils.clip_grad_norm_(net.parameters(), clip).item())
         for group in optimizer.param_groups:
-            group["lr"] = float(o["train.lr"]) / (1 + t)
+            group["lr"] = group["scale"] * float(o["train.lr"]) / (1 + t)
         optimizer.step()
         if average:
             average.update_parameters(net)
@@ -104,7 +112,7 @@ def main():
     pixels = random_words(SEED, TEST, 0, 0, SAMPLES * SHAPE[0] * SHAPE[1] * SHAPE[2], True) >> 24
     images = torch.from_numpy(pixels.astype("uint8")).reshape(SAMPLES, *SHAPE)
     labels = torch.from_numpy(below(random_words(SEED, TEST, 0, 1, SAMPLES, True), 5).astype("int64"))
-    fresh, tensors = sequential(OPS, *SHAPE, SEED), {}
+    fresh, tensors = Graph(OPS, SHAPE, SEED), {}
     initialise(fresh, SEED)
     for name, text in CASES.items():
         tensors |= run(name, copy.deepcopy(fresh).train(), images, labels, dict(w.split("=") for w in text.split()))

@@ -22,6 +22,7 @@ static const struct {
     {"conv 6 6 1 0, at 0, flat, add 0, norm, at 2, gelu, add 3, linear 3", {3, 6, 6}},
     {"conv 4 3 1 1, add 0, at 0, drop 50, add 1, pool 2 1, avg 3 2", {3, 6, 5}},
     {"flat, linear 300", {3, 4, 4}},
+    {"conv 8 2 1 0, gelu, pool 2 2, norm, pool 3 3, flat, linear 5, scale 9", {1, 8, 8}},
     {"conv 5 4 4 0, gelu", {3, 4, 4}},
 };
 enum { CASES = sizeof cases / sizeof cases[0] };

@@ -17,6 +17,7 @@ static struct {
     cairn_dataset data; /* normalises by 0.5 and 0.5 */
     int batch, samples, case_count;
     uint64_t seed;
+    uint32_t epoch; /* of the steps */
     char names[CASES_MAX][64];
 } fixture;
 
@@ -39,6 +40,7 @@ static int open_fixture(void **state) {
     fixture.seed = strtoull(text_of("seed"), NULL, 10);
     assert_int_equal(atoi(text_of("steps")), STEPS);
     fixture.net = build_ops(text_of("ops"), input);
+    fixture.net->parameter[1].shifts_norm = true; /* as if the convolution's bias were a norm's */
     fixture.split =
         random_split(fixture.seed, fixture.samples, input, cairn_net_classes(fixture.net), false);
     for (int c = 0; c < CAIRN_CHANNELS_MAX; c++)
@@ -100,7 +102,7 @@ static float train(cairn_executor *executor, const cairn_config *config, uint32_
         for (int n = 0; n < full; n++)
             indices[n] = (int32_t)cairn_rng_below(random_word(fixture.seed, 2 + t, (uint64_t)n),
                                                   (uint32_t)fixture.samples);
-        cairn_step step = {indices, t == 1 ? 2 * full / 3 : full, 0, t, lr / (1 + t)};
+        cairn_step step = {indices, t == 1 ? 2 * full / 3 : full, fixture.epoch, t, lr / (1 + t)};
         must(cairn_executor_set_stats(executor, &zero));
         must(cairn_executor_train_step(executor, &step));
     }
@@ -288,6 +290,59 @@ static void test_what_is_not_trained_is_left_alone(void **state) {
     assert_int_equal(bad, 0);
 }
 
+/* What is early moves in the first epochs and then stands still, moments too; so for a convolution
+ * whose weight is frozen, behind which nothing is left to do then. A clipped norm leaves it out. */
+static void test_early_parameters_stand_still_later(void **state) {
+    (void)state;
+    subject subjects[SUBJECTS_MAX];
+    int count = all_subjects(subjects), bad = 0;
+    cairn_net *plain = fixture.net;
+    cairn_config config = configure("sgd_all");
+    const subject exact = {reference_backend(), CAIRN_FLOAT64, "reference float64"};
+    fixture.net = build_ops("conv 12 2 1 0, gelu, conv 4 3 1 1, flat, linear 5", plain->input);
+    fixture.net->parameter[0].trained = false;
+    fixture.net->parameter[1].early = true;
+    config.model.whiten_bias_epochs = 1;
+    cairn_executor *want = make(&config, &exact);
+    for (int i = -1; i < count; i++) {
+        cairn_executor *got = i < 0 ? want : make(&config, &subjects[i]);
+        float *last = NULL, *last_moment = NULL;
+        for (uint32_t t = 0; t < STEPS; t++) {
+            fixture.epoch = t / 2;
+            train(got, &config, t, t + 1, config.train.lr);
+            float *bias = get_tensor(got, CAIRN_PARAMETER, 1);
+            float *moment = get_tensor(got, CAIRN_FIRST_MOMENT, 1);
+            if (t > 0) {
+                assert_int_equal(memcmp(bias, last, 12 * sizeof *bias) == 0, t >= 2);
+                assert_int_equal(memcmp(moment, last_moment, 12 * sizeof *bias) == 0, t >= 2);
+            }
+            free(last);
+            free(last_moment);
+            last = bias;
+            last_moment = moment;
+        }
+        free(last);
+        free(last_moment);
+        for (int k = 0; k < fixture.net->parameter_count && i >= 0; k++) {
+            float *after = get_tensor(got, CAIRN_PARAMETER, k);
+            float *right = get_tensor(want, CAIRN_PARAMETER, k);
+            double error = relative_error(fixture.net->parameter[k].count, after, right, 0.1);
+            if (!(error <= 4 * op_tolerance(subjects[i].precision)))
+                bad++, print_error("%s: %s: relative error %.3g\n", subjects[i].name,
+                                   fixture.net->parameter[k].name, error);
+            free(after);
+            free(right);
+        }
+        if (i >= 0)
+            cairn_executor_destroy(got);
+    }
+    fixture.epoch = 0;
+    cairn_executor_destroy(want);
+    cairn_net_destroy(fixture.net);
+    fixture.net = plain;
+    assert_int_equal(bad, 0);
+}
+
 static void test_misuse_is_refused(void **state) {
     (void)state;
     subject subjects[SUBJECTS_MAX];
@@ -319,6 +374,7 @@ int main(void) {
         cmocka_unit_test(test_resumed_is_unbroken),
         cmocka_unit_test(test_a_rate_of_0_moves_nothing),
         cmocka_unit_test(test_what_is_not_trained_is_left_alone),
+        cmocka_unit_test(test_early_parameters_stand_still_later),
         cmocka_unit_test(test_misuse_is_refused),
     };
     return cmocka_run_group_tests(tests, open_fixture, close_fixture);

@@ -5,15 +5,17 @@
  * The small nets are exact where ReLU and max-pooling compare (see test_ops.c) and meet the
  * tolerances of single ops. SimpleCNN trains as in earnest: in another precision than PyTorch's
  * float64 some ReLUs decide otherwise, and Adam turns the sign of a vanishing gradient into a whole
- * step, so only float64 keeps to them there. So does the small residual net, and is not compared in
- * less than float32: the biases of its normalisations start at zero and are such steps alone. */
+ * step, so only float64 keeps to them there. So do the small residual net and speed_cnn, which are
+ * not compared in less than float32: the biases of their normalisations start at zero and are such
+ * steps alone. */
 #include "parity.h"
 
 #include "cairn/safetensors.h"
+#include "cairn/whiten.h"
 
 static const char *const fixtures[] = {"conv",       "conv_bare", "relu_pool", "pool_overlap",
                                        "linear",     "dropout",   "norm",      "branches",
-                                       "simple_cnn", "resnet",    "smoothing"};
+                                       "simple_cnn", "resnet",    "smoothing", "speed_cnn"};
 
 enum { STEPS = 3 };
 
@@ -24,7 +26,7 @@ typedef struct {
     cairn_net *net;
     cairn_split split;
     int batch, padding;
-    bool exact, residual;
+    bool exact, normalised;
     double smoothing;
     size_t stride;
     uint64_t seed;
@@ -52,8 +54,11 @@ static fixture open_fixture(const char *name) {
     f.stride = strtoull(text_of(&f, "stride"), NULL, 10);
     f.seed = strtoull(text_of(&f, "seed"), NULL, 10);
     const char *model = cairn_safetensors_metadata(&f.file, "model");
-    f.residual = model && strcmp(model, "resnet") == 0;
-    if (f.residual) {
+    f.normalised = model && strcmp(model, "simple_cnn") != 0;
+    if (model && strcmp(model, "speed_cnn") == 0) {
+        const cairn_speed_cnn small = {{5, 8}, 2};
+        must(cairn_speed_cnn_build(&f.net, &small, input, 10));
+    } else if (model && strcmp(model, "resnet") == 0) {
         const cairn_resnet small = {{4, 8, 12}, {1, 2, 1}, 3};
         must(cairn_resnet_build(&f.net, &small, input, 10));
     } else if (model) {
@@ -206,16 +211,30 @@ static void test_every_backend_on_every_fixture(void **state) {
     for (size_t i = 0; i < sizeof fixtures / sizeof fixtures[0]; i++) {
         fixture f = open_fixture(fixtures[i]);
         for (int k = 0; k < count; k++)
-            if (!f.residual || op_tolerance(subjects[k].precision) <= 1e-5)
+            if (!f.normalised || op_tolerance(subjects[k].precision) <= 1e-5)
                 bad += compare(&f, &subjects[k]);
         close_fixture(&f);
     }
     assert_int_equal(bad, 0);
 }
 
+static void test_whitening(void **state) {
+    (void)state;
+    static const float half[CAIRN_CHANNELS_MAX] = {0.5f, 0.5f, 0.5f, 0.5f};
+    fixture f = open_fixture("speed_cnn");
+    const cairn_tensor *want = cairn_safetensors_find(&f.file, "whitening");
+    float filters[24 * 12];
+    assert_non_null(want);
+    assert_int_equal(want->count, 24 * 12);
+    cairn_whiten_filters(&f.split, half, half, 2, filters);
+    assert_true(relative_error(want->count, filters, want->values, 0) < 1e-6);
+    close_fixture(&f);
+}
+
 int main(void) {
     if (skip_code())
         return skip_code();
-    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_backend_on_every_fixture)};
+    const struct CMUnitTest tests[] = {cmocka_unit_test(test_every_backend_on_every_fixture),
+                                       cmocka_unit_test(test_whitening)};
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

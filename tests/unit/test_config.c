@@ -180,7 +180,8 @@ static void refuses_what_follows_the_required_keys(void **state) {
         {"model: {\n  drop_out: 1}\n",
          "p.yaml:5:3: model.drop_out: unknown key; did you mean model.dropout?"},
         {"model: {layers: 1}\n",
-         "p.yaml:4:9: model.layers: unknown key; model has name, dropout, widths, depth, hidden"},
+         "p.yaml:4:9: model.layers: unknown key; model has name, dropout, widths, depth, hidden, "
+         "whiten_bias_epochs"},
         {"model: {model.name: x}\n",
          "p.yaml:4:9: model.model.name: unknown key; did you mean model.name?"},
         {"train.lr: 1\n", "p.yaml:4:1: train.lr: found a dotted name; write lr: under train:"},
@@ -269,16 +270,16 @@ static void refuses_what_follows_the_required_keys(void **state) {
         {"device: cuda:01\n",
          "p.yaml:4:9: device: found cuda:01; it must be auto, cpu, reference, cuda or cuda:N"},
         {"model: {name: resnet}\n", "p.yaml:4:15: model.name: found resnet; it must be simple_cnn, "
-                                    "resnet20, resnet18 or wideresnet-16-4"},
+                                    "resnet20, resnet18, wideresnet-16-4 or speed_cnn"},
         {"model: {name: }\n", "p.yaml:4:15: model.name: found nothing; it must be simple_cnn, "
-                              "resnet20, resnet18 or wideresnet-16-4"},
+                              "resnet20, resnet18, wideresnet-16-4 or speed_cnn"},
         /* structure */
         {"seed: {a: 1}\n", "p.yaml:4:7: seed: found a section; " SEED_RANGE},
         {"seed: [1]\n", "p.yaml:4:7: seed: found a list; " SEED_RANGE},
         {"model: 3\n", "p.yaml:4:8: model: found 3; it must be a section with name, dropout, "
-                       "widths, depth, hidden"},
+                       "widths, depth, hidden, whiten_bias_epochs"},
         {"model: [3]\n", "p.yaml:4:8: model: found a list; it must be a section with name, "
-                         "dropout, widths, depth, hidden"},
+                         "dropout, widths, depth, hidden, whiten_bias_epochs"},
         {"seed: *b\n", "p.yaml:4:7: found the alias *b; no value before it has the anchor &b"},
         {"model: &m {name: simple_cnn}\nseed: *m\n",
          "p.yaml:5:7: found the alias *m; no value before it has the anchor &m"},
@@ -403,6 +404,10 @@ static void refuses_overrides(void **state) {
          "-S augment.magnitude=31: found 31; it must be a whole number from 0 to 30"},
         {"augment.tta_shift=0",
          "-S augment.tta_shift=0: found 0; it must be a whole number from 1 to 32"},
+        {"model.whiten_bias_epochs=-1",
+         "-S model.whiten_bias_epochs=-1: found -1; it must be a whole number from 0 to 10000"},
+        {"optimizer.norm_bias_scale=0",
+         "-S optimizer.norm_bias_scale=0: found 0; it must be a number above 0, at most 10000"},
         {"train.label_smoothing=1",
          "-S train.label_smoothing=1: found 1; it must be a number from 0 to 0.999"},
         {"run.name=@", "-S run.name=@: not YAML: found character that cannot start any token while "
@@ -492,6 +497,7 @@ static void writes_the_whole_configuration(void **state) {
                               "  widths: \"32 64 128\"\n"
                               "  depth: 1\n"
                               "  hidden: 256\n"
+                              "  whiten_bias_epochs: 3\n"
                               "train:\n"
                               "  epochs: 10\n"
                               "  batch_size: 128\n"
@@ -512,6 +518,7 @@ static void writes_the_whole_configuration(void **state) {
                               "  nesterov: false\n"
                               "  weight_decay: 0\n"
                               "  decay_exclude: none\n"
+                              "  norm_bias_scale: 1\n"
                               "ema:\n"
                               "  decay: 0\n"
                               "schedule:\n"
@@ -665,6 +672,8 @@ static void digest_covers_what_shapes_the_result(void **state) {
         {"optimizer.nesterov=true", true},
         {"optimizer.weight_decay=0.1", true},
         {"optimizer.decay_exclude=norms_and_biases", true},
+        {"optimizer.norm_bias_scale=64", true},
+        {"model.whiten_bias_epochs=1", true},
         {"ema.decay=0.99", true},
         {"device=cpu", false},
         {"data.dir=elsewhere", false},

@@ -45,6 +45,7 @@ static void models_have_their_known_sizes(void **state) {
         {"resnet20", "layer3.2.add", "layer2.0.downsample.0.weight", 272474, 81.6},
         {"resnet18", "layer4.1.bn2", "layer4.0.downsample.1.running_var", 11173962, 1110.8},
         {"wideresnet-16-4", "avgpool", "block2.layer.0.convShortcut.weight", 2748890, 785.2},
+        {"speed_cnn", "group3.gelu2", "group2.norm1.bias", 1971352, 236.3},
     };
     int count = 0;
     for (const char *const *name = cairn_model_names(); *name; name++, count++) {
@@ -64,7 +65,7 @@ static void models_have_their_known_sizes(void **state) {
         assert_int_equal(cairn_net_classes(net), 10);
         cairn_net_destroy(net);
     }
-    assert_int_equal(count, 4);
+    assert_int_equal(count, 5);
 }
 
 static void simple_cnn_takes_widths_and_depth(void **state) {
@@ -77,6 +78,45 @@ static void simple_cnn_takes_widths_and_depth(void **state) {
     assert_int_equal(net->op[7].kind, CAIRN_OP_CONV2D);
     assert_int_equal(net->op[7].in.c, 6);
     assert_int_equal(net->op[10].out.c, 6 * 8 * 8);
+    cairn_net_destroy(net);
+}
+
+/* Which parameters are frozen, start as the identity, go by another rate. */
+static void speed_cnn_begins_as_its_paper_has_it(void **state) {
+    (void)state;
+    const cairn_speed_cnn options = {.widths = {40, 5}, .groups = 2};
+    cairn_net *net = NULL;
+    assert_int_equal(cairn_speed_cnn_build(&net, &options, (cairn_shape){3, 12, 32}, 3),
+                     CAIRN_BAD_INPUT);
+    assert_non_null(
+        strstr(cairn_error_message(), "2 groups takes images of at least 13x13 pixels, not 12x32"));
+    assert_int_equal(cairn_speed_cnn_build(&net, &options, (cairn_shape){3, 13, 14}, 3), CAIRN_OK);
+    int early = 0, frozen = 0, shifts = 0;
+    for (int k = 0; k < net->parameter_count; k++) {
+        const cairn_parameter *parameter = &net->parameter[k];
+        early += parameter->early;
+        frozen += !parameter->trained;
+        shifts += parameter->shifts_norm;
+        assert_int_equal(parameter->shifts_norm, strstr(parameter->name, ".norm") != NULL &&
+                                                     strstr(parameter->name, ".bias") != NULL);
+    }
+    assert_int_equal(early, 1);
+    assert_int_equal(shifts, 4);
+    assert_int_equal(frozen, 1 + 4 * 3);
+    const cairn_op *conv = &net->op[2];
+    const cairn_parameter *weight = &net->parameter[conv->weight];
+    float values[40 * 24 * 9];
+    assert_string_equal(weight->name, "group1.conv1.weight");
+    assert_int_equal(weight->count, 40 * 24 * 9);
+    cairn_parameter_initialise(net, conv->weight, 1, values);
+    for (int o = 0; o < 24; o++)
+        for (int i = 0; i < 24 * 9; i++)
+            assert_true(values[o * 24 * 9 + i] == (i == 9 * o + 4 ? 1 : 0));
+    int zeros = 0;
+    for (int i = 24 * 24 * 9; i < 40 * 24 * 9; i++)
+        zeros += values[i] == 0;
+    assert_true(zeros < 10);
+    assert_true(net->op[net->op_count - 1].scale == 1.0f / 9);
     cairn_net_destroy(net);
 }
 
@@ -156,6 +196,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_have_their_known_sizes),
         cmocka_unit_test(simple_cnn_takes_widths_and_depth),
+        cmocka_unit_test(speed_cnn_begins_as_its_paper_has_it),
         cmocka_unit_test(impossible_nets_are_refused),
         cmocka_unit_test(running_statistics_start_as_pytorch_has_them),
         cmocka_unit_test(counters_are_kept_and_not_needed),

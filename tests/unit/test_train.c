@@ -425,6 +425,39 @@ static void a_normalised_net_resumes_exactly(void **state) {
     cairn_safetensors_free(&model);
 }
 
+/* The whitening of the start is in the file; the first bias stands still from the second epoch on.
+ */
+static void a_whitened_net_resumes_exactly(void **state) {
+    (void)state;
+    const cairn_backend *backend;
+    int ordinal;
+    bool quick = cairn_backend_find(&backend, &ordinal, "cpu", CAIRN_FLOAT32) == CAIRN_OK;
+    const char *const overrides[] = {
+        "model.name=speed_cnn",   "model.whiten_bias_epochs=1",
+        "ema.decay=0.5",          "optimizer.name=sgd",
+        "optimizer.momentum=0.5", "optimizer.norm_bias_scale=8",
+        "augment.tta=flip",       quick ? "device=cpu" : "device=reference"};
+    enum { COUNT = sizeof overrides / sizeof overrides[0] };
+    assert_int_equal(run(fast, overrides, COUNT, OVERWRITE), CAIRN_OK);
+    for (int step = 2; step < STEPS; step += 2) { /* three an epoch */
+        clear(other);
+        steps_to_stop = step;
+        assert_int_equal(run(other, overrides, COUNT, FRESH), CAIRN_INTERRUPTED);
+        assert_int_equal(run(other, overrides, COUNT, RESUME), CAIRN_OK);
+        assert_same_run(fast, other);
+    }
+    cairn_safetensors checkpoint;
+    assert_int_equal(cairn_safetensors_read(&checkpoint, path_of(fast, "checkpoint.safetensors")),
+                     CAIRN_OK);
+    const cairn_tensor *weight = cairn_safetensors_find(&checkpoint, "whiten.weight");
+    assert_non_null(weight);
+    for (size_t i = 0; i < weight->count / 2; i++)
+        assert_true(weight->values[i] == -weight->values[weight->count / 2 + i]);
+    assert_null(cairn_safetensors_find(&checkpoint, "ema.whiten.weight"));
+    assert_non_null(cairn_safetensors_find(&checkpoint, "ema.whiten.bias"));
+    cairn_safetensors_free(&checkpoint);
+}
+
 static void no_run_is_lost_in_silence(void **state) {
     (void)state;
     steps_to_stop = 2;
@@ -740,6 +773,7 @@ int main(void) {
         TEST(an_optimizer_resumes_exactly),
         TEST(validation_is_never_called_test),
         TEST(a_normalised_net_resumes_exactly),
+        TEST(a_whitened_net_resumes_exactly),
         TEST(no_run_is_lost_in_silence),
         TEST(bad_checkpoints_are_refused),
         TEST(the_checkpoint_before_stands_in),

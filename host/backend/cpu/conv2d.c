@@ -1,5 +1,6 @@
 /* Convolution, with what is behind it (ReLU and pooling; in evaluation batch normalisation and a
- * sum too), as oneDNN primitives; and pooling by itself.
+ * sum too; GELU where the convolution itself needs no gradient), as oneDNN primitives; and pooling
+ * by itself.
  *
  * ReLU is fused into the convolution. Max and ReLU commute, so with pooling behind it the backward
  * pass masks the pooled gradient, a quarter of the elements: a window's winner passed its ReLU
@@ -76,8 +77,19 @@ static cairn_status add_pooling_backward(cpu_plan *plan, const cpu_stage *stage,
 
 /* Convolution -----------------------------------------------------------------------------------*/
 
+/* Whether nothing but the bias, if that, is to be learned here or from what is before. */
+static bool is_frozen(const cpu_plan *plan, const cairn_op *layer) {
+    return !plan->training ||
+           (!plan_trains(plan, layer->weight) && !plan_wants(plan, layer->input));
+}
+
+/* Whether not even the bias is. */
+static bool is_settled(const cpu_plan *plan, const cairn_op *layer) {
+    return is_frozen(plan, layer) && !(plan->training && plan_trains(plan, layer->bias));
+}
+
 /* How many ops go into this stage: the convolution; in evaluation a batch normalisation, and a sum
- * with something that is there already; a ReLU, and a max-pooling behind that. */
+ * with something that is there already; a ReLU, and a max-pooling behind that; or a GELU. */
 static int fuse(const cpu_plan *plan, cpu_stage *stage) {
     int last = stage->ordinal;
     if (!plan->training) {
@@ -87,7 +99,8 @@ static int fuse(const cpu_plan *plan, cpu_stage *stage) {
         last += stage->sum != NULL;
     }
     stage->relu = plan_next(plan, last, CAIRN_OP_RELU) != NULL;
-    last += stage->relu;
+    stage->gelu = is_frozen(plan, stage->layer) && plan_next(plan, last, CAIRN_OP_GELU);
+    last += stage->relu || stage->gelu;
     if (stage->relu)
         stage->pool = plan_next(plan, last, CAIRN_OP_MAXPOOL);
     last += stage->pool != NULL;
@@ -141,7 +154,11 @@ static cairn_status conv2d_forward(cpu_plan *plan, cpu_stage *stage, const tenso
     dnnl_data_type_t type = plan_type(plan);
     *taken = fuse(plan, stage);
     bool biased = layer->bias >= 0 || stage->norm;
-    onednn_fused fused = {.sum = stage->sum != NULL, .relu = stage->relu};
+    bool settled = is_settled(plan, layer);
+    /* Winograd's convolutions take no GELU behind them. */
+    onednn_fused fused = {.sum = stage->sum != NULL,
+                          .relu = stage->relu,
+                          .gelu = stage->gelu && settled && layer->kernel != 3};
     /* The first convolution reads the batch as it is assembled, row-major. */
     onednn_layout src =
         layer->input == CAIRN_NET_INPUT ? given->layout : any_layout(plan, layer->in, type);
@@ -167,6 +184,12 @@ static cairn_status conv2d_forward(cpu_plan *plan, cpu_stage *stage, const tenso
     status =
         plan_add_op(&plan->forward, op, layer, "forward", plan->count * cairn_op_flops(layer, 0));
     stage->dst = stage->made;
+    if (!status && stage->gelu && !fused.gelu) {
+        if (!settled) /* the bias's gradient goes by what the GELU reads */
+            status = plan_tensor(plan, &stage->dst, stage->made.layout, NULL);
+        if (!status)
+            status = plan_gelu(&plan->forward, layer, &stage->made, &stage->dst);
+    }
     return status || !stage->pool ? status : add_pooling(plan, stage, stage->pool);
 }
 
@@ -240,8 +263,10 @@ static cairn_status conv2d_backward(cpu_plan *plan, cpu_stage *stage, const tens
         tensor pooled = gradient;
         status = add_pooling_backward(plan, stage, stage->pool, &pooled, &gradient);
     }
-    if (!status && (plan_trains(plan, layer->weight) || plan_trains(plan, layer->bias)))
+    if (!status && plan_trains(plan, layer->weight))
         status = add_weight_gradient(plan, stage, &gradient);
+    else if (!status && plan_trains(plan, layer->bias))
+        status = plan_bias_gradient(plan, stage, &gradient);
     if (!status && plan_wants(plan, layer->input))
         status = add_data_gradient(plan, stage, &gradient, made);
     return status;

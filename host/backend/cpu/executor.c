@@ -121,7 +121,7 @@ static cairn_status create(cairn_executor **made, const cairn_net *net,
     cpu_plan *first = NULL;
     if (!status) {
         int before = enter(executor);
-        status = leave(before, plan_find(&first, executor, options->batch, true));
+        status = leave(before, plan_find(&first, executor, options->batch, PLAN_TRAINS));
     }
     if (status) {
         destroy(&executor->base);
@@ -167,7 +167,9 @@ static cairn_status forward(cpu_plan *plan, const batch_source *source) {
 /* The gradient of a batch's mean loss. */
 static cairn_status train_batch(cpu_executor *executor, const cairn_step *step) {
     cpu_plan *plan = NULL;
-    cairn_status status = plan_find(&plan, executor, step->count, true);
+    bool late = cairn_optimizer_is_late(&executor->base.options.optimizer, step->epoch);
+    cairn_status status =
+        plan_find(&plan, executor, step->count, late ? PLAN_TRAINS_LATE : PLAN_TRAINS);
     if (status)
         return status;
     batch_source source = source_of(executor, plan, CAIRN_SPLIT_TRAIN);
@@ -197,14 +199,14 @@ static void accumulate_batch(cpu_executor *executor, float share) {
 }
 
 /* The factor by which the step's gradient is clipped. */
-static double clip_factor(cpu_executor *executor) {
+static double clip_factor(cpu_executor *executor, bool late) {
     const cairn_optimizer *optimizer = &executor->base.options.optimizer;
     double sum = 0, begin = omp_get_wtime();
     if (optimizer->clip_norm <= 0)
         return 1;
     for (int i = 0; i < executor->span_count; i++) {
         const update_span *span = &executor->spans[i];
-        if (span->treatment != CAIRN_FIXED)
+        if (cairn_treatment_moves(span->treatment, late))
             sum += squares_of(executor->sum + span->begin, span->end - span->begin);
     }
     cairn_timeline_add(&executor->timeline, "gradient norm", NULL, 0, begin);
@@ -219,9 +221,10 @@ static void update_parameters(cpu_executor *executor, const cairn_step *step) {
                          .first = executor->tensors[CAIRN_FIRST_MOMENT],
                          .second = executor->tensors[CAIRN_SECOND_MOMENT],
                          .average = executor->tensors[CAIRN_AVERAGE]};
-    double clip = clip_factor(executor), begin = omp_get_wtime();
+    bool late = cairn_optimizer_is_late(optimizer, step->epoch);
+    double clip = clip_factor(executor, late), begin = omp_get_wtime();
     for (int i = 0; i < executor->span_count; i++)
-        update(optimizer, &now, clip, &executor->spans[i], &on);
+        update(optimizer, &now, clip, late, &executor->spans[i], &on);
     cairn_timeline_add(&executor->timeline, cairn_optimizer_title(optimizer), NULL, 0, begin);
     executor->weights_version++;
 }
@@ -265,7 +268,7 @@ static cairn_status infer(cpu_executor *executor, cairn_split_id id, int first, 
         int left = count - done;
         part = left < executor->base.options.batch ? left : executor->base.options.batch;
         cpu_plan *plan = NULL;
-        cairn_status status = plan_find(&plan, executor, part, false);
+        cairn_status status = plan_find(&plan, executor, part, PLAN_EVALUATES);
         if (status)
             return status;
         batch_source source = source_of(executor, plan, id);

@@ -34,6 +34,50 @@ static cairn_status as_matrix(cpu_plan *plan, const tensor *activation, int feat
     return plan_tensor(plan, matrix, layout, activation->data);
 }
 
+/* Scaling, where there is any: of the weights, before they are multiplied with, and of their
+ * gradient. */
+static cairn_status run_scaling(const cpu_plan *plan, const cpu_task *task) {
+    (void)plan;
+    const float *from = task->in;
+    float *to = task->out;
+    for (size_t i = 0; i < task->count; i++)
+        to[i] = task->layer->scale * from[i];
+    return CAIRN_OK;
+}
+
+static cairn_status add_scaling(cpu_plan *plan, task_list *list, const cairn_op *layer,
+                                const float *from, float *to) {
+    cpu_task *added = plan_add(list, layer, "scaling");
+    if (!added)
+        return CAIRN_FAILED;
+    added->run = run_scaling;
+    added->in = from;
+    added->out = to;
+    added->count = plan->executor->base.net->parameter[layer->weight].count;
+    return CAIRN_OK;
+}
+
+/* The scaled weights, row-major: the parameter itself, or a copy that the plan refreshes. */
+static cairn_status scaled_weights(cpu_plan *plan, const cairn_op *layer, float **weights) {
+    float *master = plan_parameter(plan, CAIRN_PARAMETER, layer->weight);
+    *weights = master;
+    if (layer->scale == 1)
+        return CAIRN_OK;
+    size_t count = plan->executor->base.net->parameter[layer->weight].count;
+    *weights = plan_scratch(plan, count * sizeof **weights);
+    return *weights ? add_scaling(plan, &plan->refresh, layer, master, *weights) : CAIRN_FAILED;
+}
+
+/* In the layout that a primitive wants. */
+static cairn_status refreshed_weights(cpu_plan *plan, const cairn_op *layer, onednn_layout wanted,
+                                      tensor *weights) {
+    float *scaled = NULL;
+    cairn_status status = scaled_weights(plan, layer, &scaled);
+    return status ? status
+                  : plan_weights_from(plan, layer, weights_layout(plan, layer, dnnl_f32, dnnl_ab),
+                                      scaled, wanted, weights);
+}
+
 static cairn_status linear_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
                                    int *taken) {
     (void)taken;
@@ -56,8 +100,8 @@ static cairn_status linear_forward(cpu_plan *plan, cpu_stage *stage, const tenso
                                        weights_layout(plan, layer, type, dnnl_format_tag_any),
                                        bias.layout, dst.layout);
     if (!status)
-        status = plan_weights(plan, layer, weights_layout(plan, layer, dnnl_f32, dnnl_ab),
-                              onednn_op_layout(op, dnnl_query_weights_md), &weights);
+        status =
+            refreshed_weights(plan, layer, onednn_op_layout(op, dnnl_query_weights_md), &weights);
     if (status)
         return status;
     onednn_bind(op, DNNL_ARG_SRC, stage->src.memory);
@@ -90,8 +134,11 @@ static cairn_status add_weight_gradient(cpu_plan *plan, const cpu_stage *stage,
     onednn_bind(&op, DNNL_ARG_DIFF_WEIGHTS, weights.memory);
     if (bias.memory)
         onednn_bind(&op, DNNL_ARG_DIFF_BIAS, bias.memory);
-    return plan_add_op(&plan->backward, &op, layer, "weight gradient",
-                       plan->count * cairn_op_flops(layer, 0));
+    status = plan_add_op(&plan->backward, &op, layer, "weight gradient",
+                         plan->count * cairn_op_flops(layer, 0));
+    return status || layer->scale == 1
+               ? status
+               : add_scaling(plan, &plan->backward, layer, weights.data, weights.data);
 }
 
 static cairn_status add_data_gradient(cpu_plan *plan, const cpu_stage *stage,
@@ -108,8 +155,8 @@ static cairn_status add_data_gradient(cpu_plan *plan, const cpu_stage *stage,
                                              weights_layout(plan, layer, type, dnnl_ab),
                                              gradient->layout, &stage->forward);
     if (!status)
-        status = plan_weights(plan, layer, weights_layout(plan, layer, dnnl_f32, dnnl_ab),
-                              onednn_op_layout(&op, dnnl_query_weights_md), &weights);
+        status =
+            refreshed_weights(plan, layer, onednn_op_layout(&op, dnnl_query_weights_md), &weights);
     if (status)
         return status;
     onednn_bind(&op, DNNL_ARG_DIFF_DST, gradient->memory);

@@ -1,13 +1,12 @@
-/* Batch normalisation, with the ReLU behind it, by norm_kernels.h's loops; its folding into a
- * convolution in evaluation; and GELU, the other layer that takes whatever layout its input has. */
+/* Batch normalisation, with the ReLU or GELU behind it, by norm_kernels.h's loops; its folding into
+ * a convolution in evaluation; and GELU by itself, which takes whatever layout its input has. */
 #include "plan.h"
 
 #include "norm_kernels.h"
 
 /* Batch normalisation ---------------------------------------------------------------------------*/
 
-/* How many channels of that layout lie together: 8, 16, or all of them; 0: none of these. */
-static int block_of(cpu_plan *plan, cairn_shape shape, onednn_layout layout) {
+int plan_block(cpu_plan *plan, cairn_shape shape, onednn_layout layout) {
     const struct {
         dnnl_format_tag_t tag;
         int block;
@@ -22,14 +21,23 @@ static int block_of(cpu_plan *plan, cairn_shape shape, onednn_layout layout) {
     return 0;
 }
 
+/* The layout in blocks of 16, of the same type. */
+static onednn_layout blocked(cpu_plan *plan, cairn_shape shape, onednn_layout like) {
+    dnnl_dims_t dim = {plan->count, shape.c, shape.h, shape.w};
+    return onednn_layout_create(plan->pool, 4, dim, onednn_layout_type(like), dnnl_aBcd16b);
+}
+
+/* By the layer's output, which has a normalisation's input's shape. */
 static norm_shape shape_of(const cpu_plan *plan, const cpu_task *task) {
     const cairn_op *op = task->layer;
     return (norm_shape){.count = plan->count,
-                        .channels = op->in.c,
+                        .channels = op->out.c,
                         .block = task->block,
-                        .area = (size_t)op->in.h * (size_t)op->in.w,
+                        .area = (size_t)op->out.h * (size_t)op->out.w,
                         .half = task->half,
-                        .relu = task->relu,
+                        .activation = task->relu   ? RELU
+                                      : task->gelu ? GELU
+                                                   : LINEAR,
                         .epsilon = op->epsilon};
 }
 
@@ -82,6 +90,7 @@ static cairn_status add_norm(cpu_plan *plan, task_list *list, const cpu_stage *s
     added->out = out->data;
     added->half = plan_is_half(&stage->src);
     added->relu = stage->relu;
+    added->gelu = stage->gelu;
     added->block = stage->block;
     added->statistics = stage->statistics;
     norm_shape shape = shape_of(plan, added);
@@ -92,14 +101,14 @@ static cairn_status add_norm(cpu_plan *plan, task_list *list, const cpu_stage *s
 static cairn_status norm_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
                                  int *taken) {
     const cairn_op *layer = stage->layer;
-    dnnl_dims_t dim = {plan->count, layer->in.c, layer->in.h, layer->in.w};
     onednn_layout layout = given->layout;
     stage->relu = plan_next(plan, stage->ordinal, CAIRN_OP_RELU) != NULL;
-    *taken += stage->relu;
-    stage->block = block_of(plan, layer->in, layout);
+    stage->gelu = plan_next(plan, stage->ordinal, CAIRN_OP_GELU) != NULL;
+    *taken += stage->relu || stage->gelu;
+    stage->block = plan_block(plan, layer->in, layout);
     if (!stage->block) {
         stage->block = 16;
-        layout = onednn_layout_create(plan->pool, 4, dim, onednn_layout_type(layout), dnnl_aBcd16b);
+        layout = blocked(plan, layer->in, layout);
     }
     cairn_status status = plan_convert(plan, &plan->forward, given, layout, layer, &stage->src);
     if (!status)
@@ -155,38 +164,89 @@ cairn_status plan_fold(cpu_plan *plan, const cpu_stage *stage, float **weights, 
 
 /* GELU ------------------------------------------------------------------------------------------*/
 
-static cairn_status gelu_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
-                                 int *taken) {
-    (void)taken;
-    onednn_op *op = &stage->forward;
-    stage->src = *given;
-    cairn_status status = plan_tensor(plan, &stage->dst, given->layout, NULL);
-    if (!status)
-        status = onednn_gelu_forward(plan->pool, op, given->layout);
-    if (status)
-        return status;
-    onednn_bind(op, DNNL_ARG_SRC, stage->src.memory);
-    onednn_bind(op, DNNL_ARG_DST, stage->dst.memory);
-    return plan_add_op(&plan->forward, op, stage->layer, "forward", 0);
+static cairn_status run_gelu(const cpu_plan *plan, const cpu_task *task) {
+    (void)plan;
+    gelu_forward(task->in, task->out, task->count, task->half);
+    return CAIRN_OK;
 }
 
-static cairn_status gelu_backward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
-                                  tensor *made) {
-    onednn_op op = {0};
+static cairn_status run_gelu_backward(const cpu_plan *plan, const cpu_task *task) {
+    (void)plan;
+    gelu_backward(task->in, task->with, task->out, task->count, task->half);
+    return CAIRN_OK;
+}
+
+static cairn_status add_gelu(task_list *list, const cairn_op *layer, const char *what,
+                             const tensor *x, const void *with, const tensor *out) {
+    cpu_task *added = plan_add(list, layer, what);
+    if (!added)
+        return CAIRN_FAILED;
+    added->run = with ? run_gelu_backward : run_gelu;
+    added->in = x->data;
+    added->with = with;
+    added->out = out->data;
+    added->count = plan_elements(x);
+    added->half = plan_is_half(x);
+    return CAIRN_OK;
+}
+
+cairn_status plan_gelu(task_list *list, const cairn_op *layer, const tensor *x, const tensor *y) {
+    return add_gelu(list, layer, "GELU", x, NULL, y);
+}
+
+static cairn_status gelu_compile(cpu_plan *plan, cpu_stage *stage, const tensor *given,
+                                 int *taken) {
+    (void)taken;
+    stage->src = *given;
+    cairn_status status = plan_tensor(plan, &stage->dst, given->layout, NULL);
+    return status ? status
+                  : add_gelu(&plan->forward, stage->layer, "forward", given, NULL, &stage->dst);
+}
+
+static cairn_status gelu_backward_compile(cpu_plan *plan, cpu_stage *stage, const tensor *given,
+                                          tensor *made) {
     tensor gradient;
     onednn_layout layout = stage->src.layout;
     cairn_status status =
         plan_convert(plan, &plan->backward, given, layout, stage->layer, &gradient);
     if (!status)
-        status = onednn_gelu_backward(plan->pool, &op, layout, &stage->forward);
-    if (!status)
         status = plan_tensor(plan, made, layout, NULL);
-    if (status)
-        return status;
-    onednn_bind(&op, DNNL_ARG_SRC, stage->src.memory);
-    onednn_bind(&op, DNNL_ARG_DIFF_DST, gradient.memory);
-    onednn_bind(&op, DNNL_ARG_DIFF_SRC, made->memory);
-    return plan_add_op(&plan->backward, &op, stage->layer, "backward", 0);
+    return status ? status
+                  : add_gelu(&plan->backward, stage->layer, "backward", &stage->src, gradient.data,
+                             made);
 }
 
-const layer_compiler compile_gelu = {gelu_forward, gelu_backward};
+const layer_compiler compile_gelu = {gelu_compile, gelu_backward_compile};
+
+/* A bias's gradient -----------------------------------------------------------------------------*/
+
+static cairn_status run_bias_gradient(const cpu_plan *plan, const cpu_task *task) {
+    norm_shape shape = shape_of(plan, task);
+    bias_gradient(&shape, task->in, task->with, task->scratch, task->out);
+    return CAIRN_OK;
+}
+
+cairn_status plan_bias_gradient(cpu_plan *plan, const cpu_stage *stage, const tensor *given) {
+    tensor made, gradient;
+    const cairn_shape out = stage->layer->out;
+    onednn_layout layout = given->layout;
+    if (!plan_block(plan, out, layout))
+        layout = blocked(plan, out, layout);
+    cairn_status status =
+        plan_convert(plan, &plan->backward, &stage->made, layout, stage->layer, &made);
+    if (!status)
+        status = plan_convert(plan, &plan->backward, given, layout, stage->layer, &gradient);
+    cpu_task *added = status ? NULL : plan_add(&plan->backward, stage->layer, "bias gradient");
+    if (!added)
+        return CAIRN_FAILED;
+    added->run = run_bias_gradient;
+    added->in = made.data;
+    added->with = gradient.data;
+    added->out = plan_parameter(plan, CAIRN_GRADIENT, stage->layer->bias);
+    added->half = plan_is_half(given);
+    added->gelu = stage->gelu;
+    added->block = plan_block(plan, out, layout);
+    norm_shape shape = shape_of(plan, added);
+    added->scratch = plan_scratch(plan, norm_scratch(&shape));
+    return added->scratch ? CAIRN_OK : CAIRN_FAILED;
+}

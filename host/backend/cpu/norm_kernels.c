@@ -8,6 +8,7 @@
 #include "norm_kernels.h"
 
 #include "bf16.h"
+#include "gelu.h"
 
 #include <math.h>
 
@@ -60,8 +61,7 @@ ALWAYS_INLINE void store(void *y, size_t i, float value, bool half) {
 }
 
 /* sums: the mean, and the sum of squares around it. */
-ALWAYS_INLINE void measure_plane(const plane *p, size_t block, bool half, bool relu) {
-    (void)relu;
+ALWAYS_INLINE void measure_plane(const plane *p, size_t block, bool half) {
     float *mean = p->sums, *squares = p->sums + block;
     for (size_t k = 0; k < 2 * block; k++)
         p->sums[k] = 0;
@@ -77,25 +77,31 @@ ALWAYS_INLINE void measure_plane(const plane *p, size_t block, bool half, bool r
         }
 }
 
-/* out = f0 * x + f1, then ReLU. NaN passes. */
-ALWAYS_INLINE void apply_plane(const plane *p, size_t block, bool half, bool relu) {
+/* NaN passes. */
+ALWAYS_INLINE float activate(float x, activation how) {
+    return how == GELU ? gelu_of(x) : how == RELU && x <= 0 ? 0 : x;
+}
+
+/* out = activation(f0 * x + f1). */
+ALWAYS_INLINE void apply_plane(const plane *p, size_t block, bool half, activation how) {
     const float *scale = p->factor[0], *shift = p->factor[1];
     for (size_t i = 0; i < p->area; i++)
         for (size_t k = 0; k < block; k++) {
             size_t at = p->first + i * block + k;
             float y = load(p->x, at, half) * scale[k] + shift[k];
-            store(p->out, at, relu && y <= 0 ? 0 : y, half);
+            store(p->out, at, activate(y, how), half);
         }
 }
 
-/* dy where the ReLU let it pass. */
-ALWAYS_INLINE float passed(const plane *p, size_t at, size_t k, float x, bool half, bool relu) {
-    float dy = load(p->dy, at, half);
-    return relu && x * p->factor[0][k] + p->factor[1][k] <= 0 ? 0 : dy;
+/* dy as the activation lets it pass. */
+ALWAYS_INLINE float passed(const plane *p, size_t at, size_t k, float x, bool half,
+                           activation how) {
+    float dy = load(p->dy, at, half), y = x * p->factor[0][k] + p->factor[1][k];
+    return how == GELU ? dy * gelu_slope(y) : how == RELU && y <= 0 ? 0 : dy;
 }
 
 /* sums: of dy, and of dy * (x - f2). */
-ALWAYS_INLINE void sum_plane(const plane *p, size_t block, bool half, bool relu) {
+ALWAYS_INLINE void sum_plane(const plane *p, size_t block, bool half, activation how) {
     const float *mean = p->factor[2];
     float *sum = p->sums, *product = p->sums + block;
     for (size_t k = 0; k < 2 * block; k++)
@@ -103,44 +109,44 @@ ALWAYS_INLINE void sum_plane(const plane *p, size_t block, bool half, bool relu)
     for (size_t i = 0; i < p->area; i++)
         for (size_t k = 0; k < block; k++) {
             size_t at = p->first + i * block + k;
-            float x = load(p->x, at, half), dy = passed(p, at, k, x, half, relu);
+            float x = load(p->x, at, half), dy = passed(p, at, k, x, half, how);
             sum[k] += dy;
             product[k] += dy * (x - mean[k]);
         }
 }
 
 /* out = f0 * dy + f2 * x + f3. */
-ALWAYS_INLINE void differentiate_plane(const plane *p, size_t block, bool half, bool relu) {
+ALWAYS_INLINE void differentiate_plane(const plane *p, size_t block, bool half, activation how) {
     const float *scale = p->factor[0], *slope = p->factor[2], *offset = p->factor[3];
     for (size_t i = 0; i < p->area; i++)
         for (size_t k = 0; k < block; k++) {
             size_t at = p->first + i * block + k;
-            float x = load(p->x, at, half), dy = passed(p, at, k, x, half, relu);
+            float x = load(p->x, at, half), dy = passed(p, at, k, x, half, how);
             store(p->out, at, scale[k] * dy + slope[k] * x + offset[k], half);
         }
 }
 
 typedef enum { MEASURE, APPLY, SUM, DIFFERENTIATE } pass;
 
-ALWAYS_INLINE void run_pass(pass kind, const plane *p, size_t block, bool half, bool relu) {
+ALWAYS_INLINE void run_pass(pass kind, const plane *p, size_t block, bool half, activation how) {
     switch (kind) {
     case MEASURE:
-        measure_plane(p, block, half, relu);
+        measure_plane(p, block, half);
         break;
     case APPLY:
-        apply_plane(p, block, half, relu);
+        apply_plane(p, block, half, how);
         break;
     case SUM:
-        sum_plane(p, block, half, relu);
+        sum_plane(p, block, half, how);
         break;
     case DIFFERENTIATE:
-        differentiate_plane(p, block, half, relu);
+        differentiate_plane(p, block, half, how);
         break;
     }
 }
 
 /* The sums and factors in locals of that size, which are registers. */
-ALWAYS_INLINE void run_block(pass kind, const plane *p, size_t block, bool half, bool relu) {
+ALWAYS_INLINE void run_block(pass kind, const plane *p, size_t block, bool half, activation how) {
     float sums[32], factors[4][16];
     plane local = *p;
     local.sums = sums;
@@ -149,30 +155,36 @@ ALWAYS_INLINE void run_block(pass kind, const plane *p, size_t block, bool half,
             factors[f][k] = p->factor[f][k];
         local.factor[f] = factors[f];
     }
-    run_pass(kind, &local, block, half, relu);
+    run_pass(kind, &local, block, half, how);
     if (kind == MEASURE || kind == SUM)
         for (size_t k = 0; k < 2 * block; k++)
             p->sums[k] = sums[k];
 }
 
-ALWAYS_INLINE void run_typed(pass kind, const plane *p, size_t block, bool half, bool relu) {
+ALWAYS_INLINE void run_typed(pass kind, const plane *p, size_t block, bool half, activation how) {
     if (block == 16)
-        run_block(kind, p, 16, half, relu);
+        run_block(kind, p, 16, half, how);
     else if (block == 8)
-        run_block(kind, p, 8, half, relu);
+        run_block(kind, p, 8, half, how);
     else
-        run_pass(kind, p, block, half, relu);
+        run_pass(kind, p, block, half, how);
 }
 
-static void run_plane(pass kind, const plane *p, size_t block, bool half, bool relu) {
-    if (half && relu)
-        run_typed(kind, p, block, true, true);
-    else if (half)
-        run_typed(kind, p, block, true, false);
-    else if (relu)
-        run_typed(kind, p, block, false, true);
+ALWAYS_INLINE void run_activated(pass kind, const plane *p, size_t block, bool half,
+                                 activation how) {
+    if (how == GELU)
+        run_typed(kind, p, block, half, GELU);
+    else if (how == RELU)
+        run_typed(kind, p, block, half, RELU);
     else
-        run_typed(kind, p, block, false, false);
+        run_typed(kind, p, block, half, LINEAR);
+}
+
+static void run_plane(pass kind, const plane *p, size_t block, bool half, activation how) {
+    if (half)
+        run_activated(kind, p, block, true, how);
+    else
+        run_activated(kind, p, block, false, how);
 }
 
 static void run_planes(pass kind, const norm_shape *shape, const workings *work, const void *x,
@@ -188,7 +200,7 @@ static void run_planes(pass kind, const norm_shape *shape, const workings *work,
                    .sums = work->sums + 2 * i * block};
         for (int f = 0; f < 4; f++)
             p.factor[f] = work->factor[f] + i % blocks * block;
-        run_plane(kind, &p, block, shape->half, shape->relu);
+        run_plane(kind, &p, block, shape->half, shape->activation);
     }
 }
 
@@ -271,6 +283,23 @@ void norm_backward(const norm_shape *shape, const norm_parameters *norm, const v
         work.factor[3][c] = (float)(-scale * sum / m - slope * (double)norm->mean[c]);
     }
     run_planes(DIFFERENTIATE, shape, &work, x, dy, dx);
+}
+
+void bias_gradient(const norm_shape *shape, const void *x, const void *dy, void *scratch,
+                   float *sums) {
+    workings work = divide(shape, scratch);
+    size_t padded = blocks_of(shape) * (size_t)shape->block;
+    for (size_t c = 0; c < padded; c++) {
+        work.factor[0][c] = 1;
+        work.factor[1][c] = work.factor[2][c] = work.factor[3][c] = 0;
+    }
+    run_planes(SUM, shape, &work, x, dy, NULL);
+    for (int c = 0; c < shape->channels; c++) {
+        double sum = 0;
+        for (int n = 0; n < shape->count; n++)
+            sum += (double)sums_of(shape, &work, n, c)[0];
+        sums[c] = (float)sum;
+    }
 }
 
 void norm_move(const float *mean, const float *variance, float *running_mean,

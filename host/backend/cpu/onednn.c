@@ -194,7 +194,9 @@ static geometry spread(onednn_window window) {
 
 static dnnl_status_t fused_attributes(dnnl_primitive_attr_t *attributes, onednn_fused fused) {
     dnnl_post_ops_t chain = NULL;
-    if (!fused.sum && !fused.relu)
+    bool follows = fused.relu || fused.gelu;
+    dnnl_alg_kind_t kind = fused.gelu ? dnnl_eltwise_gelu_erf : dnnl_eltwise_relu;
+    if (!fused.sum && !follows)
         return dnnl_success;
     dnnl_status_t status = dnnl_primitive_attr_create(attributes);
     if (status == dnnl_success)
@@ -204,13 +206,13 @@ static dnnl_status_t fused_attributes(dnnl_primitive_attr_t *attributes, onednn_
 #if DNNL_VERSION_MAJOR >= 3
     if (fused.sum)
         status = dnnl_post_ops_append_sum(chain, 1.0f, 0, dnnl_data_type_undef);
-    if (fused.relu && status == dnnl_success)
-        status = dnnl_post_ops_append_eltwise(chain, dnnl_eltwise_relu, 0.0f, 0.0f);
+    if (follows && status == dnnl_success)
+        status = dnnl_post_ops_append_eltwise(chain, kind, 0.0f, 0.0f);
 #else
     if (fused.sum)
         status = dnnl_post_ops_append_sum(chain, 1.0f);
-    if (fused.relu && status == dnnl_success)
-        status = dnnl_post_ops_append_eltwise(chain, 1.0f, dnnl_eltwise_relu, 0.0f, 0.0f);
+    if (follows && status == dnnl_success)
+        status = dnnl_post_ops_append_eltwise(chain, 1.0f, kind, 0.0f, 0.0f);
 #endif
     if (status == dnnl_success)
         status = dnnl_primitive_attr_set_post_ops(*attributes, chain);
@@ -385,37 +387,6 @@ cairn_status onednn_linear_backward_weights(onednn_pool *pool, onednn_op *op, on
         status = dnnl_primitive_desc_create(&op->desc, &desc, NULL, pool->engine, forward->desc);
 #endif
     return finish(pool, op, status, "linear weight gradient");
-}
-
-cairn_status onednn_gelu_forward(onednn_pool *pool, onednn_op *op, onednn_layout src) {
-#if DNNL_VERSION_MAJOR >= 3
-    dnnl_status_t status = dnnl_eltwise_forward_primitive_desc_create(
-        &op->desc, pool->engine, dnnl_forward_training, dnnl_eltwise_gelu_erf, src, src, 0.0f, 0.0f,
-        NULL);
-#else
-    dnnl_eltwise_desc_t desc;
-    dnnl_status_t status = dnnl_eltwise_forward_desc_init(&desc, dnnl_forward_training,
-                                                          dnnl_eltwise_gelu_erf, src, 0.0f, 0.0f);
-    if (status == dnnl_success)
-        status = dnnl_primitive_desc_create(&op->desc, &desc, NULL, pool->engine, NULL);
-#endif
-    return finish(pool, op, status, "GELU forward");
-}
-
-cairn_status onednn_gelu_backward(onednn_pool *pool, onednn_op *op, onednn_layout src,
-                                  const onednn_op *forward) {
-#if DNNL_VERSION_MAJOR >= 3
-    dnnl_status_t status =
-        dnnl_eltwise_backward_primitive_desc_create(&op->desc, pool->engine, dnnl_eltwise_gelu_erf,
-                                                    src, src, src, 0.0f, 0.0f, forward->desc, NULL);
-#else
-    dnnl_eltwise_desc_t desc;
-    dnnl_status_t status =
-        dnnl_eltwise_backward_desc_init(&desc, dnnl_eltwise_gelu_erf, src, src, 0.0f, 0.0f);
-    if (status == dnnl_success)
-        status = dnnl_primitive_desc_create(&op->desc, &desc, NULL, pool->engine, forward->desc);
-#endif
-    return finish(pool, op, status, "GELU backward");
 }
 
 cairn_status onednn_reorder(onednn_pool *pool, onednn_op *op, onednn_layout from,

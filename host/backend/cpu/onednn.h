@@ -56,9 +56,9 @@ typedef struct {
     int kernel, stride, padding;
 } onednn_window;
 
-/* What is fused behind a convolution: first what dst held before is added, then ReLU. */
+/* What is fused behind a convolution: first what dst held before is added, then ReLU or GELU. */
 typedef struct {
-    bool sum, relu;
+    bool sum, relu, gelu;
 } onednn_fused;
 
 /* Descriptors: layouts with dnnl_format_tag_any are chosen by the library; a bias's is NULL where
@@ -78,10 +78,6 @@ cairn_status onednn_pool_forward(onednn_pool *pool, onednn_op *op, onednn_layout
                                  onednn_layout dst, onednn_window window, bool average);
 cairn_status onednn_pool_backward(onednn_pool *pool, onednn_op *op, onednn_layout diff_src,
                                   onednn_layout diff_dst, onednn_window window, bool average,
-                                  const onednn_op *forward);
-/* The exact GELU, of any layout. */
-cairn_status onednn_gelu_forward(onednn_pool *pool, onednn_op *op, onednn_layout src);
-cairn_status onednn_gelu_backward(onednn_pool *pool, onednn_op *op, onednn_layout src,
                                   const onednn_op *forward);
 /* The fully connected layer: src [n,in], weights [out,in], dst [n,out]. */
 cairn_status onednn_linear_forward(onednn_pool *pool, onednn_op *op, onednn_layout src,

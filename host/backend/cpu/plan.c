@@ -22,22 +22,41 @@ float *plan_parameter(const cpu_plan *plan, cairn_tensor_kind kind, int ordinal)
 }
 
 bool plan_trains(const cpu_plan *plan, int parameter) {
-    return parameter >= 0 && plan->executor->base.net->parameter[parameter].trained;
+    const cairn_parameter *known = plan->executor->base.net->parameter;
+    return parameter >= 0 && known[parameter].trained &&
+           !(known[parameter].early && plan->purpose == PLAN_TRAINS_LATE);
+}
+
+/* The smallest block that fits and that this plan has not taken yet, if it is not far too large. */
+static block *find_block(cpu_plan *plan, size_t bytes) {
+    enum { SMALL = 1 << 16 };
+    cpu_executor *executor = plan->executor;
+    block *best = NULL;
+    for (int i = 0; i < executor->block_count; i++) {
+        block *one = &executor->blocks[i];
+        bool fits = one->bytes >= bytes && one->bytes <= 4 * bytes + SMALL;
+        if (fits && one->taken != plan && (!best || one->bytes < best->bytes))
+            best = one;
+    }
+    return best;
 }
 
 void *plan_scratch(cpu_plan *plan, size_t bytes) {
     cpu_executor *executor = plan->executor;
-    if (plan->blocks_taken == BLOCKS_MAX) {
-        cairn_error_set(CAIRN_FAILED, "a plan of more than %d buffers", BLOCKS_MAX);
+    block *found = find_block(plan, bytes);
+    if (!found && executor->block_count == BLOCKS_MAX) {
+        cairn_error_set(CAIRN_FAILED, "plans of more than %d buffers", BLOCKS_MAX);
         return NULL;
     }
-    block *shared = &executor->blocks[plan->blocks_taken++];
-    if (shared->bytes >= bytes)
-        return shared->data;
-    void *data = cairn_arena_alloc(executor->arena, bytes);
-    if (data)
-        *shared = (block){data, bytes};
-    return data;
+    if (!found) {
+        void *data = cairn_arena_alloc(executor->arena, bytes);
+        if (!data)
+            return NULL;
+        found = &executor->blocks[executor->block_count++];
+        *found = (block){.data = data, .bytes = bytes};
+    }
+    found->taken = plan;
+    return found->data;
 }
 
 cairn_status plan_tensor(cpu_plan *plan, tensor *made, onednn_layout layout, void *data) {
@@ -294,11 +313,20 @@ static bool is_normalised(const cairn_net *net) {
     return false;
 }
 
-cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count, bool training) {
+static bool has_early(const cairn_net *net) {
+    for (int k = 0; k < net->parameter_count; k++)
+        if (net->parameter[k].early)
+            return true;
+    return false;
+}
+
+cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count, plan_purpose purpose) {
     const cairn_net *net = executor->base.net;
-    training = training || !is_normalised(net);
+    if ((purpose == PLAN_EVALUATES && !is_normalised(net)) ||
+        (purpose == PLAN_TRAINS_LATE && !has_early(net)))
+        purpose = PLAN_TRAINS;
     for (cpu_plan *known = executor->plans; known; known = known->next)
-        if (known->count == count && known->training == training) {
+        if (known->count == count && known->purpose == purpose) {
             *found = known;
             return CAIRN_OK;
         }
@@ -312,7 +340,8 @@ cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count, bool
     }
     made->executor = executor;
     made->count = count;
-    made->training = training;
+    made->purpose = purpose;
+    made->training = purpose != PLAN_EVALUATES;
     made->value = values;
     status = onednn_pool_create(&made->pool);
     if (!status)

@@ -33,7 +33,8 @@ typedef struct cpu_task {
     const void *in, *with; /* with: a second input, or NULL */
     void *out;
     size_t count;    /* elements of in, with and out */
-    bool half, relu; /* they are bf16; a ReLU follows */
+    bool half, relu; /* they are bf16; a ReLU follows, */
+    bool gelu;       /* or a GELU */
     int block;       /* of a norm, as in cpu_stage */
     float *statistics;
     void *scratch;
@@ -50,7 +51,7 @@ typedef struct {
      * the sum before it. */
     const cairn_op *layer, *pool, *norm, *sum;
     int ordinal, last;     /* its first and its last op */
-    bool relu;             /* a ReLU is fused in */
+    bool relu, gelu;       /* fused in */
     tensor src, made, dst; /* made: before pooling, the same as dst without */
     onednn_op forward, pooling;
     tensor workspace; /* of max-pooling: which element won */
@@ -69,16 +70,20 @@ typedef struct {
 
 typedef struct cpu_executor cpu_executor;
 
+/* What a plan is for. Late: what is early (cairn/optimizer.h) is trained no more, and needs no
+ * gradient. */
+typedef enum { PLAN_EVALUATES, PLAN_TRAINS, PLAN_TRAINS_LATE } plan_purpose;
+
 struct cpu_plan {
     cpu_plan *next;
     cpu_executor *executor;
     int count; /* samples */
-    bool training;
+    plan_purpose purpose;
+    bool training;    /* for either */
     cpu_value *value; /* while it is compiled */
     onednn_pool *pool;
     task_list refresh, forward, backward;
     uint64_t weights_version; /* of the parameters that the refreshed layouts hold */
-    int blocks_taken;
     tensor input;
     bool input_bf16;
     loss_target *targets; /* [count] */
@@ -86,12 +91,12 @@ struct cpu_plan {
     float *logits, *logits_gradient; /* [count, classes] */
 };
 
-/* Buffers that all plans share, since only one runs at a time: a plan's k-th request takes block k.
- */
+/* Buffers that all plans share, since only one runs at a time. */
 enum { BLOCKS_MAX = 4096 };
 typedef struct {
     void *data;
     size_t bytes;
+    const cpu_plan *taken; /* by the plan that was compiled last of those that have it */
 } block;
 
 struct cpu_executor {
@@ -110,6 +115,7 @@ struct cpu_executor {
     cpu_plan *plans;
     const cpu_plan *refreshed; /* whose layouts of the weights the blocks hold; NULL: none */
     block blocks[BLOCKS_MAX];
+    int block_count;
     uint64_t weights_version; /* grows whenever parameters change */
     uint32_t step, batch;     /* of the training step under way; the batch's number in it */
     bool training;
@@ -117,7 +123,7 @@ struct cpu_executor {
 };
 
 /* The plan for that many samples: an earlier one, or a new one. */
-cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count, bool training);
+cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count, plan_purpose purpose);
 void plan_destroy(cpu_plan *plan);
 
 /* Runs a list in order. */
@@ -127,7 +133,7 @@ cairn_status plan_run(const cpu_plan *plan, const task_list *list);
 
 float *plan_parameter(const cpu_plan *plan, cairn_tensor_kind kind, int ordinal);
 
-/* Whether there is such a parameter and it is trained. */
+/* Whether there is such a parameter and the plan trains it. */
 bool plan_trains(const cpu_plan *plan, int parameter);
 
 /* The op behind that one, if it is of the kind and alone in reading it; else NULL. */
@@ -210,6 +216,17 @@ typedef struct {
 
 extern const layer_compiler compile_conv2d, compile_relu, compile_pool, compile_flatten,
     compile_linear, compile_dropout, compile_batchnorm, compile_add, compile_gelu;
+
+/* How many channels of a shape in that layout lie together: 8, 16, or all of them; 0: none of
+ * these. */
+int plan_block(cpu_plan *plan, cairn_shape shape, onednn_layout layout);
+
+/* Appends y = gelu(x), of one layout. */
+cairn_status plan_gelu(task_list *list, const cairn_op *layer, const tensor *x, const tensor *y);
+
+/* Appends the gradient of a convolution's bias alone: stage->made is its output, `given` the
+ * gradient of that or, where stage->gelu, of the GELU's output; both lie as plan_block knows. */
+cairn_status plan_bias_gradient(cpu_plan *plan, const cpu_stage *stage, const tensor *given);
 
 /* In a plan for evaluation: makes stage->layer's weights with stage->norm folded in, refreshed
  * after every change, in row-major order, and the bias. */

@@ -94,12 +94,13 @@ static void average(float *a, const float *w, size_t count, float take) {
 }
 
 static factors factors_of(const cairn_optimizer *optimizer, const cairn_update *now, double clip,
-                          bool decays) {
-    bool adamw = optimizer->name == CAIRN_ADAMW;
+                          cairn_treatment treatment) {
+    bool adamw = optimizer->name == CAIRN_ADAMW, decays = treatment & CAIRN_DECAYED;
+    double scale = treatment & CAIRN_SCALED ? optimizer->norm_bias_scale : 1;
     return (factors){.clip = (float)clip,
-                     .decay = decays && !adamw ? (float)optimizer->weight_decay : 0,
+                     .decay = decays && !adamw ? (float)(optimizer->weight_decay / scale) : 0,
                      .shrink = decays ? (float)now->shrink : 1,
-                     .rate = (float)now->rate,
+                     .rate = (float)(scale * now->rate),
                      .correction = (float)now->correction,
                      .epsilon = (float)optimizer->epsilon,
                      .keep1 = (float)optimizer->beta1,
@@ -113,8 +114,8 @@ static factors factors_of(const cairn_optimizer *optimizer, const cairn_update *
 static void update_weights(const cairn_optimizer *optimizer, const cairn_update *now, double clip,
                            const update_span *span, const update_tensors *on) {
     size_t at = span->begin, count = span->end - span->begin;
-    bool decays = span->treatment == CAIRN_DECAYED;
-    factors by = factors_of(optimizer, now, clip, decays);
+    bool decays = span->treatment & CAIRN_DECAYED;
+    factors by = factors_of(optimizer, now, clip, span->treatment);
     float *w = on->parameter + at;
     const float *g = on->gradient + at;
     if (optimizer->name == CAIRN_SGD && on->first)
@@ -127,14 +128,14 @@ static void update_weights(const cairn_optimizer *optimizer, const cairn_update 
         adam(&by, count, w, g, on->first + at, on->second + at);
 }
 
-void update(const cairn_optimizer *optimizer, const cairn_update *now, double clip,
+void update(const cairn_optimizer *optimizer, const cairn_update *now, double clip, bool late,
             const update_span *span, const update_tensors *on) {
-    bool fixed = span->treatment == CAIRN_FIXED;
-    if (!fixed)
+    bool moves = cairn_treatment_moves(span->treatment, late);
+    if (moves)
         update_weights(optimizer, now, clip, span, on);
     if (on->average)
         average(on->average + span->begin, on->parameter + span->begin, span->end - span->begin,
-                fixed ? 1 : (float)now->take);
+                moves ? (float)now->take : 1);
 }
 
 void exchange_values(float *a, float *b, size_t count) {

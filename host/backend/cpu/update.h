@@ -27,8 +27,9 @@ void accumulate(float *sum, const float *gradient, size_t count, float share, bo
 /* The sum of squares. */
 double squares_of(const float *values, size_t count);
 
-/* One step over a span, in PyTorch's order of operations; `clip` is the factor of clipping. */
-void update(const cairn_optimizer *optimizer, const cairn_update *now, double clip,
+/* One step over a span, in PyTorch's order of operations; `clip` is the factor of clipping; `late`
+ * as in cairn_optimizer_is_late. */
+void update(const cairn_optimizer *optimizer, const cairn_update *now, double clip, bool late,
             const update_span *span, const update_tensors *on);
 
 /* a becomes b and b a. */

@@ -277,12 +277,12 @@ static void clear_gradients(executor *e, int count) {
 }
 
 /* The norm of the gradient of all that is trained. */
-static double gradient_norm(const executor *e) {
+static double gradient_norm(const executor *e, bool late) {
     const cairn_net *net = e->base.net;
     double sum = 0;
     for (int k = 0; k < net->parameter_count; k++)
-        if (cairn_optimizer_treatment(&e->base.options.optimizer, &net->parameter[k]) !=
-            CAIRN_FIXED)
+        if (cairn_treatment_moves(
+                cairn_optimizer_treatment(&e->base.options.optimizer, &net->parameter[k]), late))
             sum += squares_of(net->parameter[k].count, e->tensor[CAIRN_GRADIENT][k]);
     return sqrt(sum);
 }
@@ -292,9 +292,10 @@ static void update_parameters(executor *e, const cairn_step *step) {
     double begin = omp_get_wtime();
     update_rule rule = {.optimizer = optimizer,
                         .now = cairn_optimizer_at(optimizer, step->step, step->lr),
+                        .late = cairn_optimizer_is_late(optimizer, step->epoch),
                         .threads = e->threads};
     if (optimizer->clip_norm > 0)
-        rule.clip = cairn_optimizer_clip(optimizer, gradient_norm(e));
+        rule.clip = cairn_optimizer_clip(optimizer, gradient_norm(e, rule.late));
     for (int k = 0; k < e->base.net->parameter_count; k++) {
         const cairn_parameter *parameter = &e->base.net->parameter[k];
         update_tensors on = {.count = parameter->count,
@@ -304,6 +305,7 @@ static void update_parameters(executor *e, const cairn_step *step) {
                              .v = e->tensor[CAIRN_SECOND_MOMENT][k],
                              .average = e->tensor[CAIRN_AVERAGE][k]};
         rule.treatment = cairn_optimizer_treatment(optimizer, parameter);
+        rule.scale = rule.treatment & CAIRN_SCALED ? optimizer->norm_bias_scale : 1;
         update(&rule, &on);
     }
     note(e, cairn_optimizer_title(optimizer), NULL, 0, begin);

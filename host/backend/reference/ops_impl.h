@@ -179,7 +179,8 @@ static void conv2d_backward_input(const cairn_op *op, int count, int threads, co
         }
 }
 
-/* Linear: y[n,o] = b[o] + sum over i of w[o,i] * x[n,i] -------------------------------------------
+/* Linear: y[n,o] = b[o] + scale * sum over i of w[o,i] * x[n,i]
+ * -------------------------------------------
  */
 static void linear_forward(const cairn_op *op, int count, int threads, const real *x,
                            const real *weight, const real *bias, real *y) {
@@ -187,7 +188,8 @@ static void linear_forward(const cairn_op *op, int count, int threads, const rea
 #pragma omp parallel for num_threads(threads)
     for (size_t n = 0; n < (size_t)count; n++)
         for (size_t o = 0; o < outs; o++)
-            y[n * outs + o] = (bias ? bias[o] : 0) + dot(ins, weight + o * ins, x + n * ins);
+            y[n * outs + o] =
+                (bias ? bias[o] : 0) + (real)op->scale * dot(ins, weight + o * ins, x + n * ins);
 }
 
 /* dweight, dbias: NULL where not wanted. */
@@ -200,7 +202,7 @@ static void linear_backward_parameters(const cairn_op *op, int count, int thread
             if (dbias)
                 dbias[o] += dy[n * outs + o];
             if (dweight)
-                add_scaled(ins, dy[n * outs + o], x + n * ins, dweight + o * ins);
+                add_scaled(ins, (real)op->scale * dy[n * outs + o], x + n * ins, dweight + o * ins);
         }
 }
 
@@ -210,7 +212,7 @@ static void linear_backward_input(const cairn_op *op, int count, int threads, co
 #pragma omp parallel for num_threads(threads)
     for (size_t n = 0; n < (size_t)count; n++)
         for (size_t o = 0; o < outs; o++)
-            add_scaled(ins, dy[n * outs + o], weight + o * ins, dx + n * ins);
+            add_scaled(ins, (real)op->scale * dy[n * outs + o], weight + o * ins, dx + n * ins);
 }
 
 /* ReLU: `x <= 0` is false for NaN, which so passes through both ways, as in PyTorch ---------------
