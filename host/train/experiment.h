@@ -59,7 +59,8 @@ bool cairn_results_due(const cairn_experiment *run, double time);
 /* The best model, where it is not on disk yet, then the checkpoint, with the one before kept. */
 cairn_status cairn_results_save(cairn_experiment *run);
 
-/* An epoch has ended with this row: to TensorBoard at once, to the files the checkpoint when it is time. */
+/* An epoch has ended with this row: to TensorBoard at once, to the files the checkpoint when it is
+ * time. */
 cairn_status cairn_results_epoch(cairn_experiment *run, const cairn_epoch_row *row);
 
 /* The files in which others follow the run: all its rows. Nothing where they have been written. */

@@ -36,7 +36,7 @@ static void more_than_there_is_is_refused(void **state) {
 /* Files of a pretended system in `folder`, 4096 MiB of memory and 1024 of swap free: path, text,
  * path, text, ..., NULL. */
 static void pretend(const char *const *files) {
-    char command[512], path[512];
+    char command[640], path[512];
     for (; *files; files += 2) {
         snprintf(path, sizeof path, "%s/%s", folder, files[0]);
         snprintf(command, sizeof command, "mkdir -p \"$(dirname '%s')\"", path);
