@@ -93,12 +93,9 @@ static __global__ void __launch_bounds__(GATHER_THREADS)
 }
 
 /* The augmented batch, in parts: which sample and what becomes of it; its target; where they are
- * wanted, its tones; its bytes. The first and the last are long: compiled once, not into every
- * kernel and every place of a loop. */
-static __device__ __attribute__((noinline)) uint32_t augment_find(const cuda_gather &gather,
-                                                                  const cuda_ring &ring,
-                                                                  cuda_state *state, int n,
-                                                                  cairn_recipe *recipe) {
+ * wanted, its tones; its bytes. */
+static __device__ uint32_t augment_find(const cuda_gather &gather, const cuda_ring &ring,
+                                        cuda_state *state, int n, cairn_recipe *recipe) {
     const volatile cuda_slot *slot = gather_slot(ring, state);
     const uint32_t epoch = gather_begin(slot, state, n);
     const uint32_t index = (uint32_t)(gather.by_index ? slot->indices[n] : slot->first + n);
@@ -143,6 +140,7 @@ static __device__ void augment_target(const cuda_gather &gather, const cairn_rec
     }
 }
 
+/* Compiled once, not into every place of every loop: it is long. */
 static __device__ __attribute__((noinline)) int augment_level(const cuda_gather &gather,
                                                               const cairn_recipe *recipe,
                                                               uint32_t index, int c, int i, int j) {

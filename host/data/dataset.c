@@ -105,6 +105,7 @@ static cairn_status create(cairn_dataset **dataset, const source *from,
     made->held_out = config->data.validation > 0;
     made->test_from = TRAIN_COUNT - (int)config->data.validation;
     made->train = made->test = (cairn_split){.channels = CHANNELS, .height = SIDE, .width = SIDE};
+    made->test_files = NULL; /* gcc's analyzer forgets calloc's zeros at the strcpy */
     if (from->describe)
         from->describe(made);
     *dataset = made;

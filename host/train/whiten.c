@@ -123,7 +123,7 @@ static int column_of(int size, double a[D][D], int n) {
     for (int column = 0; column < size; column++) {
         int before = 0;
         for (int k = 0; k < size; k++)
-            before += a[k][k] > a[column][column] || (a[k][k] == a[column][column] && k < column);
+            before += a[k][k] > a[column][column] || (k < column && a[k][k] == a[column][column]);
         if (before == n)
             return column;
     }

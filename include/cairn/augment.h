@@ -31,12 +31,6 @@
 
 #include <stdbool.h>
 
-#ifdef __CUDACC__
-#define CAIRN_AUGMENT_ONCE __noinline__
-#else
-#define CAIRN_AUGMENT_ONCE
-#endif
-
 enum { CAIRN_ONE = 1 << 16 };
 
 typedef enum { CAIRN_PADDING_ZERO, CAIRN_PADDING_REFLECT } cairn_padding;
@@ -378,9 +372,8 @@ CAIRN_RNG_FN bool cairn_augment_flips(const cairn_augmenter *a, uint32_t epoch, 
     return (word + (alternates ? epoch : 0)) & 1;
 }
 
-/* Long, and in a kernel one thread's alone: compiled once, not into every place. */
-CAIRN_AUGMENT_ONCE CAIRN_RNG_FN void cairn_view_find(const cairn_augmenter *a, cairn_view *v,
-                                                     uint32_t epoch, uint32_t index) {
+CAIRN_RNG_FN void cairn_view_find(const cairn_augmenter *a, cairn_view *v, uint32_t epoch,
+                                  uint32_t index) {
     const cairn_augment *how = &a->how;
     cairn_rng_block draw;
     cairn_view_begin(a, v);
