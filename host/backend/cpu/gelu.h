@@ -10,13 +10,12 @@
 /* min(t, 87) for t >= 0, NaN too: floats are in the order of their bits. A comparison of floats
  * would be made a branch, with which no loop is vectorised. */
 static inline float at_most_87(float t) {
-    const float limit = 87.0f;
-    uint32_t bits, most;
-    memcpy(&bits, &t, sizeof bits);
-    memcpy(&most, &limit, sizeof most);
-    bits = bits < most ? bits : most;
-    memcpy(&t, &bits, sizeof bits);
-    return t;
+    union {
+        float value;
+        uint32_t bits;
+    } given = {.value = t}, limit = {.value = 87.0f};
+    given.bits = given.bits < limit.bits ? given.bits : limit.bits;
+    return given.value;
 }
 
 /* exp(-t) for t >= 0, to 2e-7 of itself; what is below 1e-37 stays there. 2^-n by its bits, the
