@@ -82,8 +82,11 @@ static __global__ void __launch_bounds__(THREADS)
         for (int u = 0; u < pool.kernel; u++, line += row)
             for (int v = 0; v < pool.kernel; v++)
                 add_pack(sum, load<V>(line + (unsigned)v * column));
-        store(y + (size_t)n * sample_size(out) + offset<NHWC>(out, at.c, at.i, at.j),
-              round_pack<T>(sum, share));
+        pack<T, V> mean; /* by round_pack() registers would be spilled */
+        UNROLL
+        for (int l = 0; l < V; l++)
+            mean.at[l] = from_float<T>(share * sum[l]);
+        store(y + (size_t)n * sample_size(out) + offset<NHWC>(out, at.c, at.i, at.j), mean);
     }
 }
 
