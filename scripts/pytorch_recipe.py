@@ -61,7 +61,7 @@ TAKEN = set("""seed device data.dir data.train_limit data.test_limit data.valida
     schedule.final_div_factor augment.padding augment.flip augment.cutout augment.tta augment.tta_shift
     run.name""".split())
 # What changes no result, or is the strength of what has to be off. PyTorch may always choose its fastest algorithms.
-IDLE = set("""data.num_workers data.image_size train.deterministic schedule.patience schedule.threshold
+IDLE = set("""data.num_workers data.image_size data.resize train.deterministic schedule.patience schedule.threshold
     augment.erasing_area augment.magnitude augment.mix_share run.out_dir checkpoint.every_steps
     checkpoint.every_seconds tensorboard.enabled tensorboard.every_steps tensorboard.every_epochs""".split())
 # The values that it can honour, of the rest.

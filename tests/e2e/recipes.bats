@@ -27,6 +27,16 @@ recipes() { # ARGUMENT...: stderr apart, in the file err
     done
 }
 
+@test "PyTorch's side has an answer to every key" {
+    "$CAIRN" params --print "$root/experiments/simple_cnn.yaml" | awk '/^[^ ].*:$/ { section = $1; sub(":", ".", section) }
+        /^ / || /: / { key = $1; sub(":", "", key); print (/^ / ? section : "") key }' >keys
+    [ "$(wc -l <keys)" -gt 60 ]
+    while read -r key; do
+        grep -qwF -e "$key" -e "\"${key#augment.}\"" "$root/scripts/pytorch_recipe.py" || echo "$key" >>unknown
+    done <keys
+    [ ! -e unknown ] || { cat unknown; false; }
+}
+
 @test "the table is of the finished runs of a recipe's own configuration" {
     recipes simple_cnn --only cairn --seeds '1 2' "${small[@]}"
     recipes simple_cnn --only cairn --seeds 3 "${small[@]}" -S train.lr=1
