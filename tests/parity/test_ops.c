@@ -186,6 +186,10 @@ static const net_case exact[] = {
     {"conv 1 3 1 1, flat, linear 17", 5, false},
     {"conv 8 3 1 1", 16, false},
     {"conv 5 3 1 1, conv 3 3 1 1", 3, false},
+    /* By Winograd's method on cpu, with tiles that reach over every edge. */
+    {"conv 16 3 1 1", 16, false},
+    {"conv 32 3 1 0", 16, false},
+    {"convn 16 3 1 2", 48, false},
     {"conv 17 1 1 0, conv 5 5 2 2", 1, false},
     {"conv 3 3 2 1, conv 17 3 1 0", 5, false},
     {"relu", 3, false},
@@ -250,6 +254,10 @@ static const net_case normalised[] = {
     {"conv 5 3 1 1, relu, at 0, gelu, flat, linear 10", 3, false},
     {"flat, linear 8, add 1, drop 20, add 1, linear 10", 3, false},
     {"flat, linear 8, gelu, linear 8, add 2, norm, linear 10", 3, true},
+    /* Winograd's method with what goes behind it; with a ReLU test_trajectories has it. */
+    {"conv 16 3 1 1, gelu, conv 32 3 1 0, gelu, avg 2 2, flat, linear 10", 16, false},
+    {"convn 16 3 1 1, norm, gelu, convn 16 3 1 1, norm, add 2, gelu, avg 5 1, flat, linear 10", 16,
+     true},
 };
 
 static void check_cases(const net_case *cases, size_t count, uint64_t seed) {

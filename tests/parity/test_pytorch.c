@@ -128,7 +128,7 @@ static tolerances tolerances_of(const fixture *f, const subject *s) {
         return (tolerances){op, op, op, op};
     if (s->precision != CAIRN_FLOAT32)
         return (tolerances){op, 2e-1, 5e-2, 0};
-    return (tolerances){op, op, 1e-3, 5e-2};
+    return (tolerances){op, op, 5e-3, 5e-2}; /* one such step among 4096 parameters makes 2e-3 */
 }
 
 static int compare_evaluation(const fixture *f, const subject *s, cairn_executor *executor,

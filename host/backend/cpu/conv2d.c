@@ -1,6 +1,6 @@
 /* Convolution, with what is behind it (ReLU and pooling; in evaluation batch normalisation and a
- * sum too; GELU where the convolution itself needs no gradient), as oneDNN primitives; and pooling
- * by itself.
+ * sum too; GELU where the convolution itself needs no gradient), by winograd.h where that is for
+ * it, else as oneDNN primitives; and pooling by itself.
  *
  * ReLU is fused into the convolution. Max and ReLU commute, so with pooling behind it the backward
  * pass masks the pooled gradient, a quarter of the elements: a window's winner passed its ReLU
@@ -12,8 +12,7 @@ static onednn_window window_of(const cairn_op *op) {
 }
 
 static onednn_layout any_layout(cpu_plan *plan, cairn_shape shape, dnnl_data_type_t type) {
-    dnnl_dims_t dim = {plan->count, shape.c, shape.h, shape.w};
-    return onednn_layout_create(plan->pool, 4, dim, type, dnnl_format_tag_any);
+    return plan_layout(plan, shape, type, dnnl_format_tag_any);
 }
 
 static onednn_layout weights_layout(cpu_plan *plan, const cairn_op *op, dnnl_data_type_t type,
@@ -110,8 +109,7 @@ static int fuse(const cpu_plan *plan, cpu_stage *stage) {
 /* Where the convolution leaves its output. A sum adds to what is there before, so the other summand
  * must be: the output takes its memory where nobody reads it any more, not even this convolution;
  * else a copy is made. */
-static cairn_status place_output(cpu_plan *plan, cpu_stage *stage) {
-    onednn_layout layout = onednn_op_layout(&stage->forward, dnnl_query_dst_md);
+static cairn_status place_output(cpu_plan *plan, cpu_stage *stage, onednn_layout layout) {
     if (!stage->sum)
         return plan_tensor(plan, &stage->made, layout, NULL);
     int before = (int)(stage->sum - plan->executor->base.net->op) - 1;
@@ -128,61 +126,86 @@ static cairn_status place_output(cpu_plan *plan, cpu_stage *stage) {
     return status ? status : plan_copy(plan, &plan->forward, summand, &stage->made, stage->sum);
 }
 
-/* Weights and bias in the primitive's layouts; a bias's memory stays empty where there is none. */
-static cairn_status place_weights(cpu_plan *plan, cpu_stage *stage, tensor *weights, tensor *bias) {
+/* Weights, row-major, and bias, or NULL for none: the parameters, or what a fused normalisation
+ * makes of them. */
+static cairn_status find_weights(cpu_plan *plan, const cpu_stage *stage, float **weights,
+                                 float **bias) {
     const cairn_op *layer = stage->layer;
-    onednn_layout wanted = onednn_op_layout(&stage->forward, dnnl_query_weights_md);
-    float *folded = NULL, *offset = NULL;
-    cairn_status status;
-    if (stage->norm) {
-        status = plan_fold(plan, stage, &folded, &offset);
-        if (!status)
-            status =
-                plan_weights_from(plan, layer, weights_layout(plan, layer, dnnl_f32, dnnl_oihw),
-                                  folded, wanted, weights);
-    } else {
-        status = refreshed_weights(plan, layer, wanted, weights);
-        offset = layer->bias < 0 ? NULL : plan_parameter(plan, CAIRN_PARAMETER, layer->bias);
-    }
-    return status || !offset ? status : plan_tensor(plan, bias, bias_layout(plan, layer), offset);
+    if (stage->norm)
+        return plan_fold(plan, stage, weights, bias);
+    *weights = plan_parameter(plan, CAIRN_PARAMETER, layer->weight);
+    *bias = layer->bias < 0 ? NULL : plan_parameter(plan, CAIRN_PARAMETER, layer->bias);
+    return CAIRN_OK;
+}
+
+/* The primitive's descriptor is made: binds its tensors, and appends it. */
+static cairn_status add_primitive(cpu_plan *plan, cpu_stage *stage, float *master, float *offset) {
+    const cairn_op *layer = stage->layer;
+    onednn_op *op = &stage->forward;
+    tensor weights, bias;
+    cairn_status status =
+        plan_weights_from(plan, layer, weights_layout(plan, layer, dnnl_f32, dnnl_oihw), master,
+                          onednn_op_layout(op, dnnl_query_weights_md), &weights);
+    if (!status && offset)
+        status = plan_tensor(plan, &bias, bias_layout(plan, layer), offset);
+    if (status)
+        return status;
+    onednn_bind(op, DNNL_ARG_SRC, stage->src.memory);
+    onednn_bind(op, DNNL_ARG_WEIGHTS, weights.memory);
+    if (offset)
+        onednn_bind(op, DNNL_ARG_BIAS, bias.memory);
+    onednn_bind(op, DNNL_ARG_DST, stage->made.memory);
+    return plan_add_op(&plan->forward, op, layer, "forward",
+                       plan->count * cairn_op_flops(layer, 0));
+}
+
+/* The layouts that the convolution reads and writes; makes the primitive's descriptor if it is one.
+ */
+static cairn_status choose_layouts(cpu_plan *plan, cpu_stage *stage, onednn_layout given,
+                                   onednn_fused fused, onednn_layout *src, onednn_layout *dst) {
+    const cairn_op *layer = stage->layer;
+    dnnl_data_type_t type = plan_type(plan);
+    dnnl_format_tag_t tag = stage->winograd ? dnnl_aBcd16b : dnnl_format_tag_any;
+    *src = plan_layout(plan, layer->in, type, tag);
+    *dst = plan_layout(plan, layer->out, type, tag);
+    if (stage->winograd)
+        return *src && *dst ? CAIRN_OK : CAIRN_FAILED;
+    /* The first convolution reads the batch as it is assembled, row-major. */
+    if (layer->input == CAIRN_NET_INPUT)
+        *src = given;
+    bool biased = layer->bias >= 0 || stage->norm;
+    cairn_status status = onednn_conv_forward(
+        plan->pool, &stage->forward, *src, weights_layout(plan, layer, type, dnnl_format_tag_any),
+        biased ? bias_layout(plan, layer) : NULL, *dst, window_of(layer), fused);
+    if (status)
+        return status;
+    *src = onednn_op_layout(&stage->forward, dnnl_query_src_md);
+    *dst = onednn_op_layout(&stage->forward, dnnl_query_dst_md);
+    return CAIRN_OK;
 }
 
 static cairn_status conv2d_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
                                    int *taken) {
     const cairn_op *layer = stage->layer;
-    onednn_op *op = &stage->forward;
-    dnnl_data_type_t type = plan_type(plan);
     *taken = fuse(plan, stage);
-    bool biased = layer->bias >= 0 || stage->norm;
+    stage->winograd = plan_winograd(plan, layer);
     bool settled = is_settled(plan, layer);
-    /* Winograd's convolutions take no GELU behind them. */
     onednn_fused fused = {.sum = stage->sum != NULL,
                           .relu = stage->relu,
-                          .gelu = stage->gelu && settled && layer->kernel != 3};
-    /* The first convolution reads the batch as it is assembled, row-major. */
-    onednn_layout src =
-        layer->input == CAIRN_NET_INPUT ? given->layout : any_layout(plan, layer->in, type);
-    cairn_status status = onednn_conv_forward(
-        plan->pool, op, src, weights_layout(plan, layer, type, dnnl_format_tag_any),
-        biased ? bias_layout(plan, layer) : NULL, any_layout(plan, layer->out, type),
-        window_of(layer), fused);
-    tensor weights, bias = {0};
+                          .gelu = stage->gelu && settled && !stage->winograd};
+    onednn_layout src, dst;
+    cairn_status status = choose_layouts(plan, stage, given->layout, fused, &src, &dst);
+    float *weights, *bias;
     if (!status)
-        status = plan_convert(plan, &plan->forward, given, onednn_op_layout(op, dnnl_query_src_md),
-                              layer, &stage->src);
+        status = plan_convert(plan, &plan->forward, given, src, layer, &stage->src);
     if (!status)
-        status = place_weights(plan, stage, &weights, &bias);
+        status = find_weights(plan, stage, &weights, &bias);
     if (!status)
-        status = place_output(plan, stage);
+        status = place_output(plan, stage, dst);
     if (status)
         return status;
-    onednn_bind(op, DNNL_ARG_SRC, stage->src.memory);
-    onednn_bind(op, DNNL_ARG_WEIGHTS, weights.memory);
-    if (biased)
-        onednn_bind(op, DNNL_ARG_BIAS, bias.memory);
-    onednn_bind(op, DNNL_ARG_DST, stage->made.memory);
-    status =
-        plan_add_op(&plan->forward, op, layer, "forward", plan->count * cairn_op_flops(layer, 0));
+    status = stage->winograd ? plan_winograd_forward(plan, stage, weights, bias)
+                             : add_primitive(plan, stage, weights, bias);
     stage->dst = stage->made;
     if (!status && stage->gelu && !fused.gelu) {
         if (!settled) /* the bias's gradient goes by what the GELU reads */
@@ -264,11 +287,13 @@ static cairn_status conv2d_backward(cpu_plan *plan, cpu_stage *stage, const tens
         status = add_pooling_backward(plan, stage, stage->pool, &pooled, &gradient);
     }
     if (!status && plan_trains(plan, layer->weight))
-        status = add_weight_gradient(plan, stage, &gradient);
+        status = stage->winograd ? plan_winograd_weight_gradient(plan, stage, &gradient)
+                                 : add_weight_gradient(plan, stage, &gradient);
     else if (!status && plan_trains(plan, layer->bias))
         status = plan_bias_gradient(plan, stage, &gradient);
     if (!status && plan_wants(plan, layer->input))
-        status = add_data_gradient(plan, stage, &gradient, made);
+        status = stage->winograd ? plan_winograd_data_gradient(plan, layer, &gradient, made)
+                                 : add_data_gradient(plan, stage, &gradient, made);
     return status;
 }
 

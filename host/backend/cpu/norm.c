@@ -11,20 +11,12 @@ int plan_block(cpu_plan *plan, cairn_shape shape, onednn_layout layout) {
         dnnl_format_tag_t tag;
         int block;
     } known[] = {{dnnl_aBcd16b, 16}, {dnnl_aBcd8b, 8}, {dnnl_acdb, shape.c}};
-    dnnl_dims_t dim = {plan->count, shape.c, shape.h, shape.w};
     for (int i = 0; i < 3; i++) {
-        onednn_layout one =
-            onednn_layout_create(plan->pool, 4, dim, onednn_layout_type(layout), known[i].tag);
+        onednn_layout one = plan_layout(plan, shape, onednn_layout_type(layout), known[i].tag);
         if (one && onednn_layout_equal(layout, one))
             return known[i].block;
     }
     return 0;
-}
-
-/* The layout in blocks of 16, of the same type. */
-static onednn_layout blocked(cpu_plan *plan, cairn_shape shape, onednn_layout like) {
-    dnnl_dims_t dim = {plan->count, shape.c, shape.h, shape.w};
-    return onednn_layout_create(plan->pool, 4, dim, onednn_layout_type(like), dnnl_aBcd16b);
 }
 
 /* By the layer's output, which has a normalisation's input's shape. */
@@ -108,7 +100,7 @@ static cairn_status norm_forward(cpu_plan *plan, cpu_stage *stage, const tensor 
     stage->block = plan_block(plan, layer->in, layout);
     if (!stage->block) {
         stage->block = 16;
-        layout = blocked(plan, layer->in, layout);
+        layout = plan_layout(plan, layer->in, onednn_layout_type(layout), dnnl_aBcd16b);
     }
     cairn_status status = plan_convert(plan, &plan->forward, given, layout, layer, &stage->src);
     if (!status)
@@ -231,7 +223,7 @@ cairn_status plan_bias_gradient(cpu_plan *plan, const cpu_stage *stage, const te
     const cairn_shape out = stage->layer->out;
     onednn_layout layout = given->layout;
     if (!plan_block(plan, out, layout))
-        layout = blocked(plan, out, layout);
+        layout = plan_layout(plan, out, onednn_layout_type(layout), dnnl_aBcd16b);
     cairn_status status =
         plan_convert(plan, &plan->backward, &stage->made, layout, stage->layer, &made);
     if (!status)

@@ -220,35 +220,26 @@ static dnnl_status_t fused_attributes(dnnl_primitive_attr_t *attributes, onednn_
     return status;
 }
 
-/* Winograd's minimal filtering F(4x4, 3x3) (Lavin and Gray, CVPR 2016) where the library has it:
- * 3x3, stride 1, float32, channels in multiples of 16, oneDNN 2.x. It multiplies a quarter as often
- * as the direct method, and its results stay within a relative 1e-6 of it. */
-enum { ALGORITHMS = 2 };
-static const dnnl_alg_kind_t algorithms[ALGORITHMS] = {dnnl_convolution_winograd,
-                                                       dnnl_convolution_direct};
-
 cairn_status onednn_conv_forward(onednn_pool *pool, onednn_op *op, onednn_layout src,
                                  onednn_layout weights, onednn_layout bias, onednn_layout dst,
                                  onednn_window window, onednn_fused fused) {
     geometry g = spread(window);
     dnnl_primitive_attr_t attributes = NULL;
     dnnl_status_t status = fused_attributes(&attributes, fused);
-    bool ready = status == dnnl_success, found = false;
-    for (int i = 0; i < ALGORITHMS && ready && !found; i++) {
 #if DNNL_VERSION_MAJOR >= 3
+    if (status == dnnl_success)
         status = dnnl_convolution_forward_primitive_desc_create(
-            &op->desc, pool->engine, dnnl_forward_training, algorithms[i], src, weights, bias, dst,
-            g.stride, g.dilation, g.padding, g.padding, attributes);
+            &op->desc, pool->engine, dnnl_forward_training, dnnl_convolution_direct, src, weights,
+            bias, dst, g.stride, g.dilation, g.padding, g.padding, attributes);
 #else
-        dnnl_convolution_desc_t desc;
-        status =
-            dnnl_convolution_forward_desc_init(&desc, dnnl_forward_training, algorithms[i], src,
-                                               weights, bias, dst, g.stride, g.padding, g.padding);
-        if (status == dnnl_success)
-            status = dnnl_primitive_desc_create(&op->desc, &desc, attributes, pool->engine, NULL);
+    dnnl_convolution_desc_t desc;
+    if (status == dnnl_success)
+        status = dnnl_convolution_forward_desc_init(&desc, dnnl_forward_training,
+                                                    dnnl_convolution_direct, src, weights, bias,
+                                                    dst, g.stride, g.padding, g.padding);
+    if (status == dnnl_success)
+        status = dnnl_primitive_desc_create(&op->desc, &desc, attributes, pool->engine, NULL);
 #endif
-        found = status != dnnl_unimplemented;
-    }
     dnnl_primitive_attr_destroy(attributes);
     return finish(pool, op, status, "convolution forward");
 }
@@ -257,21 +248,18 @@ cairn_status onednn_conv_backward_data(onednn_pool *pool, onednn_op *op, onednn_
                                        onednn_layout weights, onednn_layout diff_dst,
                                        onednn_window window, const onednn_op *forward) {
     geometry g = spread(window);
-    dnnl_status_t status = dnnl_unimplemented;
-    for (int i = 0; i < ALGORITHMS && status == dnnl_unimplemented; i++) {
 #if DNNL_VERSION_MAJOR >= 3
-        status = dnnl_convolution_backward_data_primitive_desc_create(
-            &op->desc, pool->engine, algorithms[i], diff_src, weights, diff_dst, g.stride,
-            g.dilation, g.padding, g.padding, forward->desc, NULL);
+    dnnl_status_t status = dnnl_convolution_backward_data_primitive_desc_create(
+        &op->desc, pool->engine, dnnl_convolution_direct, diff_src, weights, diff_dst, g.stride,
+        g.dilation, g.padding, g.padding, forward->desc, NULL);
 #else
-        dnnl_convolution_desc_t desc;
-        status = dnnl_convolution_backward_data_desc_init(&desc, algorithms[i], diff_src, weights,
-                                                          diff_dst, g.stride, g.padding, g.padding);
-        if (status == dnnl_success)
-            status =
-                dnnl_primitive_desc_create(&op->desc, &desc, NULL, pool->engine, forward->desc);
+    dnnl_convolution_desc_t desc;
+    dnnl_status_t status =
+        dnnl_convolution_backward_data_desc_init(&desc, dnnl_convolution_direct, diff_src, weights,
+                                                 diff_dst, g.stride, g.padding, g.padding);
+    if (status == dnnl_success)
+        status = dnnl_primitive_desc_create(&op->desc, &desc, NULL, pool->engine, forward->desc);
 #endif
-    }
     return finish(pool, op, status, "convolution data gradient");
 }
 
@@ -280,22 +268,18 @@ cairn_status onednn_conv_backward_weights(onednn_pool *pool, onednn_op *op, oned
                                           onednn_layout diff_dst, onednn_window window,
                                           const onednn_op *forward) {
     geometry g = spread(window);
-    dnnl_status_t status = dnnl_unimplemented;
-    for (int i = 0; i < ALGORITHMS && status == dnnl_unimplemented; i++) {
 #if DNNL_VERSION_MAJOR >= 3
-        status = dnnl_convolution_backward_weights_primitive_desc_create(
-            &op->desc, pool->engine, algorithms[i], src, diff_weights, diff_bias, diff_dst,
-            g.stride, g.dilation, g.padding, g.padding, forward->desc, NULL);
+    dnnl_status_t status = dnnl_convolution_backward_weights_primitive_desc_create(
+        &op->desc, pool->engine, dnnl_convolution_direct, src, diff_weights, diff_bias, diff_dst,
+        g.stride, g.dilation, g.padding, g.padding, forward->desc, NULL);
 #else
-        dnnl_convolution_desc_t desc;
-        status = dnnl_convolution_backward_weights_desc_init(&desc, algorithms[i], src,
-                                                             diff_weights, diff_bias, diff_dst,
-                                                             g.stride, g.padding, g.padding);
-        if (status == dnnl_success)
-            status =
-                dnnl_primitive_desc_create(&op->desc, &desc, NULL, pool->engine, forward->desc);
+    dnnl_convolution_desc_t desc;
+    dnnl_status_t status = dnnl_convolution_backward_weights_desc_init(
+        &desc, dnnl_convolution_direct, src, diff_weights, diff_bias, diff_dst, g.stride, g.padding,
+        g.padding);
+    if (status == dnnl_success)
+        status = dnnl_primitive_desc_create(&op->desc, &desc, NULL, pool->engine, forward->desc);
 #endif
-    }
     return finish(pool, op, status, "convolution weight gradient");
 }
 

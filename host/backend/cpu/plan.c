@@ -70,9 +70,14 @@ cairn_status plan_tensor(cpu_plan *plan, tensor *made, onednn_layout layout, voi
     return onednn_memory_create(plan->pool, &made->memory, layout, data);
 }
 
-onednn_layout plan_plain(cpu_plan *plan, cairn_shape shape, dnnl_data_type_t type) {
+onednn_layout plan_layout(cpu_plan *plan, cairn_shape shape, dnnl_data_type_t type,
+                          dnnl_format_tag_t tag) {
     dnnl_dims_t dim = {plan->count, shape.c, shape.h, shape.w};
-    return onednn_layout_create(plan->pool, 4, dim, type, dnnl_abcd);
+    return onednn_layout_create(plan->pool, 4, dim, type, tag);
+}
+
+onednn_layout plan_plain(cpu_plan *plan, cairn_shape shape, dnnl_data_type_t type) {
+    return plan_layout(plan, shape, type, dnnl_abcd);
 }
 
 /* Tasks -----------------------------------------------------------------------------------------*/

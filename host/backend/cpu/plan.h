@@ -32,11 +32,12 @@ typedef struct cpu_task {
     const cairn_op *norm;  /* batch normalisation, where the loop is about one */
     const void *in, *with; /* with: a second input, or NULL */
     void *out;
-    size_t count;    /* elements of in, with and out */
-    bool half, relu; /* they are bf16; a ReLU follows, */
-    bool gelu;       /* or a GELU */
-    int block;       /* of a norm, as in cpu_stage */
-    float *statistics;
+    size_t count;      /* elements of in, with and out */
+    bool half, relu;   /* they are bf16; a ReLU follows, */
+    bool gelu;         /* or a GELU */
+    bool sum;          /* out is added to */
+    int block;         /* of a norm, as in cpu_stage */
+    float *statistics; /* of a norm; a convolution's bias or that's gradient, or NULL */
     void *scratch;
 } cpu_task;
 
@@ -52,6 +53,7 @@ typedef struct {
     const cairn_op *layer, *pool, *norm, *sum;
     int ordinal, last;     /* its first and its last op */
     bool relu, gelu;       /* fused in */
+    bool winograd;         /* a convolution by winograd.h, not by oneDNN */
     tensor src, made, dst; /* made: before pooling, the same as dst without */
     onednn_op forward, pooling;
     tensor workspace; /* of max-pooling: which element won */
@@ -89,6 +91,7 @@ struct cpu_plan {
     loss_target *targets; /* [count] */
     uint8_t *bytes;       /* of the batch, augmented; NULL where nothing but the crop happens */
     float *logits, *logits_gradient; /* [count, classes] */
+    float *winograd;                 /* its scratch memory, once something wants it */
 };
 
 /* Buffers that all plans share, since only one runs at a time. */
@@ -151,8 +154,10 @@ void *plan_scratch(cpu_plan *plan, size_t bytes);
 /* A tensor over `data`, or over a new buffer of the right size when it is NULL. */
 cairn_status plan_tensor(cpu_plan *plan, tensor *made, onednn_layout layout, void *data);
 
-/* The row-major layout [count, c, h, w] of a shape. */
+/* The layout of a shape: row-major [count, c, h, w]; or as the tag says. */
 onednn_layout plan_plain(cpu_plan *plan, cairn_shape shape, dnnl_data_type_t type);
+onednn_layout plan_layout(cpu_plan *plan, cairn_shape shape, dnnl_data_type_t type,
+                          dnnl_format_tag_t tag);
 
 /* Appends a task; NULL when memory is short. */
 cpu_task *plan_add(task_list *list, const cairn_op *layer, const char *what);
@@ -216,6 +221,17 @@ typedef struct {
 
 extern const layer_compiler compile_conv2d, compile_relu, compile_pool, compile_flatten,
     compile_linear, compile_dropout, compile_batchnorm, compile_add, compile_gelu;
+
+/* Convolutions by winograd.h: whether a layer is one; then its tasks, whose tensors lie in blocks
+ * of 16 channels. Forward goes from stage->src to stage->made, by row-major weights and a bias,
+ * NULL for none, that stay where they are; the data gradient is a new tensor. */
+bool plan_winograd(const cpu_plan *plan, const cairn_op *layer);
+cairn_status plan_winograd_forward(cpu_plan *plan, const cpu_stage *stage, const float *weights,
+                                   float *bias);
+cairn_status plan_winograd_data_gradient(cpu_plan *plan, const cairn_op *layer,
+                                         const tensor *gradient, tensor *made);
+cairn_status plan_winograd_weight_gradient(cpu_plan *plan, const cpu_stage *stage,
+                                           const tensor *gradient);
 
 /* How many channels of a shape in that layout lie together: 8, 16, or all of them; 0: none of
  * these. */

@@ -1,0 +1,163 @@
+/* Convolutions that winograd.h computes, as tasks of a plan. */
+#include "plan.h"
+
+#include "winograd.h"
+
+/* Here, since it has to run on every processor. */
+bool winograd_runs(void) {
+#ifdef __x86_64__
+    return __builtin_cpu_supports("avx512f");
+#else
+    return false;
+#endif
+}
+
+bool plan_winograd(const cpu_plan *plan, const cairn_op *layer) {
+    return winograd_runs() && plan_type(plan) == dnnl_f32 && layer->kernel == 3 &&
+           layer->stride == 1 && layer->padding <= 2 && layer->in.c % WINOGRAD_BLOCK == 0 &&
+           layer->out.c % WINOGRAD_BLOCK == 0;
+}
+
+static winograd_shape shape_of(const cpu_plan *plan, const cairn_op *layer) {
+    return (winograd_shape){.count = plan->count,
+                            .in = layer->in.c,
+                            .out = layer->out.c,
+                            .height = layer->in.h,
+                            .width = layer->in.w,
+                            .padding = layer->padding};
+}
+
+/* Of the convolution that makes the data gradient. */
+static winograd_shape turned_shape_of(const cpu_plan *plan, const cairn_op *layer) {
+    return (winograd_shape){.count = plan->count,
+                            .in = layer->out.c,
+                            .out = layer->in.c,
+                            .height = layer->out.h,
+                            .width = layer->out.w,
+                            .padding = 2 - layer->padding};
+}
+
+/* Working memory for whichever of the net's convolutions needs most, which take turns. */
+static float *scratch_of(cpu_plan *plan) {
+    const cairn_net *net = plan->executor->base.net;
+    size_t most = 0;
+    for (int i = 0; i < net->op_count && !plan->winograd; i++) {
+        const cairn_op *op = &net->op[i];
+        if (op->kind != CAIRN_OP_CONV2D || !plan_winograd(plan, op))
+            continue;
+        winograd_shape shape = shape_of(plan, op);
+        size_t needed = winograd_scratch(&shape, plan->executor->threads);
+        most = needed > most ? needed : most;
+    }
+    if (!plan->winograd)
+        plan->winograd = plan_scratch(plan, most * sizeof(float));
+    return plan->winograd;
+}
+
+static cairn_status run_transform(const cpu_plan *plan, const cpu_task *task) {
+    winograd_shape shape = shape_of(plan, task->layer);
+    winograd_transform(&shape, task->in, task->out);
+    return CAIRN_OK;
+}
+
+static cairn_status run_transform_turned(const cpu_plan *plan, const cpu_task *task) {
+    winograd_shape shape = turned_shape_of(plan, task->layer);
+    winograd_transform_turned(&shape, task->in, task->out);
+    return CAIRN_OK;
+}
+
+static cairn_status run_forward(const cpu_plan *plan, const cpu_task *task) {
+    winograd_shape shape = shape_of(plan, task->layer);
+    winograd_after after = {.bias = task->statistics, .sum = task->sum, .relu = task->relu};
+    winograd_convolve(&shape, task->in, task->with, after, plan->executor->threads, task->scratch,
+                      task->out);
+    return CAIRN_OK;
+}
+
+static cairn_status run_data_gradient(const cpu_plan *plan, const cpu_task *task) {
+    winograd_shape shape = turned_shape_of(plan, task->layer);
+    winograd_convolve(&shape, task->in, task->with, (winograd_after){0}, plan->executor->threads,
+                      task->scratch, task->out);
+    return CAIRN_OK;
+}
+
+static cairn_status run_weight_gradient(const cpu_plan *plan, const cpu_task *task) {
+    winograd_shape shape = shape_of(plan, task->layer);
+    winograd_weight_gradient(&shape, task->in, task->with, plan->executor->threads, task->scratch,
+                             task->out, task->statistics);
+    return CAIRN_OK;
+}
+
+/* Transformed weights, refreshed after every change. */
+static float *add_transform(cpu_plan *plan, const cairn_op *layer, const float *weights,
+                            bool turned) {
+    winograd_shape shape = shape_of(plan, layer);
+    float *transformed = plan_scratch(plan, winograd_weights(&shape) * sizeof *transformed);
+    cpu_task *added = transformed ? plan_add(&plan->refresh, layer, "transform") : NULL;
+    if (!added)
+        return NULL;
+    added->run = turned ? run_transform_turned : run_transform;
+    added->in = weights;
+    added->out = transformed;
+    return transformed;
+}
+
+static cpu_task *add_convolution(cpu_plan *plan, task_list *list, const cairn_op *layer,
+                                 const char *what, const void *in, const void *with, void *out) {
+    cpu_task *added = plan_add(list, layer, what);
+    if (!added)
+        return NULL;
+    added->flops = plan->count * cairn_op_flops(layer, 0);
+    added->in = in;
+    added->with = with;
+    added->out = out;
+    added->scratch = scratch_of(plan);
+    return added->scratch ? added : NULL;
+}
+
+cairn_status plan_winograd_forward(cpu_plan *plan, const cpu_stage *stage, const float *weights,
+                                   float *bias) {
+    const cairn_op *layer = stage->layer;
+    const float *transformed = add_transform(plan, layer, weights, false);
+    cpu_task *added = transformed ? add_convolution(plan, &plan->forward, layer, "forward",
+                                                    stage->src.data, transformed, stage->made.data)
+                                  : NULL;
+    if (!added)
+        return CAIRN_FAILED;
+    added->run = run_forward;
+    added->statistics = bias;
+    added->sum = stage->sum != NULL;
+    added->relu = stage->relu;
+    return CAIRN_OK;
+}
+
+cairn_status plan_winograd_data_gradient(cpu_plan *plan, const cairn_op *layer,
+                                         const tensor *gradient, tensor *made) {
+    cairn_status status =
+        plan_tensor(plan, made, plan_layout(plan, layer->in, dnnl_f32, dnnl_aBcd16b), NULL);
+    if (status)
+        return status;
+    const float *weights = plan_parameter(plan, CAIRN_PARAMETER, layer->weight);
+    const float *transformed = add_transform(plan, layer, weights, true);
+    cpu_task *added = transformed ? add_convolution(plan, &plan->backward, layer, "data gradient",
+                                                    gradient->data, transformed, made->data)
+                                  : NULL;
+    if (!added)
+        return CAIRN_FAILED;
+    added->run = run_data_gradient;
+    return CAIRN_OK;
+}
+
+cairn_status plan_winograd_weight_gradient(cpu_plan *plan, const cpu_stage *stage,
+                                           const tensor *gradient) {
+    const cairn_op *layer = stage->layer;
+    cpu_task *added =
+        add_convolution(plan, &plan->backward, layer, "weight gradient", stage->src.data,
+                        gradient->data, plan_parameter(plan, CAIRN_GRADIENT, layer->weight));
+    if (!added)
+        return CAIRN_FAILED;
+    added->run = run_weight_gradient;
+    if (plan_trains(plan, layer->bias))
+        added->statistics = plan_parameter(plan, CAIRN_GRADIENT, layer->bias);
+    return CAIRN_OK;
+}

@@ -1,0 +1,442 @@
+/* Winograd's F(4x4, 3x3) at the points 0, A, -A, B, -B and infinity:
+ *
+ *     y = Z' [(G g G') * (D' d D)] Z
+ *
+ * of a tile d [6, 6] and a kernel g [3, 3], the product in the middle element by element. By the
+ * Toom-Cook construction (Lavin and Gray, section 4; Barabasz et al., "Error Analysis and Improving
+ * the Accuracy of Winograd Convolution for Deep Neural Networks", ACM TOMS 46, 2020, section 2),
+ * row i of D' has the coefficients of the product of (x - p) over all finite points p but the i-th,
+ * row i of G is [1, p, p^2] over that product's value at p, and row k of Z' is p^k. Seen from the
+ * loss, the gradient of g is G' [(Z dy Z') * (D' d D)] G.
+ *
+ * With A = 5/8 and B = 3/2 the matrices' entries lie closer together than with the usual 1 and 2,
+ * which leaves about a third of the rounding error. */
+#include "winograd.h"
+
+#include <assert.h>
+#include <omp.h>
+#include <string.h>
+
+enum {
+    BLOCK = WINOGRAD_BLOCK,
+    OUTPUT = 4, /* of a tile, in each direction */
+    INPUT = 6,
+    PLACES = INPUT * INPUT,
+    KERNEL = 3,
+    TILES = 16,          /* go through all steps together: as many sums are held in registers */
+    GRADIENT_TILES = 64, /* the same for the weight gradient, whose sums come from memory */
+    /* From place to place. Odd, so that a tile's places do not meet in few sets of the cache. */
+    PITCH = TILES + 1,
+    GRADIENT_PITCH = GRADIENT_TILES + 1
+};
+
+static const float A = 0.625f, B = 1.5f;
+#define A2 (A * A)
+#define B2 (B * B)
+
+/* A block's channels. */
+typedef float vector __attribute__((vector_size(BLOCK * sizeof(float)), may_alias));
+typedef int bits __attribute__((vector_size(BLOCK * sizeof(int))));
+
+static int output_side(int side, const winograd_shape *shape) {
+    return side + 2 * shape->padding - 2;
+}
+
+static int tiles_across(int side, const winograd_shape *shape) {
+    return (output_side(side, shape) + OUTPUT - 1) / OUTPUT;
+}
+
+static size_t tile_count(const winograd_shape *shape) {
+    return (size_t)shape->count * (size_t)tiles_across(shape->height, shape) *
+           (size_t)tiles_across(shape->width, shape);
+}
+
+size_t winograd_weights(const winograd_shape *shape) {
+    return (size_t)PLACES * (size_t)shape->in * (size_t)shape->out;
+}
+
+/* Transforms, of one column or row; `step`: between values that lie apart. ----------------------
+ */
+
+#define INLINE static inline __attribute__((always_inline))
+
+INLINE void transform_input(const vector d[INPUT], vector *to, int step) {
+    vector even_a = d[4] - B2 * d[2], odd_a = A * (d[3] - B2 * d[1]);
+    vector even_b = d[4] - A2 * d[2], odd_b = B * (d[3] - A2 * d[1]);
+    to[0] = A2 * B2 * d[0] - (A2 + B2) * d[2] + d[4];
+    to[step] = even_a + odd_a;
+    to[2 * step] = even_a - odd_a;
+    to[3 * step] = even_b + odd_b;
+    to[4 * step] = even_b - odd_b;
+    to[5 * step] = A2 * B2 * d[1] - (A2 + B2) * d[3] + d[5];
+}
+
+INLINE void transform_output(const vector *m, int step, vector to[OUTPUT]) {
+    vector sum_a = m[step] + m[2 * step], difference_a = m[step] - m[2 * step];
+    vector sum_b = m[3 * step] + m[4 * step], difference_b = m[3 * step] - m[4 * step];
+    to[0] = m[0] + sum_a + sum_b;
+    to[1] = A * difference_a + B * difference_b;
+    to[2] = A2 * sum_a + B2 * sum_b;
+    to[3] = A2 * A * difference_a + B2 * B * difference_b + m[5 * step];
+}
+
+/* The transpose of transform_output. */
+INLINE void transform_gradient(const vector dy[OUTPUT], vector *to, int step) {
+    vector even_a = dy[0] + A2 * dy[2], odd_a = A * (dy[1] + A2 * dy[3]);
+    vector even_b = dy[0] + B2 * dy[2], odd_b = B * (dy[1] + B2 * dy[3]);
+    to[0] = dy[0];
+    to[step] = even_a + odd_a;
+    to[2 * step] = even_a - odd_a;
+    to[3 * step] = even_b + odd_b;
+    to[4 * step] = even_b - odd_b;
+    to[5 * step] = dy[3];
+}
+
+static void kernel_matrix(float g[INPUT][KERNEL]) {
+    double a = A, b = B, point[INPUT - 1] = {0, a, -a, b, -b};
+    for (int i = 0; i < INPUT - 1; i++) {
+        double value = 1;
+        for (int j = 0; j < INPUT - 1; j++)
+            value *= j == i ? 1 : point[i] - point[j];
+        for (int k = 0; k < KERNEL; k++)
+            g[i][k] = (float)((k > 0 ? point[i] : 1) * (k > 1 ? point[i] : 1) / value);
+    }
+    for (int k = 0; k < KERNEL; k++)
+        g[INPUT - 1][k] = k == KERNEL - 1;
+}
+
+/* Of one input and 16 output channels, in place order, `step` apart. */
+static void transform_kernel(const float g[INPUT][KERNEL], const vector kernel[KERNEL * KERNEL],
+                             vector *to, size_t step) {
+    vector half[INPUT][KERNEL];
+    for (int i = 0; i < INPUT; i++)
+        for (int k = 0; k < KERNEL; k++)
+            half[i][k] = g[i][0] * kernel[k] + g[i][1] * kernel[KERNEL + k] +
+                         g[i][2] * kernel[2 * KERNEL + k];
+    for (int i = 0; i < INPUT; i++)
+        for (int j = 0; j < INPUT; j++, to += step)
+            *to = g[j][0] * half[i][0] + g[j][1] * half[i][1] + g[j][2] * half[i][2];
+}
+
+/* To [out / 16][place][in][16 of out]. */
+static void transform_weights(const winograd_shape *shape, const float *weights, bool turned,
+                              float *transformed) {
+    float g[INPUT][KERNEL];
+    size_t in = (size_t)shape->in, out = (size_t)shape->out;
+    kernel_matrix(g);
+#pragma omp parallel for schedule(static)
+    for (size_t n = 0; n < in * (out / BLOCK); n++) {
+        size_t block = n / in, i = n % in;
+        vector kernel[KERNEL * KERNEL];
+        for (size_t k = 0; k < KERNEL * KERNEL; k++)
+            for (size_t o = 0; o < BLOCK; o++) {
+                size_t pair = turned ? i * out + block * BLOCK + o : (block * BLOCK + o) * in + i;
+                size_t at = turned ? KERNEL * KERNEL - 1 - k : k;
+                kernel[k][o] = weights[pair * (KERNEL * KERNEL) + at];
+            }
+        transform_kernel((const float(*)[KERNEL])g, kernel,
+                         (vector *)transformed + block * PLACES * in + i, in);
+    }
+}
+
+void winograd_transform(const winograd_shape *shape, const float *weights, float *transformed) {
+    transform_weights(shape, weights, false, transformed);
+}
+
+void winograd_transform_turned(const winograd_shape *shape, const float *weights,
+                               float *transformed) {
+    transform_weights(shape, weights, true, transformed);
+}
+
+/* Tiles ---------------------------------------------------------------------------------------- */
+
+typedef struct {
+    int sample, y, x; /* of its first output */
+} tile;
+
+static tile locate(const winograd_shape *shape, size_t index) {
+    size_t across = (size_t)tiles_across(shape->width, shape);
+    size_t down = (size_t)tiles_across(shape->height, shape);
+    return (tile){(int)(index / (across * down)), (int)(index / across % down) * OUTPUT,
+                  (int)(index % across) * OUTPUT};
+}
+
+static int lower(int a, int b) {
+    return a < b ? a : b;
+}
+
+static int higher(int a, int b) {
+    return a > b ? a : b;
+}
+
+/* A plane [height][width] of vectors; of a square of it from row y and column x on, the rows, from
+ * column `left` of the square to `right`, which are inside. A row outside is of zeros. */
+typedef struct {
+    const vector *row[INPUT];
+    int left, right;
+} square;
+
+static square locate_square(const float *plane, int height, int width, int y, int x, int side) {
+    static const vector zeros[INPUT];
+    square found = {.left = higher(0, -x), .right = lower(side, width - x)};
+    for (int i = 0; i < side; i++)
+        found.row[i] = y + i >= 0 && y + i < height
+                           ? (const vector *)plane + (y + i) * width + x + found.left
+                           : zeros;
+    return found;
+}
+
+static const float *plane_of(const float *tensor, int sample, int channels, int block, int height,
+                             int width) {
+    size_t ordinal = (size_t)sample * (size_t)(channels / BLOCK) + (size_t)block;
+    return tensor + ordinal * (size_t)height * (size_t)width * BLOCK;
+}
+
+/* A tile of one block of channels, transformed: place p goes to to[p * pitch]. */
+static __attribute__((noinline)) void read_input(const winograd_shape *shape, const float *x,
+                                                 tile at, int block, vector *to, int pitch) {
+    vector half[INPUT][INPUT]; /* [column][row] */
+    const float *plane = plane_of(x, at.sample, shape->in, block, shape->height, shape->width);
+    square d = locate_square(plane, shape->height, shape->width, at.y - shape->padding,
+                             at.x - shape->padding, INPUT);
+    if (d.right - d.left < INPUT)
+        memset(half, 0, sizeof half);
+    for (int j = 0; j < d.right - d.left; j++) {
+        vector column[INPUT];
+        for (int i = 0; i < INPUT; i++)
+            column[i] = d.row[i][j];
+        transform_input(column, half[d.left + j], 1);
+    }
+    for (int i = 0; i < INPUT; i++) {
+        vector row[INPUT];
+        for (int j = 0; j < INPUT; j++)
+            row[j] = half[j][i];
+        transform_input(row, to + i * INPUT * pitch, pitch);
+    }
+}
+
+/* The same of the output's gradient, which is added to *sum. */
+static __attribute__((noinline)) void read_gradient(const winograd_shape *shape, const float *dy,
+                                                    tile at, int block, vector *to, vector *sum) {
+    vector half[OUTPUT][INPUT];
+    int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
+    const float *plane = plane_of(dy, at.sample, shape->out, block, height, width);
+    square d = locate_square(plane, height, width, at.y, at.x, OUTPUT);
+    if (d.right - d.left < OUTPUT)
+        memset(half, 0, sizeof half);
+    for (int j = 0; j < d.right - d.left; j++) {
+        vector column[OUTPUT];
+        for (int i = 0; i < OUTPUT; i++)
+            *sum += column[i] = d.row[i][j];
+        transform_gradient(column, half[d.left + j], 1);
+    }
+    for (int i = 0; i < INPUT; i++) {
+        vector row[OUTPUT];
+        for (int j = 0; j < OUTPUT; j++)
+            row[j] = half[j][i];
+        transform_gradient(row, to + i * INPUT * GRADIENT_PITCH, GRADIENT_PITCH);
+    }
+}
+
+static __attribute__((noinline)) void write_output(const winograd_shape *shape, const vector *from,
+                                                   tile at, int block, winograd_after after,
+                                                   float *y) {
+    vector half[INPUT][OUTPUT], bias = {0};
+    int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
+    float *plane = (float *)plane_of(y, at.sample, shape->out, block, height, width);
+    int rows = lower(OUTPUT, height - at.y), columns = lower(OUTPUT, width - at.x);
+    if (after.bias)
+        memcpy(&bias, after.bias + block * BLOCK, sizeof bias);
+    for (int j = 0; j < INPUT; j++)
+        transform_output(from + j * PITCH, INPUT * PITCH, half[j]);
+    for (int i = 0; i < rows; i++) {
+        vector *to = (vector *)plane + (at.y + i) * width + at.x, made[OUTPUT];
+        transform_output(&half[0][i], OUTPUT, made);
+        for (int j = 0; j < columns; j++) {
+            vector value = made[j] + bias;
+            if (after.sum)
+                value += to[j];
+            if (after.relu)
+                value = (vector)((bits)value & ~(value < 0)); /* a NaN stays one */
+            to[j] = value;
+        }
+    }
+}
+
+/* Asks for what such a tile will touch and those before it did not: memory is far away, and the
+ * multiplications in between are many. */
+static void prefetch(const float *tensor, int channels, int height, int width, int overlap,
+                     tile at) {
+    int y = at.y + (at.y > 0 ? overlap : 0), x = at.x + (at.x > 0 ? overlap : 0);
+    int rows = lower(OUTPUT, height - y), columns = lower(OUTPUT, width - x);
+    for (int block = 0; block < channels / BLOCK; block++) {
+        const vector *plane =
+            (const vector *)plane_of(tensor, at.sample, channels, block, height, width);
+        for (int i = 0; i < rows; i++)
+            for (int j = 0; j < columns; j++)
+                __builtin_prefetch(plane + (y + i) * width + x + j, 0, 2);
+    }
+}
+
+/* The tiles of a group of `size`; returns how many there are. */
+static int locate_group(const winograd_shape *shape, int group, int size, tile *at) {
+    size_t first = (size_t)group * (size_t)size, count = tile_count(shape);
+    int found = first >= count ? 0 : lower(size, (int)(count - first));
+    for (int t = 0; t < found; t++)
+        at[t] = locate(shape, first + (size_t)t);
+    return found;
+}
+
+static int group_count(const winograd_shape *shape, int size) {
+    return (int)((tile_count(shape) + (size_t)size - 1) / (size_t)size);
+}
+
+/* A group, of one block of channels. */
+typedef vector tiles[PLACES][PITCH], gradient_tiles[PLACES][GRADIENT_PITCH];
+
+size_t winograd_scratch(const winograd_shape *shape, int threads) {
+    size_t blocks = (size_t)(shape->in + shape->out) / BLOCK,
+           vectors = sizeof(vector) / sizeof(float);
+    return (size_t)threads * (blocks * PLACES * GRADIENT_PITCH * vectors + winograd_weights(shape) +
+                              (size_t)shape->out);
+}
+
+/* Forward -------------------------------------------------------------------------------------- */
+
+/* Of one place: to [TILES] = the sum over the input channels of inputs [in / 16][TILES] times
+ * weights [in]. */
+INLINE void multiply(int blocks, const tiles *inputs, int place, const vector *weights,
+                     vector to[TILES]) {
+    vector sum[TILES] = {{0}};
+    for (int block = 0; block < blocks; block++)
+        for (int k = 0; k < BLOCK; k++, weights++)
+            for (int t = 0; t < TILES; t++)
+                sum[t] += inputs[block][place][t][k] * *weights;
+    for (int t = 0; t < TILES; t++)
+        to[t] = sum[t];
+}
+
+static void convolve_group(const winograd_shape *shape, int group, const float *x,
+                           const float *transformed, winograd_after after, tiles *scratch,
+                           float *y) {
+    tile at[TILES], next[TILES];
+    int blocks = shape->in / BLOCK, count = locate_group(shape, group, TILES, at);
+    int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
+    tiles *inputs = scratch, *products = scratch + blocks;
+    for (int t = 0; t < count; t++)
+        for (int block = 0; block < blocks; block++)
+            read_input(shape, x, at[t], block, &inputs[block][0][t], PITCH);
+    for (int t = 0; t < count; t++)
+        prefetch(y, shape->out, height, width, 0, at[t]);
+    for (int t = locate_group(shape, group + 1, TILES, next) - 1; t >= 0; t--)
+        prefetch(x, shape->in, shape->height, shape->width, 2 - shape->padding, next[t]);
+    for (int block = 0; block < shape->out / BLOCK; block++) {
+        const vector *weights =
+            (const vector *)transformed + (size_t)block * PLACES * (size_t)shape->in;
+        for (int place = 0; place < PLACES; place++)
+            multiply(blocks, (const tiles *)inputs, place, weights + place * shape->in,
+                     (*products)[place]);
+        for (int t = 0; t < count; t++)
+            write_output(shape, &(*products)[0][t], at[t], block, after, y);
+    }
+}
+
+void winograd_convolve(const winograd_shape *shape, const float *x, const float *transformed,
+                       winograd_after after, int threads, float *scratch, float *y) {
+    size_t each = winograd_scratch(shape, 1);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int group = 0; group < group_count(shape, TILES); group++)
+        convolve_group(shape, group, x, transformed, after,
+                       (tiles *)(scratch + (size_t)omp_get_thread_num() * each), y);
+}
+
+/* Weight gradient ------------------------------------------------------------------------------ */
+
+/* A thread's sums: of the weights, [place][out / 16][in][16 of out], and of the bias, [out]. */
+
+/* Of one place: sums [16 of in] += over a group's tiles, inputs times gradients. */
+INLINE void accumulate(const vector inputs[GRADIENT_TILES], const vector gradients[GRADIENT_TILES],
+                       vector sums[BLOCK]) {
+    vector sum[BLOCK];
+    for (int k = 0; k < BLOCK; k++)
+        sum[k] = sums[k];
+    for (int t = 0; t < GRADIENT_TILES; t++)
+        for (int k = 0; k < BLOCK; k++)
+            sum[k] += inputs[t][k] * gradients[t];
+    for (int k = 0; k < BLOCK; k++)
+        sums[k] = sum[k];
+}
+
+static void accumulate_group(const winograd_shape *shape, int group, const float *x,
+                             const float *dy, gradient_tiles *scratch, vector *sums) {
+    tile at[GRADIENT_TILES], next[GRADIENT_TILES];
+    int in = shape->in / BLOCK, out = shape->out / BLOCK;
+    int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
+    int count = locate_group(shape, group, GRADIENT_TILES, at);
+    gradient_tiles *inputs = scratch, *gradients = scratch + in;
+    if (count < GRADIENT_TILES)
+        memset(scratch, 0, (size_t)(in + out) * sizeof *scratch);
+    vector *bias = sums + (size_t)PLACES * (size_t)(out * shape->in);
+    for (int t = 0; t < count; t++) {
+        for (int block = 0; block < in; block++)
+            read_input(shape, x, at[t], block, &inputs[block][0][t], GRADIENT_PITCH);
+        for (int block = 0; block < out; block++)
+            read_gradient(shape, dy, at[t], block, &gradients[block][0][t], &bias[block]);
+    }
+    for (int t = locate_group(shape, group + 1, GRADIENT_TILES, next) - 1; t >= 0; t--) {
+        prefetch(x, shape->in, shape->height, shape->width, 2 - shape->padding, next[t]);
+        prefetch(dy, shape->out, height, width, 0, next[t]);
+    }
+    for (int place = 0; place < PLACES; place++)
+        for (int o = 0; o < out; o++)
+            for (int i = 0; i < in; i++, sums += BLOCK)
+                accumulate(inputs[i][place], gradients[o][place], sums);
+}
+
+/* dg = G' sums G, of the sums of all threads, which lie `each` floats apart. */
+static void gather(const winograd_shape *shape, const float *sums, int threads, size_t each,
+                   float *dweights) {
+    float g[INPUT][KERNEL];
+    size_t in = (size_t)shape->in, groups = in * (size_t)(shape->out / BLOCK);
+    kernel_matrix(g);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (size_t n = 0; n < groups; n++) {
+        vector half[KERNEL][INPUT] = {{{0}}};
+        for (size_t place = 0; place < PLACES; place++) {
+            vector sum = {0};
+            for (size_t t = 0; t < (size_t)threads; t++)
+                sum += ((const vector *)(sums + t * each))[place * groups + n];
+            for (int k = 0; k < KERNEL; k++)
+                half[k][place % INPUT] += g[place / INPUT][k] * sum;
+        }
+        float *to = dweights + (n / in * BLOCK * in + n % in) * (KERNEL * KERNEL);
+        for (size_t k = 0; k < KERNEL * KERNEL; k++) {
+            vector sum = {0};
+            for (int j = 0; j < INPUT; j++)
+                sum += half[k / KERNEL][j] * g[j][k % KERNEL];
+            for (size_t o = 0; o < BLOCK; o++)
+                to[o * in * (KERNEL * KERNEL) + k] = sum[o];
+        }
+    }
+}
+
+void winograd_weight_gradient(const winograd_shape *shape, const float *x, const float *dy,
+                              int threads, float *scratch, float *dweights, float *dbias) {
+    size_t each = winograd_scratch(shape, 1), weights = winograd_weights(shape);
+    size_t sums = weights + (size_t)shape->out;
+    int groups = group_count(shape, GRADIENT_TILES);
+#pragma omp parallel for schedule(static) num_threads(threads)
+    for (int t = 0; t < threads; t++) {
+        float *mine = scratch + (size_t)t * each;
+        memset(mine, 0, sums * sizeof *mine);
+        for (int group = groups * t / threads; group < groups * (t + 1) / threads; group++)
+            accumulate_group(shape, group, x, dy, (gradient_tiles *)(mine + sums), (vector *)mine);
+    }
+    gather(shape, scratch, threads, each, dweights);
+    for (int o = 0; o < shape->out && dbias; o++) {
+        double sum = 0;
+        for (int t = 0; t < threads; t++)
+            sum += (double)scratch[(size_t)t * each + weights + (size_t)o];
+        dbias[o] = (float)sum;
+    }
+}
