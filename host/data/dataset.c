@@ -29,10 +29,12 @@ static size_t image_bytes(const cairn_split *split) {
     return (size_t)split->channels * (size_t)split->height * (size_t)split->width;
 }
 
-/* More than there is would not fail here, but get the process killed later. */
+/* More than there is would not fail here, but get the process killed later. A little is there, and
+ * asking takes longer. */
 cairn_status cairn_split_allocate(cairn_split *split) {
+    const double little = 1 << 20;
     double wanted = (double)split->count * (double)(image_bytes(split) + 1);
-    double there = (double)cairn_memory_available();
+    double there = wanted <= little ? little : (double)cairn_memory_available();
     if (wanted > there)
         return cairn_error_set(CAIRN_BAD_INPUT,
                                "%d images of %d x %d x %d take %.1f GB, there are %.1f GB; "
