@@ -4,6 +4,8 @@
 #
 #   scripts/valgrind.sh [TEST]...     test_config test_ops ...; without one: the unit tests, test_ops
 #
+# test_stop is left out: its signals come faster than valgrind delivers them.
+#
 # tests/valgrind.supp says what is left out, and why.
 set -u
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
@@ -40,7 +42,7 @@ check() { # TITLE COMMAND...
 tests=("$@")
 if [ ${#tests[@]} -eq 0 ]; then
     for source in tests/unit/test_*.c; do
-        tests+=("$(basename "$source" .c)")
+        [ "$source" = tests/unit/test_stop.c ] || tests+=("$(basename "$source" .c)")
     done
     tests+=(test_ops)
 fi
