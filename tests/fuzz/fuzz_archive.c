@@ -22,8 +22,8 @@ static int entries(const char *path) {
     return count;
 }
 
-/* Whether gzip, or a sparse file's holes, make much of it. Writing that takes long and shows nothing
- * new; e2e/data.bats has the limits. */
+/* Whether gzip, or a sparse file's holes, make much of it. Writing that takes long and shows
+ * nothing new; e2e/data.bats has the limits. */
 static bool is_large(const uint8_t *data, size_t size) {
     enum { UNPACKED_MAX = 32 << 10 };
     char block[UNPACKED_MAX];
