@@ -6,8 +6,10 @@
 #include <stdbool.h>
 #include <stdio.h>
 
-#include <jerror.h>
 #include <jpeglib.h>
+
+/* Behind jpeglib.h: its numbers depend on the library's version. */
+#include <jerror.h>
 
 /* Each scan is a pass over the whole picture; progressive files have about ten. */
 enum { SCANS_MAX = 64 };

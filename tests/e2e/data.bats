@@ -2,6 +2,8 @@
 # `cairn data`: getting the data from paths and from a web server on this machine, checking it,
 # showing an image. No test leaves the machine.
 
+load older_bats
+
 setup_file() {
     shared=$(mktemp -d)
     export shared

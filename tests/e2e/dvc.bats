@@ -3,8 +3,7 @@
 # these sources. The archive comes from a web server on this machine; trainings are on a few
 # synthetic images. No test leaves the machine.
 
-bats_require_minimum_version 1.5.0
-
+load older_bats
 load dvc_repository
 
 setup_file() {
@@ -159,7 +158,7 @@ training() { # a cairn trains somewhere below the repository
         "$workspace/build: dvc  $workspace/build/dvc: cairn program " ]
     wait_for 90 experiments_are $((before + 4))
     wait_for 10 succeeded 4
-    run ! grep -rq 'Building Cairn' .dvc/tmp/exps/run
+    [ -z "$(grep -r 'Building Cairn' .dvc/tmp/exps/run)" ]
     dvc exp show --json | jq -e '[.[] | .experiments // [] | .[].revs[].data.metrics
         | ."runs/dvc/summary.json".data | [.lr, .batch_size]] | contains([[0.002, 64], [0.002, 128],
         [0.004, 64], [0.004, 128]])'

@@ -3,6 +3,8 @@
 # that nothing counts on ten, one with a name as long as names can be; and what onnxruntime makes of the
 # exported model, where it is installed.
 
+load older_bats
+
 setup_file() {
     shared=$BATS_FILE_TMPDIR
     python=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)/.venv/bin/python

@@ -4,6 +4,8 @@
 # file that cannot be read, and --resume ends with the unbroken run's bytes.
 # CAIRN_KILLS says how often (20).
 
+load older_bats
+
 setup() {
     cd "$BATS_TEST_TMPDIR" || return
     cat >params.yaml <<'YAML'

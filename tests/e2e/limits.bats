@@ -2,6 +2,8 @@
 # The edges: sizes, paths, full and read-only disks, closed outputs. Every run either does
 # its work or ends with one line and the documented exit code.
 
+load older_bats
+
 setup() {
     cd "$BATS_TEST_TMPDIR" || return
     cat >params.yaml <<'YAML'

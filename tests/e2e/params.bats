@@ -2,6 +2,8 @@
 # The command line as a whole, `cairn params` and `cairn info`: exit codes, and what goes to stdout
 # and what to stderr.
 
+load older_bats
+
 setup() {
     cd "$BATS_TEST_TMPDIR"
     cp "$BATS_TEST_DIRNAME/../unit/reference_params.yaml" params.yaml

@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # A short training on CIFAR-10 itself, from the archive to the run folder.
 
+load older_bats
+
 @test "an epoch on 5,000 images of CIFAR-10 learns" {
     [ -n "${CAIRN_DATA_FROM-}" ] || skip "CAIRN_DATA_FROM names no cifar-10-binary.tar.gz"
     cd "$BATS_TEST_TMPDIR"

@@ -2,6 +2,8 @@
 # The recipes of experiments/: their files, scripts/recipes' table, and whether PyTorch's side of it
 # computes what Cairn does; the last where there is PyTorch, in .venv/ or by CAIRN_PYTHON.
 
+load older_bats
+
 setup() {
     cd "$BATS_TEST_TMPDIR"
     root=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)

@@ -3,8 +3,7 @@
 # protocol (moto) and OpenSSH's, both on this machine. `scripts/setup-dvc s3 ssh`, and
 # `.venv/bin/pip install 'moto[server]'` and a package openssh-server, for these tests only.
 
-bats_require_minimum_version 1.5.0
-
+load older_bats
 load dvc_repository
 
 # Some data and a run in a repository's cache; the program comes from the build at hand.

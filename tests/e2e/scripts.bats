@@ -2,6 +2,8 @@
 # scripts/train.sh with the built program in a folder of its own, and scripts/install-deps.sh on
 # systems that are told to it.
 
+load older_bats
+
 setup() {
     cd "$BATS_TEST_TMPDIR"
     root=$BATS_TEST_TMPDIR/repository

@@ -2,6 +2,8 @@
 # What SECURITY.md promises of the built program: whom downloads trust, what it was built with, what
 # it never calls. Hostile archives are in data.bats, hostile files of every kind in tests/fuzz/.
 
+load older_bats
+
 setup_file() {
     shared=$(mktemp -d)
     export shared

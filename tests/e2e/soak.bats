@@ -2,6 +2,8 @@
 # A long run in fast motion: a thousand epochs of four images and a small net, each of them saved.
 # CAIRN_SOAK says how many epochs.
 
+load older_bats
+
 setup() {
     ! "$CAIRN" info | grep -q -- -fsanitize || skip "the sanitizers' heap grows by itself"
     epochs=${CAIRN_SOAK:-1000}

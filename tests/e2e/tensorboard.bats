@@ -1,6 +1,8 @@
 #!/usr/bin/env bats
 # Event files as the real TensorBoard reads them, and its page in headless Chromium.
 
+load older_bats
+
 setup() {
     source=$(cd "$BATS_TEST_DIRNAME/../.." && pwd)
     python=$source/.venv/bin/python

@@ -2,6 +2,8 @@
 # cairn train, eval and predict as people use them: what is printed where, the run folder, Ctrl-C and
 # --resume, on the built-in data set and on the configured device.
 
+load older_bats
+
 setup() {
     cd "$BATS_TEST_TMPDIR"
     cp "$BATS_TEST_DIRNAME/../unit/reference_params.yaml" params.yaml

@@ -2,7 +2,7 @@
 # The real program with the cuda backend as a plugin that computes on the emulator: opened, on
 # record, kept by DVC's stage `build`, and compared by scripts/reproduce.
 
-bats_require_minimum_version 1.5.0
+load ../e2e/older_bats
 
 setup() {
     cd "$BATS_TEST_TMPDIR"

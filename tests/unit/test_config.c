@@ -118,7 +118,7 @@ static void reads_every_spelling(void **state) {
         {"run:\n  name: >-\n    two\n    words\n", "run.name", "two words"},
         {"data:\r\n  dir: a b\r\nseed: 1\r\n", "data.dir", "a b"},
         {"\xef\xbb\xbfseed: 7\n", "seed", "7"},
-        {"%YAML 1.2\n---\nseed: 7\n...\n# the end\n", "seed", "7"},
+        {"%YAML 1.1\n---\nseed: 7\n...\n# the end\n", "seed", "7"},
     };
     static const char *const rest[] = {"data.dir=d", "run.name=r", "train.epochs=1",
                                        "train.batch_size=1", "train.lr=1"};
