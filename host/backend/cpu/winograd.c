@@ -13,7 +13,6 @@
  * which leaves about a third of the rounding error. */
 #include "winograd.h"
 
-#include <assert.h>
 #include <omp.h>
 #include <string.h>
 
