@@ -26,12 +26,6 @@ static onednn_layout bias_layout(cpu_plan *plan, const cairn_op *op) {
     return onednn_layout_create(plan->pool, 1, dim, dnnl_f32, dnnl_a);
 }
 
-/* The convolution's weights in the layout that a primitive wants. */
-static cairn_status refreshed_weights(cpu_plan *plan, const cairn_op *op, onednn_layout wanted,
-                                      tensor *weights) {
-    return plan_weights(plan, op, weights_layout(plan, op, dnnl_f32, dnnl_oihw), wanted, weights);
-}
-
 static bool averages(const cairn_op *pool) {
     return pool->kind == CAIRN_OP_AVGPOOL;
 }
@@ -159,8 +153,7 @@ static cairn_status add_primitive(cpu_plan *plan, cpu_stage *stage, float *maste
                        plan->count * cairn_op_flops(layer, 0));
 }
 
-/* The layouts that the convolution reads and writes; makes the primitive's descriptor if it is one.
- */
+/* The layouts that the convolution reads and writes; makes the descriptor of a primitive. */
 static cairn_status choose_layouts(cpu_plan *plan, cpu_stage *stage, onednn_layout given,
                                    onednn_fused fused, onednn_layout *src, onednn_layout *dst) {
     const cairn_op *layer = stage->layer;
@@ -259,8 +252,8 @@ static cairn_status add_data_gradient(cpu_plan *plan, const cpu_stage *stage,
                                   gradient->layout, window_of(layer), &stage->forward);
     tensor weights;
     if (!status)
-        status =
-            refreshed_weights(plan, layer, onednn_op_layout(&op, dnnl_query_weights_md), &weights);
+        status = plan_weights(plan, layer, weights_layout(plan, layer, dnnl_f32, dnnl_oihw),
+                              onednn_op_layout(&op, dnnl_query_weights_md), &weights);
     if (!status)
         status = plan_tensor(plan, made, onednn_op_layout(&op, dnnl_query_diff_src_md), NULL);
     if (status)

@@ -37,7 +37,7 @@ typedef struct cpu_task {
     bool gelu;         /* or a GELU */
     bool sum;          /* out is added to */
     int block;         /* of a norm, as in cpu_stage */
-    float *statistics; /* of a norm; a convolution's bias or that's gradient, or NULL */
+    float *statistics; /* of a norm; a convolution's bias, or its gradient, or NULL */
     void *scratch;
 } cpu_task;
 

@@ -54,8 +54,7 @@ size_t winograd_weights(const winograd_shape *shape) {
     return (size_t)PLACES * (size_t)shape->in * (size_t)shape->out;
 }
 
-/* Transforms, of one column or row; `step`: between values that lie apart. ----------------------
- */
+/* Transforms of one column or row; `step`: between values that lie apart. ---------------------- */
 
 #define INLINE static inline __attribute__((always_inline))
 
