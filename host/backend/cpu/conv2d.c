@@ -7,6 +7,8 @@
  * exactly when the pooled value is positive. */
 #include "plan.h"
 
+#include <string.h>
+
 static onednn_window window_of(const cairn_op *op) {
     return (onednn_window){op->kernel, op->stride, op->padding};
 }
@@ -209,21 +211,38 @@ static cairn_status conv2d_forward(cpu_plan *plan, cpu_stage *stage, const tenso
     return status || !stage->pool ? status : add_pooling(plan, stage, stage->pool);
 }
 
+static cairn_status describe_weight_gradient(cpu_plan *plan, const cpu_stage *stage,
+                                             const tensor *src, const tensor *gradient,
+                                             onednn_op *op) {
+    const cairn_op *layer = stage->layer;
+    return onednn_conv_backward_weights(plan->pool, op, src->layout,
+                                        weights_layout(plan, layer, dnnl_f32, dnnl_format_tag_any),
+                                        layer->bias < 0 ? NULL : bias_layout(plan, layer),
+                                        gradient->layout, window_of(layer), &stage->forward);
+}
+
 static cairn_status add_weight_gradient(cpu_plan *plan, const cpu_stage *stage,
-                                        const tensor *gradient) {
+                                        const tensor *given) {
     const cairn_op *layer = stage->layer;
     onednn_op op = {0};
-    bool biased = layer->bias >= 0;
-    cairn_status status =
-        onednn_conv_backward_weights(plan->pool, &op, stage->src.layout,
-                                     weights_layout(plan, layer, dnnl_f32, dnnl_format_tag_any),
-                                     biased ? bias_layout(plan, layer) : NULL, gradient->layout,
-                                     window_of(layer), &stage->forward);
+    tensor src = stage->src, gradient = *given;
+    cairn_status status = describe_weight_gradient(plan, stage, &src, &gradient, &op);
+    /* oneDNN's plain loops, which it has for channels that do not fill its blocks, take some
+     * hundred times as long as its matrix product of row-major float32. */
+    if (!status && strncmp(onednn_op_implementation(&op), "ref", 3) == 0) {
+        status = plan_convert(plan, &plan->backward, &stage->src,
+                              plan_plain(plan, layer->in, dnnl_f32), layer, &src);
+        if (!status)
+            status = plan_convert(plan, &plan->backward, given,
+                                  plan_plain(plan, layer->out, dnnl_f32), layer, &gradient);
+        if (!status)
+            status = describe_weight_gradient(plan, stage, &src, &gradient, &op);
+    }
     tensor weights, plain, bias = {0};
     if (!status)
         status = plan_gradient(plan, weights_layout(plan, layer, dnnl_f32, dnnl_oihw),
                                layer->weight, &plain);
-    if (!status && biased)
+    if (!status && layer->bias >= 0)
         status = plan_gradient(plan, bias_layout(plan, layer), layer->bias, &bias);
     if (status)
         return status;
@@ -231,10 +250,10 @@ static cairn_status add_weight_gradient(cpu_plan *plan, const cpu_stage *stage,
         plan_stand_in(plan, &plain, onednn_op_layout(&op, dnnl_query_diff_weights_md), &weights);
     if (status)
         return status;
-    onednn_bind(&op, DNNL_ARG_SRC, stage->src.memory);
-    onednn_bind(&op, DNNL_ARG_DIFF_DST, gradient->memory);
+    onednn_bind(&op, DNNL_ARG_SRC, src.memory);
+    onednn_bind(&op, DNNL_ARG_DIFF_DST, gradient.memory);
     onednn_bind(&op, DNNL_ARG_DIFF_WEIGHTS, weights.memory);
-    if (biased)
+    if (layer->bias >= 0)
         onednn_bind(&op, DNNL_ARG_DIFF_BIAS, bias.memory);
     status = plan_add_op(&plan->backward, &op, layer, "weight gradient",
                          plan->count * cairn_op_flops(layer, 0));
