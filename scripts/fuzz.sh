@@ -1,9 +1,9 @@
 #!/usr/bin/env bash
 # Builds the harnesses of tests/fuzz/ with libFuzzer and sanitizers, and runs them.
 #
-#   scripts/fuzz.sh [PARSER]... [--runs N | --seconds N] [--minimise]
+#   scripts/fuzz.sh [PARSER]... [--runs N | --seconds N] [--jobs N] [--minimise]
 #
-# Without a PARSER all run, one after the other; without a limit 10 seconds each. A run starts from
+# Without a PARSER all run, --jobs at a time, or one; without a limit 10 seconds each. A run starts from
 # tests/fuzz/corpus/PARSER and regressions/PARSER, and from what earlier runs found, which is kept in
 # build-fuzz/corpus/PARSER. A find ends its parser's run: the input is saved and named, and the exit
 # code is 1. --minimise then rewrites tests/fuzz/corpus/PARSER as few inputs that reach all that is
@@ -20,17 +20,21 @@ stop() {
 
 parsers=()
 limit=(-max_total_time=10)
+jobs=1
 minimise=
 while [ $# -gt 0 ]; do
     case $1 in
-    --runs | --seconds)
+    --runs | --seconds | --jobs)
         [[ ${2-} =~ ^[1-9][0-9]*$ ]] || stop "$1 takes a whole number from 1"
-        limit=(-runs="$2")
-        [ "$1" = --runs ] || limit=(-max_total_time="$2")
+        case $1 in
+        --runs) limit=(-runs="$2") ;;
+        --seconds) limit=(-max_total_time="$2") ;;
+        --jobs) jobs=$2 ;;
+        esac
         shift
         ;;
     --minimise) minimise=yes ;;
-    -*) stop "no option '$1': --runs N, --seconds N, --minimise" ;;
+    -*) stop "no option '$1': --runs N, --seconds N, --jobs N, --minimise" ;;
     *)
         [ -e "tests/fuzz/fuzz_$1.c" ] || stop "no parser '$1': see tests/fuzz/fuzz_*.c"
         parsers+=("$1")
@@ -68,24 +72,20 @@ export TMPDIR=$temporary OMP_NUM_THREADS=1
 export ASAN_OPTIONS=clear_shadow_mmap_threshold=1073741824:quarantine_size_mb=8:malloc_context_size=8
 
 # libFuzzer's statistics in a log: `final NAME`, and the edges seen and there.
-final() {
-    sed -nE "s/^stat::$1: *//p" "$temporary/log"
+final() { # NAME LOG
+    sed -nE "s/^stat::$1: *//p" "$2"
 }
-edges() {
+edges() { # LOG
     local seen there
-    seen=$(sed -nE 's/^#[0-9]+.* cov: ([0-9]+) .*/\1/p' "$temporary/log" | tail -1)
-    there=$(sed -nE 's/^INFO: Loaded .* \(([0-9]+) inline.*/\1/p' "$temporary/log" | head -1)
+    seen=$(sed -nE 's/^#[0-9]+.* cov: ([0-9]+) .*/\1/p' "$1" | tail -1)
+    there=$(sed -nE 's/^INFO: Loaded .* \(([0-9]+) inline.*/\1/p' "$1" | head -1)
     echo "$seen of $there"
 }
 
-status=0
-printf '%-12s %12s %10s %14s  %s\n' parser inputs inputs/s 'edges reached' finds
-for parser in "${parsers[@]}"; do
-    kept=tests/fuzz/corpus/$parser
-    found=$folder/corpus/$parser
-    finds=$folder/finds/$parser
+fuzz() { # PARSER: prints its row and what it found; fails where that was anything
+    local parser=$1 log=$temporary/$1.log kept=tests/fuzz/corpus/$1 found=$folder/corpus/$1
+    local finds=$folder/finds/$1 sources=() source options code saved
     mkdir -p "$found" "$finds"
-    sources=()
     for source in "$kept" "tests/fuzz/regressions/$parser"; do
         [ ! -d "$source" ] || sources+=("$PWD/$source")
     done
@@ -93,21 +93,32 @@ for parser in "${parsers[@]}"; do
     [ ! -e "tests/fuzz/dictionaries/$parser.dict" ] ||
         options+=(-dict="$PWD/tests/fuzz/dictionaries/$parser.dict")
     "$folder/tests/fuzz/fuzz_$parser" "${options[@]}" "${limit[@]}" -print_final_stats=1 \
-        -artifact_prefix="$finds/" "$found" "${sources[@]}" >"$temporary/log" 2>&1
+        -artifact_prefix="$finds/" "$found" "${sources[@]}" >"$log" 2>&1
     code=$?
-    saved=$(sed -nE 's/.*Test unit written to //p' "$temporary/log")
-    printf '%-12s %12s %10s %14s  %s\n' "$parser" "$(final number_of_executed_units)" \
-        "$(final average_exec_per_sec)" "$(edges)" "${saved:-none}"
+    saved=$(sed -nE 's/.*Test unit written to //p' "$log")
+    printf '%-12s %12s %10s %14s  %s\n' "$parser" "$(final number_of_executed_units "$log")" \
+        "$(final average_exec_per_sec "$log")" "$(edges "$log")" "${saved:-none}"
     if [ "$code" -ne 0 ]; then
-        grep -E 'ERROR|runtime error|fuzz: |SUMMARY' "$temporary/log" | head -5 || tail "$temporary/log"
-        status=1
-    elif [ -n "$minimise" ]; then
-        mkdir -p "$temporary/$parser" "$kept"
-        "$folder/tests/fuzz/fuzz_$parser" "${options[@]}" -set_cover_merge=1 \
-            "$temporary/$parser" "$found" "${sources[@]}" >"$temporary/log" 2>&1 ||
-            stop "$(tail -3 "$temporary/log")"
-        find "$kept" -type f -delete
-        cp "$temporary/$parser"/* "$kept/"
+        grep -E 'ERROR|runtime error|fuzz: |SUMMARY' "$log" | head -5 || tail "$log"
+        return 1
     fi
+    [ -n "$minimise" ] || return 0
+    mkdir -p "$temporary/$parser" "$kept"
+    "$folder/tests/fuzz/fuzz_$parser" "${options[@]}" -set_cover_merge=1 \
+        "$temporary/$parser" "$found" "${sources[@]}" >"$log" 2>&1 || {
+        tail -3 "$log" >&2
+        return 1
+    }
+    find "$kept" -type f -delete
+    cp "$temporary/$parser"/* "$kept/"
+}
+
+printf '%-12s %12s %10s %14s  %s\n' parser inputs inputs/s 'edges reached' finds
+for parser in "${parsers[@]}"; do
+    while [ "$(jobs -rp | wc -l)" -ge "$jobs" ]; do
+        wait -n
+    done
+    { fuzz "$parser" || touch "$temporary/failed"; } &
 done
-exit "$status"
+wait
+[ ! -e "$temporary/failed" ]
