@@ -4,16 +4,18 @@
 #include "winograd.h"
 
 /* Here, since it has to run on every processor. */
-bool winograd_runs(void) {
+bool winograd_runs(bool half) {
 #ifdef __x86_64__
-    return __builtin_cpu_supports("avx512f");
+    unsigned isa = (unsigned)dnnl_get_effective_cpu_isa(), amx = dnnl_cpu_isa_avx512_core_amx;
+    return __builtin_cpu_supports("avx512f") && !(half && (isa & amx) == amx);
 #else
+    (void)half;
     return false;
 #endif
 }
 
 bool plan_winograd(const cpu_plan *plan, const cairn_op *layer) {
-    return winograd_runs() && plan_type(plan) == dnnl_f32 && layer->kernel == 3 &&
+    return winograd_runs(plan_type(plan) == dnnl_bf16) && layer->kernel == 3 &&
            layer->stride == 1 && layer->padding <= 2 && layer->in.c % WINOGRAD_BLOCK == 0 &&
            layer->out.c % WINOGRAD_BLOCK == 0;
 }
@@ -24,7 +26,8 @@ static winograd_shape shape_of(const cpu_plan *plan, const cairn_op *layer) {
                             .out = layer->out.c,
                             .height = layer->in.h,
                             .width = layer->in.w,
-                            .padding = layer->padding};
+                            .padding = layer->padding,
+                            .half = plan_type(plan) == dnnl_bf16};
 }
 
 /* Of the convolution that makes the data gradient. */
@@ -34,7 +37,8 @@ static winograd_shape turned_shape_of(const cpu_plan *plan, const cairn_op *laye
                             .out = layer->in.c,
                             .height = layer->out.h,
                             .width = layer->out.w,
-                            .padding = 2 - layer->padding};
+                            .padding = 2 - layer->padding,
+                            .half = plan_type(plan) == dnnl_bf16};
 }
 
 /* Working memory for whichever of the net's convolutions needs most, which take turns. */
@@ -134,7 +138,7 @@ cairn_status plan_winograd_forward(cpu_plan *plan, const cpu_stage *stage, const
 cairn_status plan_winograd_data_gradient(cpu_plan *plan, const cairn_op *layer,
                                          const tensor *gradient, tensor *made) {
     cairn_status status =
-        plan_tensor(plan, made, plan_layout(plan, layer->in, dnnl_f32, dnnl_aBcd16b), NULL);
+        plan_tensor(plan, made, plan_layout(plan, layer->in, plan_type(plan), dnnl_aBcd16b), NULL);
     if (status)
         return status;
     const float *weights = plan_parameter(plan, CAIRN_PARAMETER, layer->weight);

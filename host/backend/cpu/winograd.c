@@ -14,6 +14,7 @@
 #include "winograd.h"
 
 #include <omp.h>
+#include <stdint.h>
 #include <string.h>
 
 enum {
@@ -36,6 +37,32 @@ static const float A = 0.625f, B = 1.5f;
 /* A block's channels. */
 typedef float vector __attribute__((vector_size(BLOCK * sizeof(float)), may_alias));
 typedef int bits __attribute__((vector_size(BLOCK * sizeof(int))));
+typedef uint32_t words __attribute__((vector_size(BLOCK * sizeof(uint32_t))));
+typedef uint16_t halves __attribute__((vector_size(BLOCK * sizeof(uint16_t)), may_alias));
+
+/* What is called with a constant is compiled for each of its values. */
+#define INLINE static inline __attribute__((always_inline))
+
+/* A block in a tensor: float32, or bf16, rounded as by bf16.h. */
+static size_t block_bytes(bool half) {
+    return half ? sizeof(halves) : sizeof(vector);
+}
+
+INLINE vector load(const char *from, bool half) {
+    if (half)
+        return (vector)(__builtin_convertvector(*(const halves *)from, words) << 16);
+    return *(const vector *)from;
+}
+
+INLINE void store(char *to, vector value, bool half) {
+    words exact = (words)value, nan = (words)(value != value);
+    words rounded = (exact + 0x7FFF + (exact >> 16 & 1)) >> 16;
+    if (half)
+        *(halves *)to =
+            __builtin_convertvector((nan & (exact >> 16 | 0x40)) | (~nan & rounded), halves);
+    else
+        *(vector *)to = value;
+}
 
 static int output_side(int side, const winograd_shape *shape) {
     return side + 2 * shape->padding - 2;
@@ -55,8 +82,6 @@ size_t winograd_weights(const winograd_shape *shape) {
 }
 
 /* Transforms of one column or row; `step`: between values that lie apart. ---------------------- */
-
-#define INLINE static inline __attribute__((always_inline))
 
 INLINE void transform_input(const vector d[INPUT], vector *to, int step) {
     vector even_a = d[4] - B2 * d[2], odd_a = A * (d[3] - B2 * d[1]);
@@ -167,112 +192,140 @@ static int higher(int a, int b) {
     return a > b ? a : b;
 }
 
-/* A plane [height][width] of vectors; of a square of it from row y and column x on, the rows, from
+/* A plane [height][width] of blocks; of a square of it from row y and column x on, the rows, from
  * column `left` of the square to `right`, which are inside. A row outside is of zeros. */
 typedef struct {
-    const vector *row[INPUT];
+    const char *row[INPUT];
     int left, right;
 } square;
 
-static square locate_square(const float *plane, int height, int width, int y, int x, int side) {
+INLINE square locate_square(const char *plane, int height, int width, int y, int x, int side,
+                            bool half) {
     static const vector zeros[INPUT];
     square found = {.left = higher(0, -x), .right = lower(side, width - x)};
     for (int i = 0; i < side; i++)
         found.row[i] = y + i >= 0 && y + i < height
-                           ? (const vector *)plane + (y + i) * width + x + found.left
-                           : zeros;
+                           ? plane + (size_t)((y + i) * width + x + found.left) * block_bytes(half)
+                           : (const char *)zeros;
     return found;
 }
 
-static const float *plane_of(const float *tensor, int sample, int channels, int block, int height,
-                             int width) {
+static size_t plane_offset(const winograd_shape *shape, int sample, int channels, int block,
+                           int height, int width) {
     size_t ordinal = (size_t)sample * (size_t)(channels / BLOCK) + (size_t)block;
-    return tensor + ordinal * (size_t)height * (size_t)width * BLOCK;
+    return ordinal * (size_t)height * (size_t)width * block_bytes(shape->half);
 }
 
-/* A tile of one block of channels, transformed: place p goes to to[p * pitch]. */
-static __attribute__((noinline)) void read_input(const winograd_shape *shape, const float *x,
-                                                 tile at, int block, vector *to, int pitch) {
-    vector half[INPUT][INPUT]; /* [column][row] */
-    const float *plane = plane_of(x, at.sample, shape->in, block, shape->height, shape->width);
+INLINE void read_input_as(const winograd_shape *shape, const char *x, tile at, int block,
+                          vector *to, int pitch, bool half) {
+    vector once[INPUT][INPUT]; /* [column][row], transformed by columns */
+    const char *plane =
+        x + plane_offset(shape, at.sample, shape->in, block, shape->height, shape->width);
     square d = locate_square(plane, shape->height, shape->width, at.y - shape->padding,
-                             at.x - shape->padding, INPUT);
+                             at.x - shape->padding, INPUT, half);
     if (d.right - d.left < INPUT)
-        memset(half, 0, sizeof half);
+        memset(once, 0, sizeof once);
     for (int j = 0; j < d.right - d.left; j++) {
         vector column[INPUT];
         for (int i = 0; i < INPUT; i++)
-            column[i] = d.row[i][j];
-        transform_input(column, half[d.left + j], 1);
+            column[i] = load(d.row[i] + (size_t)j * block_bytes(half), half);
+        transform_input(column, once[d.left + j], 1);
     }
     for (int i = 0; i < INPUT; i++) {
         vector row[INPUT];
         for (int j = 0; j < INPUT; j++)
-            row[j] = half[j][i];
+            row[j] = once[j][i];
         transform_input(row, to + i * INPUT * pitch, pitch);
     }
 }
 
-/* The same of the output's gradient, which is added to *sum. */
-static __attribute__((noinline)) void read_gradient(const winograd_shape *shape, const float *dy,
-                                                    tile at, int block, vector *to, vector *sum) {
-    vector half[OUTPUT][INPUT];
+/* A tile of one block of channels, transformed: place p goes to to[p * pitch]. */
+static __attribute__((noinline)) void read_input(const winograd_shape *shape, const void *x,
+                                                 tile at, int block, vector *to, int pitch) {
+    if (shape->half)
+        read_input_as(shape, x, at, block, to, pitch, true);
+    else
+        read_input_as(shape, x, at, block, to, pitch, false);
+}
+
+INLINE void read_gradient_as(const winograd_shape *shape, const char *dy, tile at, int block,
+                             vector *to, vector *sum, bool half) {
+    vector once[OUTPUT][INPUT];
     int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
-    const float *plane = plane_of(dy, at.sample, shape->out, block, height, width);
-    square d = locate_square(plane, height, width, at.y, at.x, OUTPUT);
+    const char *plane = dy + plane_offset(shape, at.sample, shape->out, block, height, width);
+    square d = locate_square(plane, height, width, at.y, at.x, OUTPUT, half);
     if (d.right - d.left < OUTPUT)
-        memset(half, 0, sizeof half);
+        memset(once, 0, sizeof once);
     for (int j = 0; j < d.right - d.left; j++) {
         vector column[OUTPUT];
         for (int i = 0; i < OUTPUT; i++)
-            *sum += column[i] = d.row[i][j];
-        transform_gradient(column, half[d.left + j], 1);
+            *sum += column[i] = load(d.row[i] + (size_t)j * block_bytes(half), half);
+        transform_gradient(column, once[d.left + j], 1);
     }
     for (int i = 0; i < INPUT; i++) {
         vector row[OUTPUT];
         for (int j = 0; j < OUTPUT; j++)
-            row[j] = half[j][i];
+            row[j] = once[j][i];
         transform_gradient(row, to + i * INPUT * GRADIENT_PITCH, GRADIENT_PITCH);
+    }
+}
+
+/* The same of the output's gradient, which is added to *sum. */
+static __attribute__((noinline)) void read_gradient(const winograd_shape *shape, const void *dy,
+                                                    tile at, int block, vector *to, vector *sum) {
+    if (shape->half)
+        read_gradient_as(shape, dy, at, block, to, sum, true);
+    else
+        read_gradient_as(shape, dy, at, block, to, sum, false);
+}
+
+INLINE void write_output_as(const winograd_shape *shape, const vector *from, tile at, int block,
+                            winograd_after after, char *y, bool half) {
+    vector once[INPUT][OUTPUT], bias = {0};
+    int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
+    char *plane = y + plane_offset(shape, at.sample, shape->out, block, height, width);
+    int rows = lower(OUTPUT, height - at.y), columns = lower(OUTPUT, width - at.x);
+    if (after.bias)
+        memcpy(&bias, after.bias + block * BLOCK, sizeof bias);
+    for (int j = 0; j < INPUT; j++)
+        transform_output(from + j * PITCH, INPUT * PITCH, once[j]);
+    for (int i = 0; i < rows; i++) {
+        char *to = plane + (size_t)((at.y + i) * width + at.x) * block_bytes(half);
+        vector made[OUTPUT];
+        transform_output(&once[0][i], OUTPUT, made);
+        for (int j = 0; j < columns; j++, to += block_bytes(half)) {
+            vector value = made[j] + bias;
+            if (after.sum)
+                value += load(to, half);
+            if (after.relu)
+                value = (vector)((bits)value & ~(value < 0)); /* a NaN stays one */
+            store(to, value, half);
+        }
     }
 }
 
 static __attribute__((noinline)) void write_output(const winograd_shape *shape, const vector *from,
                                                    tile at, int block, winograd_after after,
-                                                   float *y) {
-    vector half[INPUT][OUTPUT], bias = {0};
-    int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
-    float *plane = (float *)plane_of(y, at.sample, shape->out, block, height, width);
-    int rows = lower(OUTPUT, height - at.y), columns = lower(OUTPUT, width - at.x);
-    if (after.bias)
-        memcpy(&bias, after.bias + block * BLOCK, sizeof bias);
-    for (int j = 0; j < INPUT; j++)
-        transform_output(from + j * PITCH, INPUT * PITCH, half[j]);
-    for (int i = 0; i < rows; i++) {
-        vector *to = (vector *)plane + (at.y + i) * width + at.x, made[OUTPUT];
-        transform_output(&half[0][i], OUTPUT, made);
-        for (int j = 0; j < columns; j++) {
-            vector value = made[j] + bias;
-            if (after.sum)
-                value += to[j];
-            if (after.relu)
-                value = (vector)((bits)value & ~(value < 0)); /* a NaN stays one */
-            to[j] = value;
-        }
-    }
+                                                   void *y) {
+    if (shape->half)
+        write_output_as(shape, from, at, block, after, y, true);
+    else
+        write_output_as(shape, from, at, block, after, y, false);
 }
 
 /* Asks for what such a tile will touch and those before it did not: memory is far away, and the
  * multiplications in between are many. */
-static void prefetch(const float *tensor, int channels, int height, int width, int overlap,
-                     tile at) {
+static void prefetch(const winograd_shape *shape, const void *tensor, int channels, int height,
+                     int width, int overlap, tile at) {
     int y = at.y + (at.y > 0 ? overlap : 0), x = at.x + (at.x > 0 ? overlap : 0);
     int rows = lower(OUTPUT, height - y), columns = lower(OUTPUT, width - x);
     for (int block = 0; block < channels / BLOCK; block++) {
-        const vector *plane =
-            (const vector *)plane_of(tensor, at.sample, channels, block, height, width);
+        const char *plane =
+            (const char *)tensor + plane_offset(shape, at.sample, channels, block, height, width);
         for (int i = 0; i < rows; i++)
             for (int j = 0; j < columns; j++)
-                __builtin_prefetch(plane + (y + i) * width + x + j, 0, 2);
+                __builtin_prefetch(
+                    plane + (size_t)((y + i) * width + x + j) * block_bytes(shape->half), 0, 2);
     }
 }
 
@@ -314,9 +367,9 @@ INLINE void multiply(int blocks, const tiles *inputs, int place, const vector *w
         to[t] = sum[t];
 }
 
-static void convolve_group(const winograd_shape *shape, int group, const float *x,
+static void convolve_group(const winograd_shape *shape, int group, const void *x,
                            const float *transformed, winograd_after after, tiles *scratch,
-                           float *y) {
+                           void *y) {
     tile at[TILES], next[TILES];
     int blocks = shape->in / BLOCK, count = locate_group(shape, group, TILES, at);
     int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
@@ -325,9 +378,9 @@ static void convolve_group(const winograd_shape *shape, int group, const float *
         for (int block = 0; block < blocks; block++)
             read_input(shape, x, at[t], block, &inputs[block][0][t], PITCH);
     for (int t = 0; t < count; t++)
-        prefetch(y, shape->out, height, width, 0, at[t]);
+        prefetch(shape, y, shape->out, height, width, 0, at[t]);
     for (int t = locate_group(shape, group + 1, TILES, next) - 1; t >= 0; t--)
-        prefetch(x, shape->in, shape->height, shape->width, 2 - shape->padding, next[t]);
+        prefetch(shape, x, shape->in, shape->height, shape->width, 2 - shape->padding, next[t]);
     for (int block = 0; block < shape->out / BLOCK; block++) {
         const vector *weights =
             (const vector *)transformed + (size_t)block * PLACES * (size_t)shape->in;
@@ -339,8 +392,8 @@ static void convolve_group(const winograd_shape *shape, int group, const float *
     }
 }
 
-void winograd_convolve(const winograd_shape *shape, const float *x, const float *transformed,
-                       winograd_after after, int threads, float *scratch, float *y) {
+void winograd_convolve(const winograd_shape *shape, const void *x, const float *transformed,
+                       winograd_after after, int threads, float *scratch, void *y) {
     size_t each = winograd_scratch(shape, 1);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int group = 0; group < group_count(shape, TILES); group++)
@@ -365,8 +418,8 @@ INLINE void accumulate(const vector inputs[GRADIENT_TILES], const vector gradien
         sums[k] = sum[k];
 }
 
-static void accumulate_group(const winograd_shape *shape, int group, const float *x,
-                             const float *dy, gradient_tiles *scratch, vector *sums) {
+static void accumulate_group(const winograd_shape *shape, int group, const void *x, const void *dy,
+                             gradient_tiles *scratch, vector *sums) {
     tile at[GRADIENT_TILES], next[GRADIENT_TILES];
     int in = shape->in / BLOCK, out = shape->out / BLOCK;
     int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
@@ -382,8 +435,8 @@ static void accumulate_group(const winograd_shape *shape, int group, const float
             read_gradient(shape, dy, at[t], block, &gradients[block][0][t], &bias[block]);
     }
     for (int t = locate_group(shape, group + 1, GRADIENT_TILES, next) - 1; t >= 0; t--) {
-        prefetch(x, shape->in, shape->height, shape->width, 2 - shape->padding, next[t]);
-        prefetch(dy, shape->out, height, width, 0, next[t]);
+        prefetch(shape, x, shape->in, shape->height, shape->width, 2 - shape->padding, next[t]);
+        prefetch(shape, dy, shape->out, height, width, 0, next[t]);
     }
     for (int place = 0; place < PLACES; place++)
         for (int o = 0; o < out; o++)
@@ -418,7 +471,7 @@ static void gather(const winograd_shape *shape, const float *sums, int threads, 
     }
 }
 
-void winograd_weight_gradient(const winograd_shape *shape, const float *x, const float *dy,
+void winograd_weight_gradient(const winograd_shape *shape, const void *x, const void *dy,
                               int threads, float *scratch, float *dweights, float *dbias) {
     size_t each = winograd_scratch(shape, 1), weights = winograd_weights(shape);
     size_t sums = weights + (size_t)shape->out;

@@ -4,8 +4,9 @@
  * 2016). Some tiles at a time go through all three steps - transform, multiply, transform back - in
  * the cache, so that narrow layers gain too, whose transforms would else be memory's business.
  *
- * Tensors are float32 in blocks of 16 channels, [n][channels / 16][h][w][16], oneDNN's aBcd16b,
- * aligned to 64 bytes. Results are within some 1e-6, relative to the largest, of the exact ones.
+ * Tensors are float32 or bf16 in blocks of 16 channels, [n][channels / 16][h][w][16], oneDNN's
+ * aBcd16b, aligned to 64 bytes. Weights and all sums are float32, so results are within some 1e-6,
+ * relative to the largest, of the exact ones, and then rounded where the tensor is bf16.
  *
  * On x86-64 this is compiled for AVX-512, one of whose registers holds a block, and winograd_runs
  * says whether the processor has that; elsewhere other methods are faster. */
@@ -22,10 +23,12 @@ typedef struct {
     int count, in, out; /* channels: multiples of WINOGRAD_BLOCK */
     int height, width;  /* of x */
     int padding;        /* 0 to 2 */
+    bool half;          /* tensors are bf16 */
 } winograd_shape;
 
-/* Whether this processor runs it, and fast. */
-bool winograd_runs(void);
+/* Whether this processor runs it, and faster than other methods: in bf16 not where it has matrix
+ * units for that. */
+bool winograd_runs(bool half);
 
 /* Floats of transformed weights, and of the scratch memory that so many threads want. */
 size_t winograd_weights(const winograd_shape *shape);
@@ -44,12 +47,12 @@ typedef struct {
     const float *bias;
     bool sum, relu;
 } winograd_after;
-void winograd_convolve(const winograd_shape *shape, const float *x, const float *transformed,
-                       winograd_after after, int threads, float *scratch, float *y);
+void winograd_convolve(const winograd_shape *shape, const void *x, const float *transformed,
+                       winograd_after after, int threads, float *scratch, void *y);
 
 /* The gradients of the weights [out, in, 3, 3], row-major, and of the bias [out], which NULL leaves
  * out. Each thread sums up its share of the tiles, so the last digits depend on their number. */
-void winograd_weight_gradient(const winograd_shape *shape, const float *x, const float *dy,
+void winograd_weight_gradient(const winograd_shape *shape, const void *x, const void *dy,
                               int threads, float *scratch, float *dweights, float *dbias);
 
 #endif
