@@ -190,6 +190,8 @@ static const net_case exact[] = {
     {"conv 16 3 1 1", 16, false},
     {"conv 32 3 1 0", 16, false},
     {"convn 16 3 1 2", 48, false},
+    {"conv 40 3 1 1", 24, false},
+    {"conv 13 3 1 1", 30, false},
     {"conv 17 1 1 0, conv 5 5 2 2", 1, false},
     {"conv 3 3 2 1, conv 17 3 1 0", 5, false},
     {"relu", 3, false},
@@ -255,6 +257,7 @@ static const net_case normalised[] = {
     {"flat, linear 8, add 1, drop 20, add 1, linear 10", 3, false},
     {"flat, linear 8, gelu, linear 8, add 2, norm, linear 10", 3, true},
     /* Winograd's method with what goes behind it; with a ReLU test_trajectories has it. */
+    {"convn 24 3 1 1, norm, gelu, conv 20 3 1 1, gelu, conv 16 3 1 1, gelu", 12, true},
     {"conv 16 3 1 1, gelu, conv 32 3 1 0, gelu, avg 2 2, flat, linear 10", 16, false},
     {"convn 16 3 1 1, norm, gelu, convn 16 3 1 1, norm, add 2, gelu, avg 5 1, flat, linear 10", 16,
      true},

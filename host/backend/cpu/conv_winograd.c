@@ -14,10 +14,18 @@ bool winograd_runs(bool half) {
 #endif
 }
 
+/* With what fills blocks up. */
+static int whole_blocks(int channels) {
+    return (channels + WINOGRAD_BLOCK - 1) / WINOGRAD_BLOCK * WINOGRAD_BLOCK;
+}
+
+/* Where blocks are filled up to more than twice what there is, the multiplications that the method
+ * saves are wasted again. */
 bool plan_winograd(const cpu_plan *plan, const cairn_op *layer) {
+    int in = layer->in.c, out = layer->out.c;
     return winograd_runs(plan_type(plan) == dnnl_bf16) && layer->kernel == 3 &&
-           layer->stride == 1 && layer->padding <= 2 && layer->in.c % WINOGRAD_BLOCK == 0 &&
-           layer->out.c % WINOGRAD_BLOCK == 0;
+           layer->stride == 1 && layer->padding <= 2 &&
+           whole_blocks(in) * whole_blocks(out) <= 2 * in * out;
 }
 
 static winograd_shape shape_of(const cpu_plan *plan, const cairn_op *layer) {
@@ -95,7 +103,7 @@ static cairn_status run_weight_gradient(const cpu_plan *plan, const cpu_task *ta
 /* Transformed weights, refreshed after every change. */
 static float *add_transform(cpu_plan *plan, const cairn_op *layer, const float *weights,
                             bool turned) {
-    winograd_shape shape = shape_of(plan, layer);
+    winograd_shape shape = turned ? turned_shape_of(plan, layer) : shape_of(plan, layer);
     float *transformed = plan_scratch(plan, winograd_weights(&shape) * sizeof *transformed);
     cpu_task *added = transformed ? plan_add(&plan->refresh, layer, "transform") : NULL;
     if (!added)

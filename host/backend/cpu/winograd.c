@@ -77,8 +77,13 @@ static size_t tile_count(const winograd_shape *shape) {
            (size_t)tiles_across(shape->width, shape);
 }
 
+/* Blocks that hold so many channels. What fills the last one up reaches no real channel. */
+static int blocks_of(int channels) {
+    return (channels + BLOCK - 1) / BLOCK;
+}
+
 size_t winograd_weights(const winograd_shape *shape) {
-    return (size_t)PLACES * (size_t)shape->in * (size_t)shape->out;
+    return (size_t)PLACES * (size_t)shape->in * (size_t)(blocks_of(shape->out) * BLOCK);
 }
 
 /* Transforms of one column or row; `step`: between values that lie apart. ---------------------- */
@@ -141,18 +146,18 @@ static void transform_kernel(const float g[INPUT][KERNEL], const vector kernel[K
             *to = g[j][0] * half[i][0] + g[j][1] * half[i][1] + g[j][2] * half[i][2];
 }
 
-/* To [out / 16][place][in][16 of out]. */
+/* To [blocks of out][place][in][16 of out]. */
 static void transform_weights(const winograd_shape *shape, const float *weights, bool turned,
                               float *transformed) {
     float g[INPUT][KERNEL];
     size_t in = (size_t)shape->in, out = (size_t)shape->out;
     kernel_matrix(g);
 #pragma omp parallel for schedule(static)
-    for (size_t n = 0; n < in * (out / BLOCK); n++) {
+    for (size_t n = 0; n < in * (size_t)blocks_of(shape->out); n++) {
         size_t block = n / in, i = n % in;
-        vector kernel[KERNEL * KERNEL];
+        vector kernel[KERNEL * KERNEL] = {{0}};
         for (size_t k = 0; k < KERNEL * KERNEL; k++)
-            for (size_t o = 0; o < BLOCK; o++) {
+            for (size_t o = 0; o < BLOCK && block * BLOCK + o < out; o++) {
                 size_t pair = turned ? i * out + block * BLOCK + o : (block * BLOCK + o) * in + i;
                 size_t at = turned ? KERNEL * KERNEL - 1 - k : k;
                 kernel[k][o] = weights[pair * (KERNEL * KERNEL) + at];
@@ -212,7 +217,7 @@ INLINE square locate_square(const char *plane, int height, int width, int y, int
 
 static size_t plane_offset(const winograd_shape *shape, int sample, int channels, int block,
                            int height, int width) {
-    size_t ordinal = (size_t)sample * (size_t)(channels / BLOCK) + (size_t)block;
+    size_t ordinal = (size_t)sample * (size_t)blocks_of(channels) + (size_t)block;
     return ordinal * (size_t)height * (size_t)width * block_bytes(shape->half);
 }
 
@@ -280,13 +285,11 @@ static __attribute__((noinline)) void read_gradient(const winograd_shape *shape,
 }
 
 INLINE void write_output_as(const winograd_shape *shape, const vector *from, tile at, int block,
-                            winograd_after after, char *y, bool half) {
-    vector once[INPUT][OUTPUT], bias = {0};
+                            const vector *bias, winograd_after after, char *y, bool half) {
+    vector once[INPUT][OUTPUT];
     int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
     char *plane = y + plane_offset(shape, at.sample, shape->out, block, height, width);
     int rows = lower(OUTPUT, height - at.y), columns = lower(OUTPUT, width - at.x);
-    if (after.bias)
-        memcpy(&bias, after.bias + block * BLOCK, sizeof bias);
     for (int j = 0; j < INPUT; j++)
         transform_output(from + j * PITCH, INPUT * PITCH, once[j]);
     for (int i = 0; i < rows; i++) {
@@ -294,7 +297,7 @@ INLINE void write_output_as(const winograd_shape *shape, const vector *from, til
         vector made[OUTPUT];
         transform_output(&once[0][i], OUTPUT, made);
         for (int j = 0; j < columns; j++, to += block_bytes(half)) {
-            vector value = made[j] + bias;
+            vector value = made[j] + *bias;
             if (after.sum)
                 value += load(to, half);
             if (after.relu)
@@ -305,12 +308,12 @@ INLINE void write_output_as(const winograd_shape *shape, const vector *from, til
 }
 
 static __attribute__((noinline)) void write_output(const winograd_shape *shape, const vector *from,
-                                                   tile at, int block, winograd_after after,
-                                                   void *y) {
+                                                   tile at, int block, const vector *bias,
+                                                   winograd_after after, void *y) {
     if (shape->half)
-        write_output_as(shape, from, at, block, after, y, true);
+        write_output_as(shape, from, at, block, bias, after, y, true);
     else
-        write_output_as(shape, from, at, block, after, y, false);
+        write_output_as(shape, from, at, block, bias, after, y, false);
 }
 
 /* Asks for what such a tile will touch and those before it did not: memory is far away, and the
@@ -319,7 +322,7 @@ static void prefetch(const winograd_shape *shape, const void *tensor, int channe
                      int width, int overlap, tile at) {
     int y = at.y + (at.y > 0 ? overlap : 0), x = at.x + (at.x > 0 ? overlap : 0);
     int rows = lower(OUTPUT, height - y), columns = lower(OUTPUT, width - x);
-    for (int block = 0; block < channels / BLOCK; block++) {
+    for (int block = 0; block < blocks_of(channels); block++) {
         const char *plane =
             (const char *)tensor + plane_offset(shape, at.sample, channels, block, height, width);
         for (int i = 0; i < rows; i++)
@@ -346,23 +349,26 @@ static int group_count(const winograd_shape *shape, int size) {
 typedef vector tiles[PLACES][PITCH], gradient_tiles[PLACES][GRADIENT_PITCH];
 
 size_t winograd_scratch(const winograd_shape *shape, int threads) {
-    size_t blocks = (size_t)(shape->in + shape->out) / BLOCK,
-           vectors = sizeof(vector) / sizeof(float);
-    return (size_t)threads * (blocks * PLACES * GRADIENT_PITCH * vectors + winograd_weights(shape) +
-                              (size_t)shape->out);
+    size_t in = (size_t)blocks_of(shape->in), out = (size_t)blocks_of(shape->out);
+    size_t transformed = PLACES * GRADIENT_PITCH * (in + out);
+    size_t sums = PLACES * in * BLOCK * out + in + out; /* as many for the turned shape */
+    return (size_t)threads * (transformed + sums) * BLOCK;
 }
 
 /* Forward -------------------------------------------------------------------------------------- */
 
 /* Of one place: to [TILES] = the sum over the input channels of inputs [in / 16][TILES] times
  * weights [in]. */
-INLINE void multiply(int blocks, const tiles *inputs, int place, const vector *weights,
+INLINE void multiply(int in, const tiles *inputs, int place, const vector *weights,
                      vector to[TILES]) {
     vector sum[TILES] = {{0}};
-    for (int block = 0; block < blocks; block++)
+    for (; in >= BLOCK; in -= BLOCK, inputs++)
         for (int k = 0; k < BLOCK; k++, weights++)
             for (int t = 0; t < TILES; t++)
-                sum[t] += inputs[block][place][t][k] * *weights;
+                sum[t] += (*inputs)[place][t][k] * *weights;
+    for (int k = 0; k < in; k++, weights++)
+        for (int t = 0; t < TILES; t++)
+            sum[t] += (*inputs)[place][t][k] * *weights;
     for (int t = 0; t < TILES; t++)
         to[t] = sum[t];
 }
@@ -371,7 +377,7 @@ static void convolve_group(const winograd_shape *shape, int group, const void *x
                            const float *transformed, winograd_after after, tiles *scratch,
                            void *y) {
     tile at[TILES], next[TILES];
-    int blocks = shape->in / BLOCK, count = locate_group(shape, group, TILES, at);
+    int blocks = blocks_of(shape->in), count = locate_group(shape, group, TILES, at);
     int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
     tiles *inputs = scratch, *products = scratch + blocks;
     for (int t = 0; t < count; t++)
@@ -381,14 +387,18 @@ static void convolve_group(const winograd_shape *shape, int group, const void *x
         prefetch(shape, y, shape->out, height, width, 0, at[t]);
     for (int t = locate_group(shape, group + 1, TILES, next) - 1; t >= 0; t--)
         prefetch(shape, x, shape->in, shape->height, shape->width, 2 - shape->padding, next[t]);
-    for (int block = 0; block < shape->out / BLOCK; block++) {
+    for (int block = 0; block < blocks_of(shape->out); block++) {
         const vector *weights =
             (const vector *)transformed + (size_t)block * PLACES * (size_t)shape->in;
         for (int place = 0; place < PLACES; place++)
-            multiply(blocks, (const tiles *)inputs, place, weights + place * shape->in,
+            multiply(shape->in, (const tiles *)inputs, place, weights + place * shape->in,
                      (*products)[place]);
+        vector bias = {0};
+        if (after.bias)
+            memcpy(&bias, after.bias + block * BLOCK,
+                   (size_t)lower(BLOCK, shape->out - block * BLOCK) * sizeof *after.bias);
         for (int t = 0; t < count; t++)
-            write_output(shape, &(*products)[0][t], at[t], block, after, y);
+            write_output(shape, &(*products)[0][t], at[t], block, &bias, after, y);
     }
 }
 
@@ -403,7 +413,8 @@ void winograd_convolve(const winograd_shape *shape, const void *x, const float *
 
 /* Weight gradient ------------------------------------------------------------------------------ */
 
-/* A thread's sums: of the weights, [place][out / 16][in][16 of out], and of the bias, [out]. */
+/* A thread's sums: of the weights, [place][blocks of out][blocks of in][16 of in][16 of out], and
+ * of the bias, [blocks of out][16]. */
 
 /* Of one place: sums [16 of in] += over a group's tiles, inputs times gradients. */
 INLINE void accumulate(const vector inputs[GRADIENT_TILES], const vector gradients[GRADIENT_TILES],
@@ -421,13 +432,13 @@ INLINE void accumulate(const vector inputs[GRADIENT_TILES], const vector gradien
 static void accumulate_group(const winograd_shape *shape, int group, const void *x, const void *dy,
                              gradient_tiles *scratch, vector *sums) {
     tile at[GRADIENT_TILES], next[GRADIENT_TILES];
-    int in = shape->in / BLOCK, out = shape->out / BLOCK;
+    int in = blocks_of(shape->in), out = blocks_of(shape->out);
     int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
     int count = locate_group(shape, group, GRADIENT_TILES, at);
     gradient_tiles *inputs = scratch, *gradients = scratch + in;
     if (count < GRADIENT_TILES)
         memset(scratch, 0, (size_t)(in + out) * sizeof *scratch);
-    vector *bias = sums + (size_t)PLACES * (size_t)(out * shape->in);
+    vector *bias = sums + (size_t)PLACES * (size_t)(out * in * BLOCK);
     for (int t = 0; t < count; t++) {
         for (int block = 0; block < in; block++)
             read_input(shape, x, at[t], block, &inputs[block][0][t], GRADIENT_PITCH);
@@ -448,10 +459,15 @@ static void accumulate_group(const winograd_shape *shape, int group, const void 
 static void gather(const winograd_shape *shape, const float *sums, int threads, size_t each,
                    float *dweights) {
     float g[INPUT][KERNEL];
-    size_t in = (size_t)shape->in, groups = in * (size_t)(shape->out / BLOCK);
+    size_t in = (size_t)shape->in, out = (size_t)shape->out;
+    size_t across = (size_t)blocks_of(shape->in) * BLOCK;
+    size_t groups = across * (size_t)blocks_of(shape->out);
     kernel_matrix(g);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (size_t n = 0; n < groups; n++) {
+        size_t i = n % across, first = n / across * BLOCK;
+        if (i >= in)
+            continue;
         vector half[KERNEL][INPUT] = {{{0}}};
         for (size_t place = 0; place < PLACES; place++) {
             vector sum = {0};
@@ -460,21 +476,20 @@ static void gather(const winograd_shape *shape, const float *sums, int threads, 
             for (int k = 0; k < KERNEL; k++)
                 half[k][place % INPUT] += g[place / INPUT][k] * sum;
         }
-        float *to = dweights + (n / in * BLOCK * in + n % in) * (KERNEL * KERNEL);
         for (size_t k = 0; k < KERNEL * KERNEL; k++) {
             vector sum = {0};
             for (int j = 0; j < INPUT; j++)
                 sum += half[k / KERNEL][j] * g[j][k % KERNEL];
-            for (size_t o = 0; o < BLOCK; o++)
-                to[o * in * (KERNEL * KERNEL) + k] = sum[o];
+            for (size_t o = 0; o < BLOCK && first + o < out; o++)
+                dweights[((first + o) * in + i) * (KERNEL * KERNEL) + k] = sum[o];
         }
     }
 }
 
 void winograd_weight_gradient(const winograd_shape *shape, const void *x, const void *dy,
                               int threads, float *scratch, float *dweights, float *dbias) {
-    size_t each = winograd_scratch(shape, 1), weights = winograd_weights(shape);
-    size_t sums = weights + (size_t)shape->out;
+    size_t each = winograd_scratch(shape, 1), out = (size_t)blocks_of(shape->out) * BLOCK;
+    size_t weights = PLACES * (size_t)blocks_of(shape->in) * BLOCK * out, sums = weights + out;
     int groups = group_count(shape, GRADIENT_TILES);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int t = 0; t < threads; t++) {

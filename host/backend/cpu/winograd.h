@@ -4,9 +4,10 @@
  * 2016). Some tiles at a time go through all three steps - transform, multiply, transform back - in
  * the cache, so that narrow layers gain too, whose transforms would else be memory's business.
  *
- * Tensors are float32 or bf16 in blocks of 16 channels, [n][channels / 16][h][w][16], oneDNN's
- * aBcd16b, aligned to 64 bytes. Weights and all sums are float32, so results are within some 1e-6,
- * relative to the largest, of the exact ones, and then rounded where the tensor is bf16.
+ * Tensors are float32 or bf16 in blocks of 16 channels, the last one filled up,
+ * [n][blocks][h][w][16], oneDNN's aBcd16b, aligned to 64 bytes. Weights and all sums are float32,
+ * so results are within some 1e-6, relative to the largest, of the exact ones, and then rounded
+ * where the tensor is bf16.
  *
  * On x86-64 this is compiled for AVX-512, one of whose registers holds a block, and winograd_runs
  * says whether the processor has that; elsewhere other methods are faster. */
@@ -20,7 +21,7 @@ enum { WINOGRAD_BLOCK = 16 };
 
 /* y [count, out, h + 2 * padding - 2, w + 2 * padding - 2] of x [count, in, h, w]. */
 typedef struct {
-    int count, in, out; /* channels: multiples of WINOGRAD_BLOCK */
+    int count, in, out; /* samples, channels */
     int height, width;  /* of x */
     int padding;        /* 0 to 2 */
     bool half;          /* tensors are bf16 */
