@@ -14,18 +14,14 @@ bool winograd_runs(bool half) {
 #endif
 }
 
-/* With what fills blocks up. */
-static int whole_blocks(int channels) {
-    return (channels + WINOGRAD_BLOCK - 1) / WINOGRAD_BLOCK * WINOGRAD_BLOCK;
-}
-
 /* Where blocks are filled up to more than twice what there is, the multiplications that the method
  * saves are wasted again. */
 bool plan_winograd(const cpu_plan *plan, const cairn_op *layer) {
     int in = layer->in.c, out = layer->out.c;
     return winograd_runs(plan_type(plan) == dnnl_bf16) && layer->kernel == 3 &&
            layer->stride == 1 && layer->padding <= 2 &&
-           whole_blocks(in) * whole_blocks(out) <= 2 * in * out;
+           winograd_blocks(in) * winograd_blocks(out) * WINOGRAD_BLOCK * WINOGRAD_BLOCK <=
+               2 * in * out;
 }
 
 static winograd_shape shape_of(const cpu_plan *plan, const cairn_op *layer) {

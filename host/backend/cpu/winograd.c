@@ -80,13 +80,8 @@ static size_t tile_count(const winograd_shape *shape) {
            (size_t)tiles_across(shape->width, shape);
 }
 
-/* Blocks that hold so many channels. What fills the last one up reaches no real channel. */
-static int blocks_of(int channels) {
-    return (channels + BLOCK - 1) / BLOCK;
-}
-
 size_t winograd_weights(const winograd_shape *shape) {
-    return (size_t)PLACES * (size_t)shape->in * (size_t)(blocks_of(shape->out) * BLOCK);
+    return (size_t)PLACES * (size_t)shape->in * (size_t)(winograd_blocks(shape->out) * BLOCK);
 }
 
 /* Transforms of one column or row; `step`: between values that lie apart. ---------------------- */
@@ -156,7 +151,7 @@ static void transform_weights(const winograd_shape *shape, const float *weights,
     size_t in = (size_t)shape->in, out = (size_t)shape->out;
     kernel_matrix(g);
 #pragma omp parallel for schedule(static)
-    for (size_t n = 0; n < in * (size_t)blocks_of(shape->out); n++) {
+    for (size_t n = 0; n < in * (size_t)winograd_blocks(shape->out); n++) {
         size_t block = n / in, i = n % in;
         vector kernel[KERNEL * KERNEL] = {{0}};
         for (size_t k = 0; k < KERNEL * KERNEL; k++)
@@ -220,7 +215,7 @@ INLINE square locate_square(const char *plane, int height, int width, int y, int
 
 static size_t plane_offset(const winograd_shape *shape, int sample, int channels, int block,
                            int height, int width) {
-    size_t ordinal = (size_t)sample * (size_t)blocks_of(channels) + (size_t)block;
+    size_t ordinal = (size_t)sample * (size_t)winograd_blocks(channels) + (size_t)block;
     return ordinal * (size_t)height * (size_t)width * block_bytes(shape->half);
 }
 
@@ -325,7 +320,7 @@ static void prefetch(const winograd_shape *shape, const void *tensor, int channe
                      int width, int overlap, tile at) {
     int y = at.y + (at.y > 0 ? overlap : 0), x = at.x + (at.x > 0 ? overlap : 0);
     int rows = lower(OUTPUT, height - y), columns = lower(OUTPUT, width - x);
-    for (int block = 0; block < blocks_of(channels); block++) {
+    for (int block = 0; block < winograd_blocks(channels); block++) {
         const char *plane =
             (const char *)tensor + plane_offset(shape, at.sample, channels, block, height, width);
         for (int i = 0; i < rows; i++)
@@ -352,7 +347,7 @@ static int group_count(const winograd_shape *shape, int size) {
 typedef vector tiles[PLACES][PITCH], gradient_tiles[PLACES][GRADIENT_PITCH];
 
 size_t winograd_scratch(const winograd_shape *shape, int threads) {
-    size_t in = (size_t)blocks_of(shape->in), out = (size_t)blocks_of(shape->out);
+    size_t in = (size_t)winograd_blocks(shape->in), out = (size_t)winograd_blocks(shape->out);
     size_t transformed = PLACES * GRADIENT_PITCH * (in + out);
     size_t sums = PLACES * in * BLOCK * out + in + out; /* as many for the turned shape */
     return (size_t)threads * (transformed + sums) * BLOCK;
@@ -380,7 +375,7 @@ static void convolve_group(const winograd_shape *shape, int group, const void *x
                            const float *transformed, winograd_after after, tiles *scratch,
                            void *y) {
     tile at[TILES], next[TILES];
-    int blocks = blocks_of(shape->in), count = locate_group(shape, group, TILES, at);
+    int blocks = winograd_blocks(shape->in), count = locate_group(shape, group, TILES, at);
     int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
     tiles *inputs = scratch, *products = scratch + blocks;
     for (int t = 0; t < count; t++)
@@ -390,7 +385,7 @@ static void convolve_group(const winograd_shape *shape, int group, const void *x
         prefetch(shape, y, shape->out, height, width, 0, at[t]);
     for (int t = locate_group(shape, group + 1, TILES, next) - 1; t >= 0; t--)
         prefetch(shape, x, shape->in, shape->height, shape->width, 2 - shape->padding, next[t]);
-    for (int block = 0; block < blocks_of(shape->out); block++) {
+    for (int block = 0; block < winograd_blocks(shape->out); block++) {
         const vector *weights =
             (const vector *)transformed + (size_t)block * PLACES * (size_t)shape->in;
         for (int place = 0; place < PLACES; place++)
@@ -435,7 +430,7 @@ INLINE void accumulate(const vector inputs[GRADIENT_TILES], const vector gradien
 static void accumulate_group(const winograd_shape *shape, int group, const void *x, const void *dy,
                              gradient_tiles *scratch, vector *sums) {
     tile at[GRADIENT_TILES], next[GRADIENT_TILES];
-    int in = blocks_of(shape->in), out = blocks_of(shape->out);
+    int in = winograd_blocks(shape->in), out = winograd_blocks(shape->out);
     int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
     int count = locate_group(shape, group, GRADIENT_TILES, at);
     gradient_tiles *inputs = scratch, *gradients = scratch + in;
@@ -463,8 +458,8 @@ static void gather(const winograd_shape *shape, const float *sums, int threads, 
                    float *dweights) {
     float g[INPUT][KERNEL];
     size_t in = (size_t)shape->in, out = (size_t)shape->out;
-    size_t across = (size_t)blocks_of(shape->in) * BLOCK;
-    size_t groups = across * (size_t)blocks_of(shape->out);
+    size_t across = (size_t)winograd_blocks(shape->in) * BLOCK;
+    size_t groups = across * (size_t)winograd_blocks(shape->out);
     kernel_matrix(g);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (size_t n = 0; n < groups; n++) {
@@ -491,8 +486,9 @@ static void gather(const winograd_shape *shape, const float *sums, int threads, 
 
 void winograd_weight_gradient(const winograd_shape *shape, const void *x, const void *dy,
                               int threads, float *scratch, float *dweights, float *dbias) {
-    size_t each = winograd_scratch(shape, 1), out = (size_t)blocks_of(shape->out) * BLOCK;
-    size_t weights = PLACES * (size_t)blocks_of(shape->in) * BLOCK * out, sums = weights + out;
+    size_t each = winograd_scratch(shape, 1), out = (size_t)winograd_blocks(shape->out) * BLOCK;
+    size_t weights = PLACES * (size_t)winograd_blocks(shape->in) * BLOCK * out,
+           sums = weights + out;
     int groups = group_count(shape, GRADIENT_TILES);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int t = 0; t < threads; t++) {

@@ -19,6 +19,11 @@
 
 enum { WINOGRAD_BLOCK = 16 };
 
+/* Blocks that hold so many channels. What fills the last one up reaches no real channel. */
+static inline int winograd_blocks(int channels) {
+    return (channels + WINOGRAD_BLOCK - 1) / WINOGRAD_BLOCK;
+}
+
 /* y [count, out, h + 2 * padding - 2, w + 2 * padding - 2] of x [count, in, h, w]. */
 typedef struct {
     int count, in, out; /* samples, channels */
