@@ -192,6 +192,10 @@ static const net_case exact[] = {
     {"convn 16 3 1 2", 48, false},
     {"conv 40 3 1 1", 24, false},
     {"conv 13 3 1 1", 30, false},
+    /* Convolution, ReLU and pooling in one pass on cpu, with windows that leave a row or column. */
+    {"conv 16 3 1 1, relu, pool 2 2", 3, false},
+    {"conv 48 3 1 0, relu, pool 2 2, flat, linear 10", 1, false},
+    {"convn 40 3 1 2, relu, pool 2 2", 4, false},
     {"conv 17 1 1 0, conv 5 5 2 2", 1, false},
     {"conv 3 3 2 1, conv 17 3 1 0", 5, false},
     {"relu", 3, false},

@@ -1,6 +1,6 @@
 /* Convolution, with what is behind it (ReLU and pooling; in evaluation batch normalisation and a
- * sum too; GELU where the convolution itself needs no gradient), by winograd.h where that is for
- * it, else as oneDNN primitives; and pooling by itself.
+ * sum too; GELU where the convolution itself needs no gradient), by stem.h or winograd.h where
+ * those are for it, else as oneDNN primitives; and pooling by itself.
  *
  * ReLU is fused into the convolution. Max and ReLU commute, so with pooling behind it the backward
  * pass masks the pooled gradient, a quarter of the elements: a window's winner passed its ReLU
@@ -182,7 +182,13 @@ static cairn_status choose_layouts(cpu_plan *plan, cpu_stage *stage, onednn_layo
 static cairn_status conv2d_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
                                    int *taken) {
     const cairn_op *layer = stage->layer;
+    float *weights, *bias;
     *taken = fuse(plan, stage);
+    stage->stem = plan_stem(plan, stage);
+    if (stage->stem) {
+        cairn_status status = find_weights(plan, stage, &weights, &bias);
+        return status ? status : plan_stem_forward(plan, stage, given, weights, bias);
+    }
     stage->winograd = plan_winograd(plan, layer);
     bool settled = is_settled(plan, layer);
     onednn_fused fused = {.sum = stage->sum != NULL,
@@ -190,7 +196,6 @@ static cairn_status conv2d_forward(cpu_plan *plan, cpu_stage *stage, const tenso
                           .gelu = stage->gelu && settled && !stage->winograd};
     onednn_layout src, dst;
     cairn_status status = choose_layouts(plan, stage, given->layout, fused, &src, &dst);
-    float *weights, *bias;
     if (!status)
         status = plan_convert(plan, &plan->forward, given, src, layer, &stage->src);
     if (!status)
@@ -287,6 +292,8 @@ static cairn_status add_data_gradient(cpu_plan *plan, const cpu_stage *stage,
 static cairn_status conv2d_backward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
                                     tensor *made) {
     const cairn_op *layer = stage->layer;
+    if (stage->stem)
+        return plan_stem_weight_gradient(plan, stage, given);
     tensor gradient;
     cairn_status status =
         stage->relu

@@ -3,46 +3,23 @@
 
 #include "winograd.h"
 
-/* Here, since it has to run on every processor. */
-bool winograd_runs(bool half) {
-#ifdef __x86_64__
-    unsigned isa = (unsigned)dnnl_get_effective_cpu_isa(), amx = dnnl_cpu_isa_avx512_core_amx;
-    return __builtin_cpu_supports("avx512f") && !(half && (isa & amx) == amx);
-#else
-    (void)half;
-    return false;
-#endif
-}
-
 /* Where blocks are filled up to more than twice what there is, the multiplications that the method
  * saves are wasted again. */
 bool plan_winograd(const cpu_plan *plan, const cairn_op *layer) {
     int in = layer->in.c, out = layer->out.c;
-    return winograd_runs(plan_type(plan) == dnnl_bf16) && layer->kernel == 3 &&
-           layer->stride == 1 && layer->padding <= 2 &&
-           winograd_blocks(in) * winograd_blocks(out) * WINOGRAD_BLOCK * WINOGRAD_BLOCK <=
-               2 * in * out;
-}
-
-static winograd_shape shape_of(const cpu_plan *plan, const cairn_op *layer) {
-    return (winograd_shape){.count = plan->count,
-                            .in = layer->in.c,
-                            .out = layer->out.c,
-                            .height = layer->in.h,
-                            .width = layer->in.w,
-                            .padding = layer->padding,
-                            .half = plan_type(plan) == dnnl_bf16};
+    return plan_takes_blocks(plan, layer) &&
+           channel_blocks(in) * channel_blocks(out) * CHANNEL_BLOCK * CHANNEL_BLOCK <= 2 * in * out;
 }
 
 /* Of the convolution that makes the data gradient. */
-static winograd_shape turned_shape_of(const cpu_plan *plan, const cairn_op *layer) {
-    return (winograd_shape){.count = plan->count,
-                            .in = layer->out.c,
-                            .out = layer->in.c,
-                            .height = layer->out.h,
-                            .width = layer->out.w,
-                            .padding = 2 - layer->padding,
-                            .half = plan_type(plan) == dnnl_bf16};
+static conv_shape turned_shape_of(const cpu_plan *plan, const cairn_op *layer) {
+    return (conv_shape){.count = plan->count,
+                        .in = layer->out.c,
+                        .out = layer->in.c,
+                        .height = layer->out.h,
+                        .width = layer->out.w,
+                        .padding = 2 - layer->padding,
+                        .half = plan_type(plan) == dnnl_bf16};
 }
 
 /* Working memory for whichever of the net's convolutions needs most, which take turns. */
@@ -53,7 +30,7 @@ static float *scratch_of(cpu_plan *plan) {
         const cairn_op *op = &net->op[i];
         if (op->kind != CAIRN_OP_CONV2D || !plan_winograd(plan, op))
             continue;
-        winograd_shape shape = shape_of(plan, op);
+        conv_shape shape = plan_conv_shape(plan, op);
         size_t needed = winograd_scratch(&shape, plan->executor->threads);
         most = needed > most ? needed : most;
     }
@@ -63,19 +40,19 @@ static float *scratch_of(cpu_plan *plan) {
 }
 
 static cairn_status run_transform(const cpu_plan *plan, const cpu_task *task) {
-    winograd_shape shape = shape_of(plan, task->layer);
+    conv_shape shape = plan_conv_shape(plan, task->layer);
     winograd_transform(&shape, task->in, task->out);
     return CAIRN_OK;
 }
 
 static cairn_status run_transform_turned(const cpu_plan *plan, const cpu_task *task) {
-    winograd_shape shape = turned_shape_of(plan, task->layer);
+    conv_shape shape = turned_shape_of(plan, task->layer);
     winograd_transform_turned(&shape, task->in, task->out);
     return CAIRN_OK;
 }
 
 static cairn_status run_forward(const cpu_plan *plan, const cpu_task *task) {
-    winograd_shape shape = shape_of(plan, task->layer);
+    conv_shape shape = plan_conv_shape(plan, task->layer);
     winograd_after after = {.bias = task->statistics, .sum = task->sum, .relu = task->relu};
     winograd_convolve(&shape, task->in, task->with, after, plan->executor->threads, task->scratch,
                       task->out);
@@ -83,14 +60,14 @@ static cairn_status run_forward(const cpu_plan *plan, const cpu_task *task) {
 }
 
 static cairn_status run_data_gradient(const cpu_plan *plan, const cpu_task *task) {
-    winograd_shape shape = turned_shape_of(plan, task->layer);
+    conv_shape shape = turned_shape_of(plan, task->layer);
     winograd_convolve(&shape, task->in, task->with, (winograd_after){0}, plan->executor->threads,
                       task->scratch, task->out);
     return CAIRN_OK;
 }
 
 static cairn_status run_weight_gradient(const cpu_plan *plan, const cpu_task *task) {
-    winograd_shape shape = shape_of(plan, task->layer);
+    conv_shape shape = plan_conv_shape(plan, task->layer);
     winograd_weight_gradient(&shape, task->in, task->with, plan->executor->threads, task->scratch,
                              task->out, task->statistics);
     return CAIRN_OK;
@@ -99,7 +76,7 @@ static cairn_status run_weight_gradient(const cpu_plan *plan, const cpu_task *ta
 /* Transformed weights, refreshed after every change. */
 static float *add_transform(cpu_plan *plan, const cairn_op *layer, const float *weights,
                             bool turned) {
-    winograd_shape shape = turned ? turned_shape_of(plan, layer) : shape_of(plan, layer);
+    conv_shape shape = turned ? turned_shape_of(plan, layer) : plan_conv_shape(plan, layer);
     float *transformed = plan_scratch(plan, winograd_weights(&shape) * sizeof *transformed);
     cpu_task *added = transformed ? plan_add(&plan->refresh, layer, "transform") : NULL;
     if (!added)

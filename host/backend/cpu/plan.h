@@ -7,6 +7,7 @@
 #define CAIRN_BACKEND_CPU_PLAN_H
 
 #include "../timeline.h"
+#include "blocks.h"
 #include "kernels.h"
 #include "onednn.h"
 #include "update.h"
@@ -38,6 +39,7 @@ typedef struct cpu_task {
     bool sum;          /* out is added to */
     int block;         /* of a norm, as in cpu_stage */
     float *statistics; /* of a norm; a convolution's bias, or its gradient, or NULL */
+    int16_t *chosen;   /* of a stem */
     void *scratch;
 } cpu_task;
 
@@ -53,7 +55,7 @@ typedef struct {
     const cairn_op *layer, *pool, *norm, *sum;
     int ordinal, last;     /* its first and its last op */
     bool relu, gelu;       /* fused in */
-    bool winograd;         /* a convolution by winograd.h, not by oneDNN */
+    bool winograd, stem;   /* a convolution by winograd.h or stem.h, not by oneDNN */
     tensor src, made, dst; /* made: before pooling, the same as dst without */
     onednn_op forward, pooling;
     tensor workspace; /* of max-pooling: which element won */
@@ -221,6 +223,19 @@ typedef struct {
 
 extern const layer_compiler compile_conv2d, compile_relu, compile_pool, compile_flatten,
     compile_linear, compile_dropout, compile_batchnorm, compile_add, compile_gelu;
+
+/* Whether a convolution is such as blocks.h's loops are for, and on such a processor; and its shape
+ * as they see it. */
+bool plan_takes_blocks(const cpu_plan *plan, const cairn_op *layer);
+conv_shape plan_conv_shape(const cpu_plan *plan, const cairn_op *layer);
+
+/* Stems (stem.h): whether a convolution with what is fused into it is one; then its tasks, which
+ * set stage->src, ->dst and ->workspace. The weights are row-major and stay where they are, the
+ * bias too, NULL for none. */
+bool plan_stem(const cpu_plan *plan, const cpu_stage *stage);
+cairn_status plan_stem_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
+                               const float *weights, float *bias);
+cairn_status plan_stem_weight_gradient(cpu_plan *plan, const cpu_stage *stage, const tensor *given);
 
 /* Convolutions by winograd.h: whether a layer is one; then its tasks, whose tensors lie in blocks
  * of 16 channels. Forward goes from stage->src to stage->made, by row-major weights and a bias,

@@ -13,12 +13,13 @@
  * which leaves about a third of the rounding error. */
 #include "winograd.h"
 
+#include "vectors.h"
+
 #include <omp.h>
-#include <stdint.h>
 #include <string.h>
 
 enum {
-    BLOCK = WINOGRAD_BLOCK,
+    BLOCK = CHANNEL_BLOCK,
     OUTPUT = 4, /* of a tile, in each direction */
     INPUT = 6,
     PLACES = INPUT * INPUT,
@@ -34,54 +35,21 @@ static const float A = 0.625f, B = 1.5f;
 #define A2 (A * A)
 #define B2 (B * B)
 
-/* A block's channels. */
-typedef float vector __attribute__((vector_size(BLOCK * sizeof(float)), may_alias));
-typedef int bits __attribute__((vector_size(BLOCK * sizeof(int))));
-typedef uint32_t words __attribute__((vector_size(BLOCK * sizeof(uint32_t))));
-typedef uint16_t halves __attribute__((vector_size(BLOCK * sizeof(uint16_t)), may_alias));
-
-/* What is called with a constant is compiled for each of its values. */
-#define INLINE static inline __attribute__((always_inline))
-
-/* A block in a tensor: float32, or bf16, rounded as by bf16.h. */
-static size_t block_bytes(bool half) {
-    return half ? sizeof(halves) : sizeof(vector);
-}
-
-/* For the shifts of words: gcc's analyzer takes a scalar 16 for too much of a vector. */
-static const words SIXTEEN = {16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16};
-
-INLINE vector load(const void *from, bool half) {
-    if (half)
-        return (vector)(__builtin_convertvector(*(const halves *)from, words) << SIXTEEN);
-    return *(const vector *)from;
-}
-
-INLINE void store(void *to, vector value, bool half) {
-    words exact = (words)value, upper = exact >> SIXTEEN;
-    words nan = (words)((exact & 0x7FFFFFFF) > 0x7F800000);
-    words rounded = (exact + 0x7FFF + (upper & 1)) >> SIXTEEN;
-    if (half)
-        *(halves *)to = __builtin_convertvector((nan & (upper | 0x40)) | (~nan & rounded), halves);
-    else
-        *(vector *)to = value;
-}
-
-static int output_side(int side, const winograd_shape *shape) {
+static int output_side(int side, const conv_shape *shape) {
     return side + 2 * shape->padding - 2;
 }
 
-static int tiles_across(int side, const winograd_shape *shape) {
+static int tiles_across(int side, const conv_shape *shape) {
     return (output_side(side, shape) + OUTPUT - 1) / OUTPUT;
 }
 
-static size_t tile_count(const winograd_shape *shape) {
+static size_t tile_count(const conv_shape *shape) {
     return (size_t)shape->count * (size_t)tiles_across(shape->height, shape) *
            (size_t)tiles_across(shape->width, shape);
 }
 
-size_t winograd_weights(const winograd_shape *shape) {
-    return (size_t)PLACES * (size_t)shape->in * (size_t)(winograd_blocks(shape->out) * BLOCK);
+size_t winograd_weights(const conv_shape *shape) {
+    return (size_t)PLACES * (size_t)shape->in * (size_t)(channel_blocks(shape->out) * BLOCK);
 }
 
 /* Transforms of one column or row; `step`: between values that lie apart. ---------------------- */
@@ -145,13 +113,13 @@ static void transform_kernel(const float g[INPUT][KERNEL], const vector kernel[K
 }
 
 /* To [blocks of out][place][in][16 of out]. */
-static void transform_weights(const winograd_shape *shape, const float *weights, bool turned,
+static void transform_weights(const conv_shape *shape, const float *weights, bool turned,
                               float *transformed) {
     float g[INPUT][KERNEL];
     size_t in = (size_t)shape->in, out = (size_t)shape->out;
     kernel_matrix(g);
 #pragma omp parallel for schedule(static)
-    for (size_t n = 0; n < in * (size_t)winograd_blocks(shape->out); n++) {
+    for (size_t n = 0; n < in * (size_t)channel_blocks(shape->out); n++) {
         size_t block = n / in, i = n % in;
         vector kernel[KERNEL * KERNEL] = {{0}};
         for (size_t k = 0; k < KERNEL * KERNEL; k++)
@@ -165,12 +133,11 @@ static void transform_weights(const winograd_shape *shape, const float *weights,
     }
 }
 
-void winograd_transform(const winograd_shape *shape, const float *weights, float *transformed) {
+void winograd_transform(const conv_shape *shape, const float *weights, float *transformed) {
     transform_weights(shape, weights, false, transformed);
 }
 
-void winograd_transform_turned(const winograd_shape *shape, const float *weights,
-                               float *transformed) {
+void winograd_transform_turned(const conv_shape *shape, const float *weights, float *transformed) {
     transform_weights(shape, weights, true, transformed);
 }
 
@@ -180,7 +147,7 @@ typedef struct {
     int sample, y, x; /* of its first output */
 } tile;
 
-static tile locate(const winograd_shape *shape, size_t index) {
+static tile locate(const conv_shape *shape, size_t index) {
     size_t across = (size_t)tiles_across(shape->width, shape);
     size_t down = (size_t)tiles_across(shape->height, shape);
     return (tile){(int)(index / (across * down)), (int)(index / across % down) * OUTPUT,
@@ -213,14 +180,14 @@ INLINE square locate_square(const char *plane, int height, int width, int y, int
     return found;
 }
 
-static size_t plane_offset(const winograd_shape *shape, int sample, int channels, int block,
-                           int height, int width) {
-    size_t ordinal = (size_t)sample * (size_t)winograd_blocks(channels) + (size_t)block;
+static size_t plane_offset(const conv_shape *shape, int sample, int channels, int block, int height,
+                           int width) {
+    size_t ordinal = (size_t)sample * (size_t)channel_blocks(channels) + (size_t)block;
     return ordinal * (size_t)height * (size_t)width * block_bytes(shape->half);
 }
 
-INLINE void read_input_as(const winograd_shape *shape, const char *x, tile at, int block,
-                          vector *to, int pitch, bool half) {
+INLINE void read_input_as(const conv_shape *shape, const char *x, tile at, int block, vector *to,
+                          int pitch, bool half) {
     vector once[INPUT][INPUT]; /* [column][row], transformed by columns */
     const char *plane =
         x + plane_offset(shape, at.sample, shape->in, block, shape->height, shape->width);
@@ -243,15 +210,15 @@ INLINE void read_input_as(const winograd_shape *shape, const char *x, tile at, i
 }
 
 /* A tile of one block of channels, transformed: place p goes to to[p * pitch]. */
-static __attribute__((noinline)) void read_input(const winograd_shape *shape, const void *x,
-                                                 tile at, int block, vector *to, int pitch) {
+static __attribute__((noinline)) void read_input(const conv_shape *shape, const void *x, tile at,
+                                                 int block, vector *to, int pitch) {
     if (shape->half)
         read_input_as(shape, x, at, block, to, pitch, true);
     else
         read_input_as(shape, x, at, block, to, pitch, false);
 }
 
-INLINE void read_gradient_as(const winograd_shape *shape, const char *dy, tile at, int block,
+INLINE void read_gradient_as(const conv_shape *shape, const char *dy, tile at, int block,
                              vector *to, vector *sum, bool half) {
     vector once[OUTPUT][INPUT];
     int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
@@ -274,7 +241,7 @@ INLINE void read_gradient_as(const winograd_shape *shape, const char *dy, tile a
 }
 
 /* The same of the output's gradient, which is added to *sum. */
-static __attribute__((noinline)) void read_gradient(const winograd_shape *shape, const void *dy,
+static __attribute__((noinline)) void read_gradient(const conv_shape *shape, const void *dy,
                                                     tile at, int block, vector *to, vector *sum) {
     if (shape->half)
         read_gradient_as(shape, dy, at, block, to, sum, true);
@@ -282,7 +249,7 @@ static __attribute__((noinline)) void read_gradient(const winograd_shape *shape,
         read_gradient_as(shape, dy, at, block, to, sum, false);
 }
 
-INLINE void write_output_as(const winograd_shape *shape, const vector *from, tile at, int block,
+INLINE void write_output_as(const conv_shape *shape, const vector *from, tile at, int block,
                             const vector *bias, winograd_after after, char *y, bool half) {
     vector once[INPUT][OUTPUT];
     int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
@@ -299,13 +266,13 @@ INLINE void write_output_as(const winograd_shape *shape, const vector *from, til
             if (after.sum)
                 value += load(to, half);
             if (after.relu)
-                value = (vector)((bits)value & ~(value < 0)); /* a NaN stays one */
+                value = rectify(value);
             store(to, value, half);
         }
     }
 }
 
-static __attribute__((noinline)) void write_output(const winograd_shape *shape, const vector *from,
+static __attribute__((noinline)) void write_output(const conv_shape *shape, const vector *from,
                                                    tile at, int block, const vector *bias,
                                                    winograd_after after, void *y) {
     if (shape->half)
@@ -316,11 +283,11 @@ static __attribute__((noinline)) void write_output(const winograd_shape *shape, 
 
 /* Asks for what such a tile will touch and those before it did not: memory is far away, and the
  * multiplications in between are many. */
-static void prefetch(const winograd_shape *shape, const void *tensor, int channels, int height,
+static void prefetch(const conv_shape *shape, const void *tensor, int channels, int height,
                      int width, int overlap, tile at) {
     int y = at.y + (at.y > 0 ? overlap : 0), x = at.x + (at.x > 0 ? overlap : 0);
     int rows = lower(OUTPUT, height - y), columns = lower(OUTPUT, width - x);
-    for (int block = 0; block < winograd_blocks(channels); block++) {
+    for (int block = 0; block < channel_blocks(channels); block++) {
         const char *plane =
             (const char *)tensor + plane_offset(shape, at.sample, channels, block, height, width);
         for (int i = 0; i < rows; i++)
@@ -331,7 +298,7 @@ static void prefetch(const winograd_shape *shape, const void *tensor, int channe
 }
 
 /* The tiles of a group of `size`; returns how many there are. */
-static int locate_group(const winograd_shape *shape, int group, int size, tile *at) {
+static int locate_group(const conv_shape *shape, int group, int size, tile *at) {
     size_t first = (size_t)group * (size_t)size, count = tile_count(shape);
     int found = first >= count ? 0 : lower(size, (int)(count - first));
     for (int t = 0; t < found; t++)
@@ -339,15 +306,15 @@ static int locate_group(const winograd_shape *shape, int group, int size, tile *
     return found;
 }
 
-static int group_count(const winograd_shape *shape, int size) {
+static int group_count(const conv_shape *shape, int size) {
     return (int)((tile_count(shape) + (size_t)size - 1) / (size_t)size);
 }
 
 /* A group, of one block of channels. */
 typedef vector tiles[PLACES][PITCH], gradient_tiles[PLACES][GRADIENT_PITCH];
 
-size_t winograd_scratch(const winograd_shape *shape, int threads) {
-    size_t in = (size_t)winograd_blocks(shape->in), out = (size_t)winograd_blocks(shape->out);
+size_t winograd_scratch(const conv_shape *shape, int threads) {
+    size_t in = (size_t)channel_blocks(shape->in), out = (size_t)channel_blocks(shape->out);
     size_t transformed = PLACES * GRADIENT_PITCH * (in + out);
     size_t sums = PLACES * in * BLOCK * out + in + out; /* as many for the turned shape */
     return (size_t)threads * (transformed + sums) * BLOCK;
@@ -371,11 +338,11 @@ INLINE void multiply(int in, const tiles *inputs, int place, const vector *weigh
         to[t] = sum[t];
 }
 
-static void convolve_group(const winograd_shape *shape, int group, const void *x,
+static void convolve_group(const conv_shape *shape, int group, const void *x,
                            const float *transformed, winograd_after after, tiles *scratch,
                            void *y) {
     tile at[TILES], next[TILES];
-    int blocks = winograd_blocks(shape->in), count = locate_group(shape, group, TILES, at);
+    int blocks = channel_blocks(shape->in), count = locate_group(shape, group, TILES, at);
     int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
     tiles *inputs = scratch, *products = scratch + blocks;
     for (int t = 0; t < count; t++)
@@ -385,7 +352,7 @@ static void convolve_group(const winograd_shape *shape, int group, const void *x
         prefetch(shape, y, shape->out, height, width, 0, at[t]);
     for (int t = locate_group(shape, group + 1, TILES, next) - 1; t >= 0; t--)
         prefetch(shape, x, shape->in, shape->height, shape->width, 2 - shape->padding, next[t]);
-    for (int block = 0; block < winograd_blocks(shape->out); block++) {
+    for (int block = 0; block < channel_blocks(shape->out); block++) {
         const vector *weights =
             (const vector *)transformed + (size_t)block * PLACES * (size_t)shape->in;
         for (int place = 0; place < PLACES; place++)
@@ -400,7 +367,7 @@ static void convolve_group(const winograd_shape *shape, int group, const void *x
     }
 }
 
-void winograd_convolve(const winograd_shape *shape, const void *x, const float *transformed,
+void winograd_convolve(const conv_shape *shape, const void *x, const float *transformed,
                        winograd_after after, int threads, float *scratch, void *y) {
     size_t each = winograd_scratch(shape, 1);
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -427,10 +394,10 @@ INLINE void accumulate(const vector inputs[GRADIENT_TILES], const vector gradien
         sums[k] = sum[k];
 }
 
-static void accumulate_group(const winograd_shape *shape, int group, const void *x, const void *dy,
+static void accumulate_group(const conv_shape *shape, int group, const void *x, const void *dy,
                              gradient_tiles *scratch, vector *sums) {
     tile at[GRADIENT_TILES], next[GRADIENT_TILES];
-    int in = winograd_blocks(shape->in), out = winograd_blocks(shape->out);
+    int in = channel_blocks(shape->in), out = channel_blocks(shape->out);
     int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
     int count = locate_group(shape, group, GRADIENT_TILES, at);
     gradient_tiles *inputs = scratch, *gradients = scratch + in;
@@ -454,12 +421,12 @@ static void accumulate_group(const winograd_shape *shape, int group, const void 
 }
 
 /* dg = G' sums G, of the sums of all threads, which lie `each` floats apart. */
-static void gather(const winograd_shape *shape, const float *sums, int threads, size_t each,
+static void gather(const conv_shape *shape, const float *sums, int threads, size_t each,
                    float *dweights) {
     float g[INPUT][KERNEL];
     size_t in = (size_t)shape->in, out = (size_t)shape->out;
-    size_t across = (size_t)winograd_blocks(shape->in) * BLOCK;
-    size_t groups = across * (size_t)winograd_blocks(shape->out);
+    size_t across = (size_t)channel_blocks(shape->in) * BLOCK;
+    size_t groups = across * (size_t)channel_blocks(shape->out);
     kernel_matrix(g);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (size_t n = 0; n < groups; n++) {
@@ -484,11 +451,10 @@ static void gather(const winograd_shape *shape, const float *sums, int threads, 
     }
 }
 
-void winograd_weight_gradient(const winograd_shape *shape, const void *x, const void *dy,
-                              int threads, float *scratch, float *dweights, float *dbias) {
-    size_t each = winograd_scratch(shape, 1), out = (size_t)winograd_blocks(shape->out) * BLOCK;
-    size_t weights = PLACES * (size_t)winograd_blocks(shape->in) * BLOCK * out,
-           sums = weights + out;
+void winograd_weight_gradient(const conv_shape *shape, const void *x, const void *dy, int threads,
+                              float *scratch, float *dweights, float *dbias) {
+    size_t each = winograd_scratch(shape, 1), out = (size_t)channel_blocks(shape->out) * BLOCK;
+    size_t weights = PLACES * (size_t)channel_blocks(shape->in) * BLOCK * out, sums = weights + out;
     int groups = group_count(shape, GRADIENT_TILES);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int t = 0; t < threads; t++) {

@@ -1,0 +1,45 @@
+/* The stem of a net: its first convolution, of 3x3 with stride 1 over an image's few channels, with
+ * the ReLU and the max-pooling of 2x2 behind it, as one pass. What the convolution alone makes is
+ * the net's largest tensor, and the multiplications are few: written to memory and read again, it
+ * costs more than they do. It never gets there: the forward pass leaves what is pooled and, of each
+ * window, a number that says which place won; the weight gradient needs the inputs of that place
+ * only, a quarter of the multiplications.
+ *
+ * The first of equals wins, and the last NaN before any number; but the bias is added to what won,
+ * so values that it would round to the same are told apart.
+ *
+ * x is row-major [n][in][h][w], float32 or bf16; what is pooled lies in blocks (blocks.h). */
+#ifndef CAIRN_BACKEND_CPU_STEM_H
+#define CAIRN_BACKEND_CPU_STEM_H
+
+#include "blocks.h"
+
+#include <stdint.h>
+
+/* More channels than an image has are better served by other methods. */
+enum { STEM_CHANNELS_MAX = 4 };
+
+/* Rows or columns that are left of `side` inputs; an odd last one of the convolution falls away. */
+static inline int stem_pooled(int side, const conv_shape *shape) {
+    return (side + 2 * shape->padding - 2) / 2;
+}
+
+/* Floats of transformed weights, and of the scratch memory that so many threads want. */
+size_t stem_weights(const conv_shape *shape);
+size_t stem_scratch(const conv_shape *shape, int threads);
+
+/* From row-major weights [out, in, 3, 3] to what stem_forward reads. */
+void stem_transform(const conv_shape *shape, const float *weights, float *transformed);
+
+/* y = maxpool(relu(conv(x) + bias)), and chosen [like y]: what stem_weight_gradient wants to know.
+ * bias [out] or NULL. */
+void stem_forward(const conv_shape *shape, const void *x, const float *transformed,
+                  const float *bias, int threads, float *scratch, void *y, int16_t *chosen);
+
+/* The gradients of the weights [out, in, 3, 3], row-major, and of the bias [out], which NULL leaves
+ * out. Each thread sums up its share of the samples, so the last digits depend on their number. */
+void stem_weight_gradient(const conv_shape *shape, const void *x, const void *dy,
+                          const int16_t *chosen, int threads, float *scratch, float *dweights,
+                          float *dbias);
+
+#endif

@@ -1,0 +1,51 @@
+/* A block of channels in a register: for files that are compiled for AVX-512. */
+#ifndef CAIRN_BACKEND_CPU_VECTORS_H
+#define CAIRN_BACKEND_CPU_VECTORS_H
+
+#include "blocks.h"
+
+#include <stdint.h>
+
+typedef float vector __attribute__((vector_size(CHANNEL_BLOCK * sizeof(float)), may_alias));
+typedef int bits __attribute__((vector_size(CHANNEL_BLOCK * sizeof(int))));
+typedef uint32_t words __attribute__((vector_size(CHANNEL_BLOCK * sizeof(uint32_t))));
+typedef uint16_t halves __attribute__((vector_size(CHANNEL_BLOCK * sizeof(uint16_t)), may_alias));
+typedef int16_t shorts __attribute__((vector_size(CHANNEL_BLOCK * sizeof(int16_t)), may_alias));
+
+/* What is called with a constant is compiled for each of its values. */
+#define INLINE static inline __attribute__((always_inline))
+
+/* A block in a tensor: float32, or bf16, rounded as by bf16.h. */
+static inline size_t block_bytes(bool half) {
+    return half ? sizeof(halves) : sizeof(vector);
+}
+
+/* For the shifts of words: gcc's analyzer takes a scalar 16 for too much of a vector. */
+static const words SIXTEEN = {16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16};
+
+INLINE vector load(const void *from, bool half) {
+    if (half)
+        return (vector)(__builtin_convertvector(*(const halves *)from, words) << SIXTEEN);
+    return *(const vector *)from;
+}
+
+INLINE bits is_nan(vector value) {
+    return (bits)(((words)value & 0x7FFFFFFF) > 0x7F800000);
+}
+
+INLINE void store(void *to, vector value, bool half) {
+    words exact = (words)value, upper = exact >> SIXTEEN;
+    words nan = (words)is_nan(value);
+    words rounded = (exact + 0x7FFF + (upper & 1)) >> SIXTEEN;
+    if (half)
+        *(halves *)to = __builtin_convertvector((nan & (upper | 0x40)) | (~nan & rounded), halves);
+    else
+        *(vector *)to = value;
+}
+
+/* max(value, 0), where a NaN stays one. */
+INLINE vector rectify(vector value) {
+    return (vector)((bits)value & ~(value < 0));
+}
+
+#endif
