@@ -25,7 +25,7 @@ enum {
     PLACES = INPUT * INPUT,
     KERNEL = 3,
     TILES = 16,          /* go through all steps together: as many sums are held in registers */
-    GRADIENT_TILES = 64, /* the same for the weight gradient, whose sums come from memory */
+    GRADIENT_TILES = 32, /* the same for the weight gradient, whose sums lie in memory */
     /* From place to place. Odd, so that a tile's places do not meet in few sets of the cache. */
     PITCH = TILES + 1,
     GRADIENT_PITCH = GRADIENT_TILES + 1
@@ -381,17 +381,18 @@ void winograd_convolve(const conv_shape *shape, const void *x, const float *tran
 /* A thread's sums: of the weights, [place][blocks of out][blocks of in][16 of in][16 of out], and
  * of the bias, [blocks of out][16]. */
 
-/* Of one place: sums [16 of in] += over a group's tiles, inputs times gradients. */
+/* Of one place: sums [16 of in] += over a group's tiles, inputs times gradients. The sums of wide
+ * layers fill the cache, so they are asked for before they are needed. */
 INLINE void accumulate(const vector inputs[GRADIENT_TILES], const vector gradients[GRADIENT_TILES],
                        vector sums[BLOCK]) {
-    vector sum[BLOCK];
+    vector sum[BLOCK] = {{0}};
     for (int k = 0; k < BLOCK; k++)
-        sum[k] = sums[k];
+        __builtin_prefetch(&sums[k], 1, 3);
     for (int t = 0; t < GRADIENT_TILES; t++)
         for (int k = 0; k < BLOCK; k++)
             sum[k] += inputs[t][k] * gradients[t];
     for (int k = 0; k < BLOCK; k++)
-        sums[k] = sum[k];
+        sums[k] += sum[k];
 }
 
 static void accumulate_group(const conv_shape *shape, int group, const void *x, const void *dy,
@@ -404,12 +405,13 @@ static void accumulate_group(const conv_shape *shape, int group, const void *x, 
     if (count < GRADIENT_TILES)
         memset(scratch, 0, (size_t)(in + out) * sizeof *scratch);
     vector *bias = sums + (size_t)PLACES * (size_t)(out * in * BLOCK);
-    for (int t = 0; t < count; t++) {
-        for (int block = 0; block < in; block++)
+    /* Block by block: the places of one are enough for the cache and its pages. */
+    for (int block = 0; block < in; block++)
+        for (int t = 0; t < count; t++)
             read_input(shape, x, at[t], block, &inputs[block][0][t], GRADIENT_PITCH);
-        for (int block = 0; block < out; block++)
+    for (int block = 0; block < out; block++)
+        for (int t = 0; t < count; t++)
             read_gradient(shape, dy, at[t], block, &gradients[block][0][t], &bias[block]);
-    }
     for (int t = locate_group(shape, group + 1, GRADIENT_TILES, next) - 1; t >= 0; t--) {
         prefetch(shape, x, shape->in, shape->height, shape->width, 2 - shape->padding, next[t]);
         prefetch(shape, dy, shape->out, height, width, 0, next[t]);
