@@ -253,8 +253,6 @@ static cairn_status judge(const download *d, CURLcode code, const char *url, con
 /* Appends to the open .part what the URL still has. */
 static cairn_status download_to(download *d, const char *url, const char *part) {
     char reason[CURL_ERROR_SIZE] = "";
-    if (flock(d->fd, LOCK_EX | LOCK_NB) != 0)
-        return cairn_error_set(CAIRN_FAILED, "%s: another process is downloading it", part);
     d->resumed = d->size = lseek(d->fd, 0, SEEK_END);
     if (d->size < 0)
         return cairn_error_set(CAIRN_FAILED, "%s: cannot seek: %s", part, strerror(errno));
@@ -301,6 +299,16 @@ static cairn_status fetch_url(const archive_kind *kind, const cairn_fetch *fetch
     d.fd = open(part, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC, 0666);
     if (d.fd < 0)
         return cairn_error_set(CAIRN_FAILED, "%s: cannot write: %s", part, strerror(errno));
+    if (flock(d.fd, LOCK_EX | LOCK_NB) != 0) { /* what is there stays: it is the other's */
+        status = errno == EWOULDBLOCK
+                     ? cairn_error_set(CAIRN_FAILED,
+                                       "%s: another process is downloading it; let that end, or "
+                                       "take another --dir",
+                                       part)
+                     : cairn_error_set(CAIRN_FAILED, "%s: cannot lock: %s", part, strerror(errno));
+        close(d.fd);
+        return status;
+    }
     status = download_to(&d, url, part);
     bool keep = status && d.size > 0, wrong = false; /* keep what can be resumed */
     if (!status) {

@@ -132,6 +132,24 @@ interrupted_download() {
     grep -qx "/range/good.tar.gz bytes=$half-" "$shared/log"
 }
 
+@test "a download that another process is at is refused, and left alone" {
+    "$CAIRN" data get --from "$url/stall/good.tar.gz" --md5 "$md5" 3>&- 2>stderr &
+    for _ in $(seq 100); do
+        [ -s raw/good.tar.gz.part ] && break
+        sleep 0.05
+    done
+    cairn data get --from "$url/range/good.tar.gz" --md5 "$md5"
+    kill -INT $!
+    wait $! || true
+    fails_with 1 "raw/good.tar.gz.part: another process is downloading it" "--dir"
+    half=$(stat -c %s raw/good.tar.gz.part)
+    [ "$half" -gt 0 ]
+    cairn data get --from "$url/range/good.tar.gz" --md5 "$md5"
+    succeeds
+    complete raw
+    grep -qx "/range/good.tar.gz bytes=$half-" "$shared/log"
+}
+
 @test "a server that ignores Range sends the archive anew" {
     interrupted_download
     cairn data get --from "$url/plain/good.tar.gz" --md5 "$md5"
