@@ -115,6 +115,7 @@ static cairn_status make_start(cairn_experiment *run, const cairn_checkpoint *he
     run->at.data = run->data;
     run->saved = true;
     run->saved_step = run->at.step;
+    run->damaged = from == run->folder.previous;
     if (!status && (int64_t)run->at.batch * samples_per_step(run) > run->data->train.count)
         status = cairn_error_set(CAIRN_BAD_INPUT, "%s: has %u batches done of an epoch of fewer",
                                  from, run->at.batch);

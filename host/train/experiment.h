@@ -27,6 +27,7 @@ typedef struct {
     double looked;       /* and when the loss was last looked at */
     bool saved;          /* there is a checkpoint, */
     uint32_t saved_step; /* of this step */
+    bool damaged;        /* the run goes on from the checkpoint before: the last cannot be read */
     cairn_pace saving;
     cairn_safetensors best; /* the best model; empty: it is on disk, or there is none yet */
     uint32_t recorded;      /* epochs whose rows this process has written */

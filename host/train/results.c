@@ -132,8 +132,8 @@ static cairn_status write_best(cairn_experiment *run) {
     return status;
 }
 
-/* Keeps the checkpoint before as well. Never of a diverged state unless it is wanted: the
- * checkpoint before is worth more. */
+/* Keeps the checkpoint before as well, unless that is damaged: it would take the place of the only
+ * good one. Never of a diverged state unless it is wanted: the checkpoint before is worth more. */
 cairn_status cairn_results_save(cairn_experiment *run) {
     cairn_status status = cairn_experiment_settle(run);
     if (status)
@@ -149,12 +149,14 @@ cairn_status cairn_results_save(cairn_experiment *run) {
         status = cairn_board_sync(run->board);
     if (!status)
         status = write_best(run);
-    if (!status)
+    if (!status && !run->damaged)
         status = cairn_file_keep(run->folder.checkpoint, run->folder.previous);
     if (!status)
         status = cairn_checkpoint_save(run->executor, &run->at, run->folder.checkpoint, finite);
-    if (!status)
+    if (!status) {
         run->saved = true;
+        run->damaged = false;
+    }
     run->saved_step = run->at.step;
     run->saving = pace_since(time);
     cairn_trace_since(run->trace, "checkpoint", begin);

@@ -558,6 +558,30 @@ static void the_checkpoint_before_stands_in(void **state) {
     assert_same_file(path_of(whole, "model.safetensors"), path_of(other, "model.safetensors"));
 }
 
+/* A damaged checkpoint does not take the place of the one before, which the run goes on from, while
+ * no save has come through; later ones do. */
+static void the_checkpoint_before_stays_until_a_save(void **state) {
+    (void)state;
+    const char *const often[] = {"checkpoint.every_steps=1"};
+    steps_to_stop = 5;
+    assert_int_equal(run(other, often, 1, FRESH), CAIRN_INTERRUPTED);
+    assert_int_equal(truncate(path_of(other, "checkpoint.safetensors"), 40000), 0);
+    for (uint32_t last = 4; last <= 5; last++) {
+        writes_to_fail = last == 4 ? 3 : 0; /* after params.yaml and metrics.json */
+        assert_int_equal(run(other, often, 1, RESUME), last == 4 ? CAIRN_FAILED : CAIRN_OK);
+        if (last == 4)
+            assert_non_null(strstr(cairn_error_message(), "checkpoint.safetensors: cannot write"));
+        cairn_checkpoint held;
+        assert_int_equal(
+            cairn_checkpoint_peek(&held, path_of(other, "checkpoint.previous.safetensors")),
+            CAIRN_OK);
+        assert_int_equal(held.step, last);
+        cairn_checkpoint_free(&held);
+    }
+    assert_same_file(path_of(whole, "metrics.json"), path_of(other, "metrics.json"));
+    assert_same_file(path_of(whole, "model.safetensors"), path_of(other, "model.safetensors"));
+}
+
 /* How many rows there are, and which epoch is the best of them. */
 static size_t rows_of(const char *folder, int *best) {
     uint8_t *text;
@@ -777,6 +801,7 @@ int main(void) {
         TEST(no_run_is_lost_in_silence),
         TEST(bad_checkpoints_are_refused),
         TEST(the_checkpoint_before_stands_in),
+        TEST(the_checkpoint_before_stays_until_a_save),
         TEST(epochs_that_wait_to_be_saved_are_not_lost),
         TEST(half_written_files_are_swept),
         TEST(a_folder_in_use_is_refused_with_its_pid),
