@@ -1,6 +1,7 @@
 /* The program `cairn`: finds the command, runs it, prints its error, returns its exit code. */
 #include "cli.h"
 
+#include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -61,6 +62,23 @@ static const cairn_command *find_command(const char *name) {
     return NULL;
 }
 
+/* What a command prints is its result, which a full disk may have swallowed. Not of a training:
+ * that has its files. */
+static cairn_status check_output(void) {
+    errno = 0;
+    if (fflush(stdout) == 0 && !ferror(stdout))
+        return CAIRN_OK;
+    return cairn_error_set(CAIRN_FAILED, "cannot write the output: %s",
+                           strerror(errno ? errno : EIO));
+}
+
+/* The exit code, once the error is told. */
+static int end(cairn_status status) {
+    if (status == CAIRN_FAILED || status == CAIRN_BAD_INPUT)
+        fprintf(stderr, "cairn: %s\n", cairn_error_message());
+    return (int)status;
+}
+
 int main(int argc, char **argv) {
     open_standard_streams();
     settle_threads(argv);
@@ -70,11 +88,11 @@ int main(int argc, char **argv) {
     }
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
         print_help(stdout);
-        return CAIRN_OK;
+        return end(check_output());
     }
     if (strcmp(argv[1], "--version") == 0) {
         puts("cairn " CAIRN_VERSION);
-        return CAIRN_OK;
+        return end(check_output());
     }
     const cairn_command *command = find_command(argv[1]);
     if (!command) {
@@ -83,10 +101,10 @@ int main(int argc, char **argv) {
     }
     if (wants_help(argc - 1, argv + 1)) {
         fputs(command->help, stdout);
-        return CAIRN_OK;
+        return end(check_output());
     }
     cairn_status status = command->run(argc - 1, argv + 1);
-    if (status == CAIRN_FAILED || status == CAIRN_BAD_INPUT)
-        fprintf(stderr, "cairn: %s\n", cairn_error_message());
-    return (int)status;
+    if (!status && command != &cairn_command_train)
+        status = check_output();
+    return end(status);
 }

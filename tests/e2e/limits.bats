@@ -202,6 +202,19 @@ C
     jq -e '.status == "finished"' full/summary.json
 }
 
+@test "output that is lost fails a command whose result it is" {
+    cairn train --quiet
+    for command in --help --version "train --help" info params "params --print" "model simple_cnn" \
+        "data check" "data show 1" eval "eval --json"; do
+        code=0
+        # shellcheck disable=SC2086 # words
+        "$CAIRN" $command >/dev/full 2>err || code=$?
+        fails_with 1 'cannot write the output: No space left on device'
+    done
+    "$CAIRN" eval >&- 2>err # nobody wants it
+    [ ! -s err ]
+}
+
 @test "a reader that does not read holds the run up; Ctrl-C ends it all the same, and it resumes" {
     cairn train --quiet --run-dir whole
     mkfifo pipe
