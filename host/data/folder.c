@@ -250,12 +250,13 @@ static float rounded(double value) {
 
 /* Mean and deviation of every channel over the training images; a constant channel has deviation 1.
  */
-static void measure_channels(cairn_dataset *dataset) {
+static void measure_channels(cairn_dataset *dataset, int threads) {
     const cairn_split *split = &dataset->train;
     const size_t plane = (size_t)split->height * (size_t)split->width;
     for (int c = 0; c < split->channels; c++) {
         uint64_t sum = 0, squares = 0; /* exact for all that fits in memory */
-#pragma omp parallel for reduction(+ : sum, squares)
+#pragma omp parallel for reduction(+ : sum, squares)                                               \
+    num_threads(threads ? threads : omp_get_max_threads())
         for (int i = 0; i < split->count; i++) {
             const uint8_t *pixel =
                 split->images + ((size_t)i * (size_t)split->channels + (size_t)c) * plane;
@@ -316,7 +317,7 @@ cairn_status cairn_folder_load(cairn_dataset *dataset, const cairn_config *confi
     if (!status)
         status = read_test(dataset, &train, &test, config, stop);
     if (!status)
-        measure_channels(dataset);
+        measure_channels(dataset, threads);
     cairn_image_paths_free(&train.files);
     cairn_image_paths_free(&test.files);
     return status;

@@ -5,6 +5,8 @@
 #include "cairn/dataset.h"
 #include "cairn/file.h"
 
+#include <dirent.h>
+#include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdio.h>
@@ -192,6 +194,29 @@ static void statistics_are_those_of_the_training_images(void **state) {
     dataset = open_dataset(&config);
     assert_true(dataset->std[0] == 1 && dataset->std[1] == 1 && dataset->std[2] == 1);
     cairn_dataset_destroy(dataset);
+}
+
+static int count_threads(void) {
+    int count = 0;
+    DIR *threads = opendir("/proc/self/task");
+    assert_non_null(threads);
+    while (readdir(threads))
+        count++;
+    closedir(threads);
+    return count;
+}
+
+/* No part of the work takes more threads than the configuration allows. */
+static void threads_are_as_configured(void **state) {
+    (void)state;
+    write_small();
+    cairn_config config = configure(0, 0);
+    config.train.threads = 1;
+    int before = count_threads(), most = omp_get_max_threads();
+    omp_set_num_threads(8);
+    cairn_dataset_destroy(open_dataset(&config));
+    omp_set_num_threads(most);
+    assert_int_equal(count_threads(), before);
 }
 
 static void other_sizes_are_resized_or_refused(void **state) {
@@ -389,6 +414,7 @@ int main(void) {
         TEST_IN_FOLDER(images_come_in_turns_from_sorted_classes),
         TEST_IN_FOLDER(training_images_may_be_held_out),
         TEST_IN_FOLDER(statistics_are_those_of_the_training_images),
+        TEST_IN_FOLDER(threads_are_as_configured),
         TEST_IN_FOLDER(other_sizes_are_resized_or_refused),
         TEST_IN_FOLDER(broken_files_are_named_and_counted),
         TEST_IN_FOLDER(links_are_followed),
