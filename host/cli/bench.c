@@ -346,8 +346,10 @@ static cairn_status measure(const cairn_config *config, double seconds, const ch
     }
     if (!status && r->device)
         status = measure_device(&b, r);
+    char message[2048]; /* of what ended the measurement; the trace may fail as well */
+    snprintf(message, sizeof message, "%s", cairn_error_message());
     cairn_status written = cairn_trace_close(b.trace);
-    status = status ? status : written;
+    status = status ? cairn_error_set(status, "%s", message) : written;
     cairn_executor_destroy(b.executor);
     cairn_net_destroy(net);
     free(split.images);

@@ -374,6 +374,8 @@ cairn_status cairn_experiment_run(const cairn_config *config,
         if (status == CAIRN_OK || status == CAIRN_INTERRUPTED)
             status = finish(&run, status);
     }
+    char message[2048]; /* of what ended the run; closing its files may fail as well */
+    snprintf(message, sizeof message, "%s", cairn_error_message());
     (void)cairn_provenance_end(&run.provenance, NULL); /* before the data go */
     if (options->dvclive)
         cairn_dvclive_end();
@@ -382,7 +384,7 @@ cairn_status cairn_experiment_run(const cairn_config *config,
     free(run.order);
     cairn_board_close(run.board);
     cairn_status traced = cairn_trace_close(run.trace);
-    status = status ? status : traced;
+    status = status ? cairn_error_set(status, "%s", message) : traced;
     cairn_checkpoint_free(&run.at);
     cairn_safetensors_free(&run.best);
     cairn_executor_destroy(run.executor);

@@ -219,6 +219,16 @@ static void a_run_is_traced(void **state) {
     free(plain);
 }
 
+/* A trace that cannot be written hides no earlier failure, and is one where there is none. */
+static void what_ended_the_run_is_told(void **state) {
+    (void)state;
+    assert_int_equal(cairn_file_write(path, "", 0), CAIRN_OK);
+    assert_int_equal(train("trace.json/run", "/dev/full"), CAIRN_FAILED);
+    assert_non_null(strstr(cairn_error_message(), "trace.json/run: cannot make the folder"));
+    assert_int_equal(train("run", "/dev/full"), CAIRN_FAILED);
+    assert_non_null(strstr(cairn_error_message(), "/dev/full: the trace is not whole"));
+}
+
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, remove_folder)
 
 int main(void) {
@@ -226,6 +236,7 @@ int main(void) {
         TEST(spans_are_written),
         TEST(no_trace_and_no_file),
         TEST(a_run_is_traced),
+        TEST(what_ended_the_run_is_told),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
