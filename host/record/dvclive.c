@@ -7,6 +7,7 @@
 
 #include "json.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stddef.h>
@@ -45,15 +46,26 @@ static cairn_status out_of_memory(const char *path) {
     return cairn_error_set(CAIRN_FAILED, "out of memory for %s", path);
 }
 
-/* One series over the epochs; `which` SERIES: the rates. */
-static cairn_status write_table(const char *path, const char *name, const cairn_epoch_row *rows,
-                                const double *rates, size_t count, int which) {
+/* `which` SERIES: the rates. */
+static const char *name_of(int which) {
+    return which < SERIES ? series[which].name : "lr";
+}
+
+static cairn_status table_path(char path[PATH_MAX], const char *folder, int which) {
+    return cairn_path_format(path, PATH_MAX, "%s/plots/metrics/%s%s%s.tsv", folder,
+                             which < SERIES ? series[which].split : "", which < SERIES ? "/" : "",
+                             name_of(which));
+}
+
+/* One series over the epochs. */
+static cairn_status write_table(const char *path, const cairn_epoch_row *rows, const double *rates,
+                                size_t count, int which) {
     char *text = NULL;
     size_t size;
     FILE *out = open_memstream(&text, &size);
     if (!out)
         return out_of_memory(path);
-    fprintf(out, "step\t%s\n", name);
+    fprintf(out, "step\t%s\n", name_of(which));
     for (size_t i = 0; i < count; i++) {
         char digits[CAIRN_JSON_DIGITS];
         cairn_json_digits(digits, which < SERIES ? value_of(&rows[i], which) : rates[i]);
@@ -105,21 +117,51 @@ cairn_status cairn_dvclive_write(const char *folder, bool held_out, const cairn_
         if (!status)
             status = cairn_folder_make(path);
         if (!status)
-            status = cairn_path_format(path, sizeof path, "%s/plots/metrics/%s/%s.tsv", folder,
-                                       series[i].split, series[i].name);
+            status = table_path(path, folder, i);
         if (!status)
-            status = write_table(path, series[i].name, rows, rates,
-                                 is_measured(i, held_out) ? count : 0, i);
+            status = write_table(path, rows, rates, is_measured(i, held_out) ? count : 0, i);
     }
     if (!status)
-        status = cairn_path_format(path, sizeof path, "%s/plots/metrics/lr.tsv", folder);
+        status = table_path(path, folder, SERIES);
     if (!status)
-        status = write_table(path, "lr", rows, rates, count, SERIES);
+        status = write_table(path, rows, rates, count, SERIES);
     if (!status)
         status = cairn_path_format(path, sizeof path, "%s/metrics.json", folder);
     if (!status) /* the last: whoever sees it finds its row in the tables */
         status = count ? write_latest(path, &rows[count - 1], &rates[count - 1])
                        : write_latest(path, NULL, NULL);
+    return status;
+}
+
+static cairn_status remove_file(const char *path) {
+    cairn_file_sweep(path);
+    if (unlink(path) != 0 && errno != ENOENT && errno != ENOTDIR)
+        return cairn_error_set(CAIRN_FAILED, "%s: cannot remove the earlier run's file: %s", path,
+                               strerror(errno));
+    return CAIRN_OK;
+}
+
+cairn_status cairn_dvclive_remove(const char *folder) {
+    static const char *const folders[] = {"/plots/metrics/train",
+                                          "/plots/metrics/test",
+                                          "/plots/metrics/val",
+                                          "/plots/metrics",
+                                          "/plots",
+                                          ""};
+    char path[PATH_MAX];
+    cairn_status status = cairn_path_format(path, sizeof path, "%s/metrics.json", folder);
+    if (!status)
+        status = remove_file(path);
+    for (int i = 0; i <= SERIES && !status; i++) {
+        status = table_path(path, folder, i);
+        if (!status)
+            status = remove_file(path);
+    }
+    for (size_t i = 0; i < sizeof folders / sizeof folders[0] && !status; i++) {
+        status = cairn_path_format(path, sizeof path, "%s%s", folder, folders[i]);
+        if (!status)
+            (void)rmdir(path); /* one that holds anything else stays */
+    }
     return status;
 }
 

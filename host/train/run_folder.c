@@ -147,6 +147,8 @@ cairn_status cairn_run_folder_begin(cairn_run_folder *run, const cairn_config *c
     }
     if (!status && fresh)
         status = remove_events(run->folder);
+    if (!status && fresh)
+        status = cairn_dvclive_remove(run->dvclive);
     char *text = NULL;
     if (!status)
         status = cairn_config_format(config, &text);

@@ -45,6 +45,8 @@ cairn_status cairn_metrics_parse(const char *text, const char *name, cairn_epoch
  */
 cairn_status cairn_dvclive_write(const char *folder, bool held_out, const cairn_epoch_row *rows,
                                  const double *rates, size_t count);
+/* Removes those files and the folders that are empty then. */
+cairn_status cairn_dvclive_remove(const char *folder);
 /* Under DVC, which sets DVC_ROOT: tells those who follow the run that an epoch is done; takes that
  * back at the end of the run. */
 void cairn_dvclive_signal(int epoch);

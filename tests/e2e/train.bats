@@ -130,6 +130,11 @@ interrupt() {
     grep -q 'train.lr: 0.0005, now it is 0.01' err
     cairn train "${small[@]}" -S train.lr=0.01 --overwrite
     [ "$code" -eq 0 ]
+    # What DVC followed goes with the run that it is of.
+    cairn train "${small[@]}" -S train.lr=0.01 --quiet --dvclive
+    [ -s runs/small/dvclive/metrics.json ]
+    cairn train "${small[@]}" -S train.lr=0.01 --quiet
+    [ "$code" -eq 0 ] && [ ! -e runs/small/dvclive ]
     # The reference's own run folders hold metrics.json alone.
     mkdir mine
     echo '[]' >mine/metrics.json
