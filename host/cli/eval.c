@@ -25,6 +25,8 @@ static cairn_status evaluate(const cairn_config *config, const char *path, cairn
     const cairn_split *test = &data->test;
     cairn_shape input = {test->channels, test->height, test->width};
     options = cairn_executor_configure(config, data);
+    if (options.batch > test->count) /* one batch holds them all */
+        options.batch = test->count;
     if (!status)
         status = cairn_backend_find(&backend, &options.device, config->device, options.precision);
     if (!status)

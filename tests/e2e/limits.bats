@@ -77,6 +77,17 @@ disk() { # MIB [OPTION]: a file system of that size in disk/, or skips the test
     [ "$(md5sum runs/small/*)" = "$before" ]
 }
 
+@test "eval takes memory for the images that there are, whatever the batch size" {
+    ! "$CAIRN" info | grep -q -- -fsanitize || skip "the address sanitizer takes all addresses"
+    cairn train --quiet -S train.epochs=1
+    cairn eval --json
+    mv out small
+    code=0
+    prlimit --as=1000000000 "$CAIRN" eval --json -S train.batch_size=65536 >out 2>err || code=$?
+    [ "$code" -eq 0 ]
+    cmp small out
+}
+
 @test "more than a control group allows is refused before the kernel ends the process" {
     ! "$CAIRN" info | grep -q -- -fsanitize || skip "the sanitizers take memory of their own"
     top=/sys/fs/cgroup limits=(memory.max memory.swap.max)
