@@ -376,7 +376,10 @@ static cairn_status run(int argc, char **argv) {
         status = cairn_common_config(&config, &common);
     if (!status && config.train.batch_size * config.train.accumulate > SAMPLES)
         status = cairn_error_set(CAIRN_BAD_INPUT,
-                                 "train.batch_size: bench goes up to %d images a step", SAMPLES);
+                                 "train.batch_size, train.accumulate: found %lld * %lld images a "
+                                 "step; bench goes up to %d",
+                                 (long long)config.train.batch_size,
+                                 (long long)config.train.accumulate, SAMPLES);
     static report r;
     if (!status)
         status = measure(&config, (double)seconds, profile, &r);

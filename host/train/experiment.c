@@ -117,7 +117,7 @@ static cairn_status make_start(cairn_experiment *run, const cairn_checkpoint *he
     run->saved_step = run->at.step;
     run->damaged = from == run->folder.previous;
     if (!status && (int64_t)run->at.batch * samples_per_step(run) > run->data->train.count)
-        status = cairn_error_set(CAIRN_BAD_INPUT, "%s: has %u batches done of an epoch of fewer",
+        status = cairn_error_set(CAIRN_BAD_INPUT, "%s: has %u steps done of an epoch of fewer",
                                  from, run->at.batch);
     return status;
 }
@@ -156,7 +156,7 @@ static void announce(const cairn_experiment *run, bool resume) {
     if (resume && run->at.epoch >= run->config->train.epochs)
         cairn_terminal_note(run->terminal, "all %u epochs are done already", run->at.epoch);
     else if (resume)
-        cairn_terminal_note(run->terminal, "resuming after %u epochs and %u batches", run->at.epoch,
+        cairn_terminal_note(run->terminal, "resuming after %u epochs and %u steps", run->at.epoch,
                             run->at.batch);
     else if (run->options->resume)
         cairn_terminal_note(run->terminal, "no checkpoint in %s: starting from the beginning",
@@ -244,7 +244,7 @@ static cairn_status take_step(cairn_experiment *run, const cairn_step *step) {
     return status ? status : cairn_board_end_step(run->board, step);
 }
 
-/* The rest of the epoch under way, from batch at.batch on; at.batch is 0 again when it is done. */
+/* The rest of the epoch under way, from step at.batch on; at.batch is 0 again when it is done. */
 static cairn_status train_epoch(cairn_experiment *run) {
     int count = run->data->train.count, samples = samples_per_step(run);
     double begin = cairn_clock_now();
@@ -344,7 +344,7 @@ static cairn_status finish(cairn_experiment *run, cairn_status trained) {
         if (!status)
             status = cairn_results_summarise(run, "interrupted");
         cairn_terminal_note(run->terminal,
-                            "interrupted in epoch %u after %u batches; %s is saved: the same "
+                            "interrupted in epoch %u after %u steps; %s is saved: the same "
                             "command with --resume goes on",
                             run->at.epoch + 1, run->at.batch, run->folder.checkpoint);
         return status ? status : CAIRN_INTERRUPTED;

@@ -224,6 +224,12 @@ bitmap() {
     grep -Eq '^device auto: [a-z]+ computes \(cuda: ' err
 }
 
+@test "bench refuses more images a step than it takes, and says which keys make them" {
+    cairn bench "${small[@]}" -S train.batch_size=8 -S train.accumulate=1000 --seconds 1
+    [ "$code" -eq 2 ]
+    grep -q 'train.batch_size, train.accumulate: found 8 \* 1000 images a step.*4096' err
+}
+
 @test "bench --profile writes the trace of the steps that it times by part" {
     cairn bench "${small[@]}" -S train.batch_size=2 --seconds 1 --profile nowhere/trace.json
     [ "$code" -eq 2 ]

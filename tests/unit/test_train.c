@@ -504,7 +504,7 @@ static void bad_checkpoints_are_refused(void **state) {
     static const struct {
         const char *key, *value, *expected;
     } changes[] = {
-        {"batch", "3", "batches"},
+        {"batch", "3", "has 3 steps done of an epoch of fewer"},
         {"step", "-1", "'step' is '-1'"},
         {"epoch", "1", "rows"},
         {"rows", "[", "JSON"},
