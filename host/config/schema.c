@@ -167,9 +167,8 @@ static const cairn_key keys[] = {
      .form = "one to eight numbers from 1 to 4096 with a blank between, such as 32 64 128",
      .shapes_result = true,
      .later = true,
-     .help =
-         "simple_cnn: the channels of each block; speed_cnn: of each group, at the default 64 256 "
-         "256"},
+     .help = "simple_cnn: the channels of each block; speed_cnn: of each group, where the "
+             "default, also when it is written out, stands for 64 256 256"},
     {.name = "model.depth",
      .type = CAIRN_KEY_INTEGER,
      .offset = AT(model.depth),
