@@ -24,10 +24,11 @@ typedef struct {
  *   params.yaml metrics.json summary.json model.safetensors checkpoint.safetensors
  *   checkpoint.previous.safetensors predictions.csv confusion.csv
  * While it runs it holds a lock on the folder, and brings the files up to date at an epoch's end
- * where that takes no more than a twentieth of the time. A folder that holds another
- * configuration's run, or an unfinished run, is refused (CAIRN_BAD_INPUT) unless told to resume or
- * overwrite; a finished run of the same configuration is trained again. CAIRN_INTERRUPTED after a
- * stop, with the checkpoint saved. */
+ * where that takes no more than a twentieth of the time. A folder that holds an unfinished run is
+ * refused (CAIRN_BAD_INPUT) unless told to resume or overwrite, one that holds another
+ * configuration's run unless told to overwrite. A run may be resumed with more epochs where its
+ * schedule does not depend on their number. A finished run of the same configuration is trained
+ * again. CAIRN_INTERRUPTED after a stop, with the checkpoint saved. */
 cairn_status cairn_experiment_run(const cairn_config *config,
                                   const cairn_experiment_options *options);
 
