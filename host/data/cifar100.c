@@ -1,8 +1,9 @@
 /* CIFAR-100 from its binary files (Krizhevsky 2009; www.cs.toronto.edu/~kriz/cifar.html):
  *
  *   cifar-100-binary/  train.bin, test.bin: 50,000 and 10,000 records of a coarse label byte (one
- * of 20 superclasses, not used here), a fine label byte (one of 100 classes) and the red, green and
- * blue planes of 32x32 bytes; fine_label_names.txt: the classes' names, a line each */
+ *                      of 20 superclasses, not used here), a fine label byte (one of 100 classes)
+ *                      and the red, green and blue planes of 32x32 bytes;
+ *                      fine_label_names.txt: the classes' names, a line each */
 #include "cairn/file.h"
 #include "data.h"
 

@@ -8,8 +8,8 @@
  *
  * In the order in which they happen to an image:
  *   1. tone       (images of 3 channels) RandAugment's autocontrast, equalize and sharpness, in
- * this order, whatever theirs among the drawn. They go by the levels and neighbours of the image as
- * it is stored, before anything has been done to it.
+ *                 this order, whatever theirs among the drawn. They go by the levels and neighbours
+ *                 of the image as it is stored, before anything has been done to it.
  *   2. geometry   rotation, shearing and translation about its centre; then the random crop; then
  *                 the flip. One affine map leads from each pixel of the result back to its source:
  *                 a source between pixels is interpolated linearly, one outside the image is 0 or

@@ -3,23 +3,26 @@
  *
  *   clip     g <- g min(1, clip_norm / (|g| + 1e-6)), |g| the Euclidean norm over all parameters
  *            (Pascanu et al., ICML 2013; torch.nn.utils.clip_grad_norm_)
- *   decay    adam, sgd: g <- g + weight_decay w                   adamw: w <- (1 - lr weight_decay)
- * w adam     m <- m + (1 - beta1) (g - m),  v <- beta2 v + (1 - beta2) g^2, adamw    w <- w - lr /
- * (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon) (Kingma and Ba, ICLR 2015; Loshchilov
- * and Hutter, ICLR 2019) sgd      m <- momentum m + g,  w <- w - lr d, with d = m, or g + momentum
- * m where nesterov (Sutskever et al., ICML 2013, as in torch.optim.SGD) average  a <- a + (1 -
- * average) (w - a); after the first step a = w (torch.optim.swa_utils.AveragedModel with
- * get_ema_multi_avg_fn)
+ *   decay    adam, sgd: g <- g + weight_decay w
+ *            adamw: w <- (1 - lr weight_decay) w
+ *   adam,    m <- m + (1 - beta1) (g - m),  v <- beta2 v + (1 - beta2) g^2,
+ *   adamw    w <- w - lr / (1 - beta1^t) m / (sqrt(v) / sqrt(1 - beta2^t) + epsilon)
+ *            (Kingma and Ba, ICLR 2015; Loshchilov and Hutter, ICLR 2019)
+ *   sgd      m <- momentum m + g,  w <- w - lr d, with d = m, or g + momentum m where nesterov
+ *            (Sutskever et al., ICML 2013, as in torch.optim.SGD)
+ *   average  a <- a + (1 - average) (w - a); after the first step a = w
+ *            (torch.optim.swa_utils.AveragedModel with get_ema_multi_avg_fn)
+ *
+ * in this order, with t the step's number from 1, m and v zero before the first. w, m, v and a are
+ * float32 values between steps. Parameters that are not trained have no part in the norm and keep
+ * their values; their average is those values. With lr = 0 all do.
  *
  * A normalisation's bias goes by norm_bias_scale s: its rate is s lr and its decay weight_decay /
  * s, so that what decay takes in a step is everyone's (Jordan, "94% on CIFAR-10 in 3.29 Seconds on
  * a Single GPU", 2024: torch.optim's parameter groups of another lr and weight_decay). A parameter
  * that is early (cairn/net.h) is trained in the epochs before early_epochs, and from then on is as
- * one that is not, but for its gradient and moments, which stay what they are or may be anything.
- *
- * in this order, with t the step's number from 1, m and v zero before the first. w, m, v and a are
- * float32 values between steps. Parameters that are not trained have no part in the norm and keep
- * their values; their average is those values. With lr = 0 all do. */
+ * one that is not, but for its gradient and moments, which stay what they are or may be
+ * anything. */
 #ifndef CAIRN_OPTIMIZER_H
 #define CAIRN_OPTIMIZER_H
 

@@ -18,8 +18,10 @@ typedef struct {
 /* The rate of the step at that place. With x units done, T units in all, W of them warm-up, and
  * r = train.lr:
  *   warm-up, x < W   r (s + (1 - s) x / W), s = schedule.warmup_start       LinearLR
- * and after that, with x and T less W, p = min(x / T, 1), g = schedule.gamma and m =
- * schedule.min_lr, constant         r step             r g^floor(x / schedule.step_size) StepLR
+ * and after that, with x and T less W, p = min(x / T, 1), g = schedule.gamma and
+ * m = schedule.min_lr:
+ *   constant         r
+ *   step             r g^floor(x / schedule.step_size)                       StepLR
  *   multistep        r g^(schedule.milestones up to x)                       MultiStepLR
  *   exponential      r g^x                                                   ExponentialLR
  *   cosine           m + (r - m) (1 + cos(pi p)) / 2                         CosineAnnealingLR
@@ -28,7 +30,8 @@ typedef struct {
  *   onecycle         cosine from r / schedule.div_factor to r, then to that start over
  *                    schedule.final_div_factor; rising for schedule.pct_start of T   OneCycleLR
  *   plateau          r g^n, at least m; n grows when the test loss has not fallen by its share
- *                    schedule.threshold for more than schedule.patience epochs ReduceLROnPlateau
+ *                    schedule.threshold for more than schedule.patience epochs
+ *                                                                            ReduceLROnPlateau
  * SequentialLR is what joins warm-up and the rest. */
 double cairn_schedule_rate(const cairn_config *config, const cairn_schedule_place *place);
 
