@@ -5,8 +5,10 @@
  *                "__metadata__": {"key": "value", ...}}
  *     data      the tensors, row-major, without gaps; offsets count from here
  *
- * What this writes is sealed: the metadata "cairn.sha256" is a digest of all the rest, so that a
- * damaged checkpoint is seen. Files without it, PyTorch's, are read as they are.
+ * What this writes is sealed: the metadata "cairn.sha256" is a digest of names, values and the
+ * other metadata, so that a damaged checkpoint is seen; a shape has to agree with its tensor's
+ * bytes and with the parameter that it is loaded into. Files without it, PyTorch's, are read as
+ * they are.
  *
  * Files come from strangers, so nothing is believed: the reader proves that every tensor lies
  * inside the file, has the bytes that its shape needs, and shares none of them. */

@@ -40,7 +40,8 @@ cairn_status cairn_run_folder_name(cairn_run_folder *run, const cairn_config *co
 /* Locks the folder, where there is one, and decides what to do with what it holds: a run goes on
  * from `*held`, the position in the checkpoint `*from`; NULL: from the beginning. `from` is the
  * last checkpoint or, where that is missing or damaged, the one before, and then `notice` [size]
- * says why, else it is "". Refuses to lose another run. Makes and changes nothing. */
+ * says why, else it is "". Refuses to lose another run. Makes the lock's file and changes nothing.
+ */
 cairn_status cairn_run_folder_check(cairn_run_folder *run, const cairn_config *config,
                                     const cairn_experiment_options *options, cairn_checkpoint *held,
                                     const char **from, char *notice, size_t size);

@@ -152,8 +152,9 @@ typedef struct {
 const cairn_key *cairn_config_keys(size_t *count);
 
 /* Reads the YAML file at `path`, then applies `override_count` texts "key=value" in order.
- * Errors (all CAIRN_BAD_INPUT) read `file:line:column: key: what was found; what would be right`.
- */
+ * What is wrong in the file is CAIRN_BAD_INPUT and reads `file:line:column: key: what was found;
+ * what would be right`; a file that is missing is, too; one that cannot be read, or too little
+ * memory, is CAIRN_FAILED. */
 cairn_status cairn_config_read(cairn_config *config, const char *path, const char *const *overrides,
                                size_t override_count);
 

@@ -14,7 +14,8 @@
 cairn_status cairn_file_read(const char *path, uint8_t **data, size_t *size);
 
 /* Writes a whole file atomically: temporary file beside it, fsync, rename, fsync of the folder.
- * After a failure `path` is as it was and the temporary file is gone. */
+ * After a failure `path` is as it was, or the new file where the folder's fsync is what failed; the
+ * temporary file is gone. */
 cairn_status cairn_file_write(const char *path, const void *data, size_t size);
 
 /* The same of several pieces of memory, one after another. Changes `parts`, not what they name. */
