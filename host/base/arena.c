@@ -56,10 +56,6 @@ void *cairn_arena_alloc(cairn_arena *arena, size_t bytes) {
     return memory;
 }
 
-size_t cairn_arena_bytes(const cairn_arena *arena) {
-    return arena->bytes;
-}
-
 void cairn_arena_destroy(cairn_arena *arena) {
     if (!arena)
         return;

@@ -11,11 +11,6 @@
 #include <stdio.h>
 #include <string.h>
 
-static cairn_status write_safetensors(cairn_executor *executor, const cairn_dataset *data,
-                                      const char *path) {
-    return cairn_model_save(executor, data, path);
-}
-
 static cairn_status write_onnx(cairn_executor *executor, const cairn_dataset *data,
                                const char *path) {
 #ifdef CAIRN_WITH_PROTOBUF
@@ -32,7 +27,7 @@ static const struct format {
     const char *name, *ending;
     cairn_status (*write)(cairn_executor *, const cairn_dataset *, const char *);
 } formats[] = {
-    {"safetensors", ".safetensors", write_safetensors},
+    {"safetensors", ".safetensors", cairn_model_save},
     {"onnx", ".onnx", write_onnx},
 };
 

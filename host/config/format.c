@@ -168,7 +168,7 @@ cairn_status cairn_config_format(const cairn_config *config, char **text) {
 
 /* ------------------------------------------------------------------------------------------- */
 
-/* The digest is over one line "name=value\n" for each key that shapes the result, less the later
+/* The digest is over one line "name=value\n" for each key that shapes the result, less those newer
  * ones that are at their defaults. */
 cairn_status cairn_config_digest(const cairn_config *config, char hex[CAIRN_DIGEST_HEX]) {
     cairn_digest *digest = NULL;
@@ -180,7 +180,7 @@ cairn_status cairn_config_digest(const cairn_config *config, char hex[CAIRN_DIGE
     for (size_t i = 0; i < count && !status; i++) {
         char value[CAIRN_TEXT_MAX], line[CAIRN_TEXT_MAX + 64];
         cairn_config_value(config, &keys[i], value, sizeof value);
-        if (!keys[i].shapes_result || (keys[i].later && strcmp(value, keys[i].fallback) == 0))
+        if (keys[i].idle || (!keys[i].always_digested && strcmp(value, keys[i].fallback) == 0))
             continue;
         int length = snprintf(line, sizeof line, "%s=%s\n", keys[i].name, value);
         status = cairn_digest_add(digest, line, (size_t)length);
@@ -194,9 +194,8 @@ const cairn_key *cairn_config_difference(const cairn_config *a, const cairn_conf
     const cairn_key *keys = cairn_config_keys(&count);
     for (size_t i = 0; i < count; i++) {
         char left[CAIRN_TEXT_MAX], right[CAIRN_TEXT_MAX];
-        if (keys[i].shapes_result &&
-            strcmp(cairn_config_value(a, &keys[i], left, sizeof left),
-                   cairn_config_value(b, &keys[i], right, sizeof right)) != 0)
+        if (!keys[i].idle && strcmp(cairn_config_value(a, &keys[i], left, sizeof left),
+                                    cairn_config_value(b, &keys[i], right, sizeof right)) != 0)
             return &keys[i];
     }
     return NULL;

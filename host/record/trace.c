@@ -65,10 +65,6 @@ double cairn_trace_now(const cairn_trace *trace) {
     return trace ? cairn_clock_now() - trace->began : 0;
 }
 
-bool cairn_trace_full(const cairn_trace *trace) {
-    return trace->spans == CAIRN_TRACE_SPANS;
-}
-
 /* Microseconds with three digits behind the point: whole nanoseconds, so that a span that begins
  * where another ends does not overlap it. */
 static bool add_time(cJSON *event, const char *key, long long nanoseconds) {
@@ -79,7 +75,7 @@ static bool add_time(cJSON *event, const char *key, long long nanoseconds) {
 
 void cairn_trace_span(cairn_trace *trace, cairn_trace_track track, const char *name, double begin,
                       double end, const char *argument, double value) {
-    if (!trace || cairn_trace_full(trace))
+    if (!trace || trace->spans == CAIRN_TRACE_SPANS)
         return;
     long long from = llround(1e9 * begin), to = llround(1e9 * end);
     cJSON *event = cJSON_CreateObject();

@@ -39,7 +39,7 @@ static cairn_status add_parameters(const cairn_board *board) {
     }
     for (size_t i = 0; i < count; i++) {
         const cairn_key *key = &keys[i];
-        if (!key->shapes_result)
+        if (key->idle)
             continue;
         cairn_config_value(board->config, key, texts[i], sizeof texts[i]);
         parameters[used].name = key->name;

@@ -13,9 +13,6 @@ cairn_arena *cairn_arena_create(void);
  * larger than that). Owned by the arena. NULL, with the error text set, when memory is short. */
 void *cairn_arena_alloc(cairn_arena *arena, size_t bytes);
 
-/* All bytes given out so far. */
-size_t cairn_arena_bytes(const cairn_arena *arena);
-
 /* Frees everything; NULL is allowed. */
 void cairn_arena_destroy(cairn_arena *arena);
 

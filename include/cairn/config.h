@@ -139,10 +139,10 @@ typedef struct {
     double low, high;     /* the inclusive range of numbers */
     bool low_open;        /* the lower end itself is out of range */
     const char *choices;  /* "a|b|c": CHOICE keeps the index, TEXT the text; NULL: an open set */
-    bool
-        shapes_result; /* part of what the run computes: its digest covers it, resume compares it */
-    bool later;        /* newer than the first recorded digests, which cover it only where it is not
-                          at its default */
+    bool idle;            /* changes nothing that a run computes: its digest leaves it out, and a
+                             resumed run may have another value */
+    bool always_digested; /* also at its default, where the digest leaves other keys out: those are
+                             newer than the first recorded digests */
     const char *help;
     bool (*accepts)(const char *text); /* TEXT of a special form; NULL: any text */
     const char *form;                  /* that form, for people */
@@ -167,10 +167,10 @@ cairn_status cairn_config_parse(cairn_config *config, const char *text, size_t s
  * reading it gives the same configuration. `*text` is the caller's to free. */
 cairn_status cairn_config_format(const cairn_config *config, char **text);
 
-/* SHA-256 over the keys with `shapes_result`, in the schema's order. */
+/* SHA-256 over what shapes the results, in the schema's order. */
 cairn_status cairn_config_digest(const cairn_config *config, char hex[CAIRN_DIGEST_HEX]);
 
-/* The first key with `shapes_result` whose values differ, or NULL. */
+/* The first key, of those that are not idle, whose values differ, or NULL. */
 const cairn_key *cairn_config_difference(const cairn_config *a, const cairn_config *b);
 
 /* One value as text ("0.0005"). Returns `out`. */

@@ -29,9 +29,6 @@ void cairn_trace_span(cairn_trace *trace, cairn_trace_track track, const char *n
 /* The same until now, on the host. */
 void cairn_trace_since(cairn_trace *trace, const char *name, double begin);
 
-/* No span is taken any more. */
-bool cairn_trace_full(const cairn_trace *trace);
-
 /* Ends the file and frees the trace; says if something could not be written. NULL is allowed. */
 cairn_status cairn_trace_close(cairn_trace *trace);
 
