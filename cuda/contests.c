@@ -27,12 +27,21 @@ typedef struct {
     size_t mask_bytes, states_bytes;
     cudnn_pooling pooling;
     cudnnDropoutDescriptor_t dropout;
+    bool *refused; /* cuDNN cannot do it: nothing to time, and ours is what runs */
 } contest;
 
 static cuda_tensor tensor_of(const cuda_executor *executor, cairn_shape shape) {
     int pad = executor->pad;
     return (cuda_tensor){executor->type, executor->layout, executor->base.options.batch,   shape.c,
                          shape.h,        shape.w,          (shape.c + pad - 1) / pad * pad};
+}
+
+/* The answer of a call of cuDNN's that it may have no way to do: with this type, layout or size. */
+static cairn_status take_answer(const contest *c, cudnnStatus_t answer, const char *what) {
+    if (CUDNN_STATUS_CATEGORY(answer) != CUDNN_STATUS_NOT_SUPPORTED)
+        return cudnn_check(answer, what);
+    *c->refused = true;
+    return CAIRN_OK;
 }
 
 /* Pooling ---------------------------------------------------------------------------------------*/
@@ -71,9 +80,11 @@ static cairn_status pool_cudnn(const void *context) {
     const bool relu = c->conv && c->relu;
     if (relu || bias_of(c))
         kernel_bias_relu(executor->stream, c->in, c->x, bias_of(c), relu, c->x);
-    cairn_status status = pooling_forward(executor, &c->pooling, c->x, c->y);
+    cairn_status status =
+        take_answer(c, pooling_forward(executor, &c->pooling, c->x, c->y), "cudnnPoolingForward");
     if (!status)
-        status = pooling_backward(executor, &c->pooling, c->x, c->y, c->dy, c->dx);
+        status = take_answer(c, pooling_backward(executor, &c->pooling, c->x, c->y, c->dy, c->dx),
+                             "cudnnPoolingBackward");
     if (status)
         return status;
     if (relu)
@@ -97,17 +108,28 @@ static cairn_status drop_ours(const void *context) {
 static cairn_status drop_cudnn(const void *context) {
     const contest *c = context;
     cudnnHandle_t cudnn = c->executor->cudnn;
-    TRY_CUDNN(cudnnDropoutForward(cudnn, c->dropout, c->pooling.x, c->x, c->pooling.x, c->y,
-                                  c->mask, c->mask_bytes));
-    TRY_CUDNN(cudnnDropoutBackward(cudnn, c->dropout, c->pooling.x, c->dy, c->pooling.x, c->dx,
-                                   c->mask, c->mask_bytes));
-    return CAIRN_OK;
+    cairn_status status =
+        take_answer(c,
+                    cudnnDropoutForward(cudnn, c->dropout, c->pooling.x, c->x, c->pooling.x, c->y,
+                                        c->mask, c->mask_bytes),
+                    "cudnnDropoutForward");
+    if (!status)
+        status = take_answer(c,
+                             cudnnDropoutBackward(cudnn, c->dropout, c->pooling.x, c->dy,
+                                                  c->pooling.x, c->dx, c->mask, c->mask_bytes),
+                             "cudnnDropoutBackward");
+    return status;
 }
 
 /* Both ------------------------------------------------------------------------------------------*/
 
 static bool is_pooling(const contest *c) {
     return c->op->kind == CAIRN_OP_MAXPOOL;
+}
+
+/* cuDNN's dropout knows float16, float32 and float64 alone. */
+static bool cudnn_competes(const contest *c) {
+    return is_pooling(c) || c->executor->type == CUDA_F32;
 }
 
 static char *take(contest *c, size_t bytes) {
@@ -138,7 +160,7 @@ static cairn_status prepare(contest *c) {
         return status;
     if (is_pooling(c)) {
         find_convolution(c);
-    } else {
+    } else if (cudnn_competes(c)) {
         TRY_CUDNN(cudnnDropoutGetStatesSize(cudnn, &c->states_bytes));
         TRY_CUDNN(cudnnDropoutGetReserveSpaceSize(c->pooling.x, &c->mask_bytes));
     }
@@ -150,7 +172,7 @@ static cairn_status prepare(contest *c) {
     }
     deal_out(c);
     TRY_CUDA(cudaMemsetAsync(c->memory, 0, c->bytes, c->executor->stream));
-    if (is_pooling(c))
+    if (is_pooling(c) || !cudnn_competes(c))
         return CAIRN_OK;
     TRY_CUDNN(cudnnCreateDropoutDescriptor(&c->dropout));
     TRY_CUDNN(cudnnSetDropoutDescriptor(c->dropout, cudnn, c->op->p, c->states, c->states_bytes,
@@ -161,17 +183,21 @@ static cairn_status prepare(contest *c) {
 static cairn_status run_both(const contest *c, cuda_executor *executor, cuda_contest *result) {
     cairn_status status =
         cuda_best_time(executor, is_pooling(c) ? pool_ours : drop_ours, c, &result->ours);
-    if (!status)
+    if (!status && cudnn_competes(c))
         status =
             cuda_best_time(executor, is_pooling(c) ? pool_cudnn : drop_cudnn, c, &result->cudnn);
+    if (*c->refused)
+        result->cudnn = 0;
     return status;
 }
 
 /* Zeros where memory is short: ours is what runs then. */
 static cairn_status measure(cuda_executor *executor, int ordinal, cuda_contest *result) {
     const cairn_op *op = &executor->base.net->op[ordinal];
+    bool refused = false;
     contest c = {.executor = executor,
                  .op = op,
+                 .refused = &refused,
                  .ordinal = (uint32_t)ordinal,
                  .in = tensor_of(executor, op->in),
                  .out = tensor_of(executor, op->out)};
@@ -198,7 +224,8 @@ cairn_status contests_hold(cuda_executor *executor) {
 }
 
 bool contest_lost(const cuda_executor *executor, int ordinal) {
-    return executor->contest[ordinal].cudnn < executor->contest[ordinal].ours;
+    const cuda_contest *times = &executor->contest[ordinal];
+    return times->cudnn > 0 && times->cudnn < times->ours;
 }
 
 cairn_status contests_list(cuda_executor *executor, cairn_timing *rows, int capacity, int *count) {
@@ -213,8 +240,11 @@ cairn_status contests_list(cuda_executor *executor, cairn_timing *rows, int capa
             continue;
         status = measure(executor, i, &times);
         for (int by = 0; by < 2 && !status; by++) {
+            const double seconds = by ? times.cudnn : times.ours;
+            if (seconds <= 0)
+                continue;
             cairn_timing *row = &rows[(*count)++];
-            *row = (cairn_timing){.seconds = by ? times.cudnn : times.ours};
+            *row = (cairn_timing){.seconds = seconds};
             snprintf(row->name, sizeof row->name, "%s %s, %s", op->name,
                      pools ? "pooling" : "dropout", by ? "cuDNN" : "ours");
         }

@@ -150,7 +150,8 @@ typedef struct {
     uint8_t *images, *labels;
 } device_split;
 
-/* Seconds that an op takes forward and backward, by our kernels and by cuDNN. */
+/* Seconds that an op takes forward and backward, by our kernels and by cuDNN; 0: not measured, or
+ * not to be had. */
 typedef struct {
     double ours, cudnn;
 } cuda_contest;
@@ -325,21 +326,22 @@ cairn_status ring_commit(cuda_executor *executor);
 /* Max-pooling by cuDNN, between tensors of the executor's type and layout. */
 cairn_status pooling_create(cudnn_pooling *made, const cairn_op *op, cuda_tensor in,
                             cuda_tensor out);
-cairn_status pooling_forward(const cuda_executor *executor, const cudnn_pooling *pooling,
-                             const void *x, void *y);
-cairn_status pooling_backward(const cuda_executor *executor, const cudnn_pooling *pooling,
-                              const void *x, const void *y, const void *dy, void *dx);
+cudnnStatus_t pooling_forward(const cuda_executor *executor, const cudnn_pooling *pooling,
+                              const void *x, void *y);
+cudnnStatus_t pooling_backward(const cuda_executor *executor, const cudnn_pooling *pooling,
+                               const void *x, const void *y, const void *dy, void *dx);
 void pooling_release(cudnn_pooling *pooling);
 
 /* Times our kernels and cuDNN's in turn on each pooling and dropout of the net. contests_hold
  * chooses for the plans to come, where the run need not be deterministic. contests_list fills
- * pairs of rows, ours first. */
+ * pairs of rows, ours first, or ours alone where cuDNN cannot do it. */
 cairn_status contests_hold(cuda_executor *executor);
 cairn_status contests_list(cuda_executor *executor, cairn_timing *rows, int capacity, int *count);
 /* Whether the training's pooling `ordinal` is cuDNN's. */
 bool contest_lost(const cuda_executor *executor, int ordinal);
 
-/* The shortest of some runs of what `run` enqueues, in seconds. Waits. */
+/* What `run` enqueues takes, in seconds: the shortest of some measurements, each of as many runs in
+ * a row as tell more of the device than of asking it. Waits. */
 cairn_status cuda_best_time(cuda_executor *executor, cairn_status (*run)(const void *context),
                             const void *context, double *seconds);
 

@@ -31,18 +31,16 @@ cairn_status pooling_create(cudnn_pooling *made, const cairn_op *op, cuda_tensor
 
 static const float one = 1, zero = 0;
 
-cairn_status pooling_forward(const cuda_executor *executor, const cudnn_pooling *pooling,
-                             const void *x, void *y) {
-    TRY_CUDNN(cudnnPoolingForward(executor->cudnn, pooling->window, &one, pooling->x, x, &zero,
-                                  pooling->y, y));
-    return CAIRN_OK;
+cudnnStatus_t pooling_forward(const cuda_executor *executor, const cudnn_pooling *pooling,
+                              const void *x, void *y) {
+    return cudnnPoolingForward(executor->cudnn, pooling->window, &one, pooling->x, x, &zero,
+                               pooling->y, y);
 }
 
-cairn_status pooling_backward(const cuda_executor *executor, const cudnn_pooling *pooling,
-                              const void *x, const void *y, const void *dy, void *dx) {
-    TRY_CUDNN(cudnnPoolingBackward(executor->cudnn, pooling->window, &one, pooling->y, y,
-                                   pooling->y, dy, pooling->x, x, &zero, pooling->x, dx));
-    return CAIRN_OK;
+cudnnStatus_t pooling_backward(const cuda_executor *executor, const cudnn_pooling *pooling,
+                               const void *x, const void *y, const void *dy, void *dx) {
+    return cudnnPoolingBackward(executor->cudnn, pooling->window, &one, pooling->y, y, pooling->y,
+                                dy, pooling->x, x, &zero, pooling->x, dx);
 }
 
 void pooling_release(cudnn_pooling *pooling) {
@@ -56,13 +54,16 @@ void pooling_release(cudnn_pooling *pooling) {
 }
 
 static cairn_status run_cudnn(const cuda_plan *plan, const cuda_task *task) {
-    return pooling_forward(plan->executor, &task->stage->pooling, task->in.data, task->out.data);
+    return cudnn_check(
+        pooling_forward(plan->executor, &task->stage->pooling, task->in.data, task->out.data),
+        task->name);
 }
 
 static cairn_status run_cudnn_backward(const cuda_plan *plan, const cuda_task *task) {
     const cuda_stage *stage = task->stage;
-    return pooling_backward(plan->executor, &stage->pooling, stage->src.data, stage->dst.data,
-                            task->in.data, task->out.data);
+    return cudnn_check(pooling_backward(plan->executor, &stage->pooling, stage->src.data,
+                                        stage->dst.data, task->in.data, task->out.data),
+                       task->name);
 }
 
 /* By ourselves ----------------------------------------------------------------------------------*/

@@ -350,23 +350,26 @@ static void test_convolution_misuse(void **state) {
 
 /* Dropout ---------------------------------------------------------------------------------------*/
 
-/* Keeps about 1 - p of the elements, scaled; backward keeps the same ones; the next call others. */
+/* Keeps about 1 - p of the elements, scaled; backward keeps the same ones; the next call others. Of
+ * bf16, none at all. */
 static void test_dropout(void **state) {
     (void)state;
     enum { COUNT = 4096 };
-    cudnnTensorDescriptor_t shape, other;
+    cudnnTensorDescriptor_t shape, other, half;
     cudnnDropoutDescriptor_t dropout;
     size_t states_bytes, mask_bytes;
     OK(cudnnCreateTensorDescriptor(&shape));
     OK(cudnnCreateTensorDescriptor(&other));
+    OK(cudnnCreateTensorDescriptor(&half));
     OK(cudnnCreateDropoutDescriptor(&dropout));
-    OK(cudnnSetTensor4dDescriptor(shape, CUDNN_TENSOR_NHWC, CUDNN_DATA_BFLOAT16, 4, 64, 4, 4));
-    OK(cudnnSetTensor4dDescriptor(other, CUDNN_TENSOR_NCHW, CUDNN_DATA_BFLOAT16, 4, 64, 4, 4));
+    OK(cudnnSetTensor4dDescriptor(shape, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, 4, 64, 4, 4));
+    OK(cudnnSetTensor4dDescriptor(other, CUDNN_TENSOR_NCHW, CUDNN_DATA_FLOAT, 4, 64, 4, 4));
+    OK(cudnnSetTensor4dDescriptor(half, CUDNN_TENSOR_NHWC, CUDNN_DATA_BFLOAT16, 4, 64, 4, 4));
     OK(cudnnDropoutGetStatesSize(cudnn, &states_bytes));
     OK(cudnnDropoutGetReserveSpaceSize(shape, &mask_bytes));
-    buffer x = make_buffer(true, COUNT), y = make_buffer(true, COUNT),
-           again = make_buffer(true, COUNT);
-    buffer dx = make_buffer(true, COUNT);
+    buffer x = make_buffer(false, COUNT), y = make_buffer(false, COUNT),
+           again = make_buffer(false, COUNT);
+    buffer dx = make_buffer(false, COUNT);
     buffer states = make_buffer(false, states_bytes / 4),
            mask = make_buffer(false, mask_bytes / 4 + 1);
     assert_int_equal(
@@ -381,6 +384,12 @@ static void test_dropout(void **state) {
                      CUDNN_STATUS_BAD_PARAM);
     assert_int_equal(
         cudnnDropoutForward(cudnn, dropout, shape, x.data, other, y.data, mask.data, mask_bytes),
+        CUDNN_STATUS_NOT_SUPPORTED);
+    assert_int_equal(
+        cudnnDropoutForward(cudnn, dropout, half, x.data, half, y.data, mask.data, mask_bytes),
+        CUDNN_STATUS_NOT_SUPPORTED);
+    assert_int_equal(
+        cudnnDropoutBackward(cudnn, dropout, half, x.data, half, dx.data, mask.data, mask_bytes),
         CUDNN_STATUS_NOT_SUPPORTED);
     OK(cudnnDropoutForward(cudnn, dropout, shape, x.data, shape, y.data, mask.data, mask_bytes));
     OK(cudnnDropoutBackward(cudnn, dropout, shape, x.data, shape, dx.data, mask.data, mask_bytes));
@@ -405,6 +414,7 @@ static void test_dropout(void **state) {
     free_buffer(&states);
     free_buffer(&mask);
     OK(cudnnDestroyDropoutDescriptor(dropout));
+    OK(cudnnDestroyTensorDescriptor(half));
     OK(cudnnDestroyTensorDescriptor(other));
     OK(cudnnDestroyTensorDescriptor(shape));
 }

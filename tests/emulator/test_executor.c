@@ -2,6 +2,8 @@
  * resuming, the ring of slots going round, and what a step costs the host. */
 #include "executors.h"
 
+#include <cudnn.h>
+
 enum { SAMPLES = 150, BATCH = 32 };
 
 /* A net of two convolutions and two linear layers, quick to emulate. */
@@ -173,32 +175,105 @@ static void test_measured_pooling(void **state) {
     cairn_net_destroy(net);
 }
 
-/* A bench sees both ways of pooling and dropout; the training beside it goes on as if it had not.
- */
+/* What cuDNN cannot do is ours, and no failure: forward or backward. */
+static void test_refused_pooling(void **state) {
+    (void)state;
+    static const char *const refusing[] = {"cudnnPoolingForward", "cudnnPoolingBackward"};
+    cairn_net *net = small_net();
+    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    for (int i = 0; i < 2; i++) {
+        cairn_executor_options options = cairn_executor_defaults();
+        cairn_executor *executor = NULL;
+        cairn_timing rows[8];
+        int count = 0;
+        options.batch = BATCH;
+        options.deterministic = false;
+        emulator_reset();
+        emulator_slow("(pool_forward<T, V, NHWC, 2>)"); /* cuDNN's would be faster */
+        emulator_fail(refusing[i], 1, CUDNN_STATUS_NOT_SUPPORTED_LAYOUT); /* of the first pooling */
+        must(cairn_executor_create(&executor, cuda_backend(), net, &options));
+        emulator_fail(refusing[i], 1, CUDNN_STATUS_NOT_SUPPORTED);
+        must(executor->ops->contests(executor, rows, 8, &count));
+        assert_int_equal(count, 5);
+        assert_string_equal(rows[0].name, "features.2 pooling, ours");
+        assert_string_equal(rows[1].name, "features.5 pooling, ours");
+        assert_string_equal(rows[2].name, "features.5 pooling, cuDNN");
+        must(cairn_executor_upload(executor, CAIRN_SPLIT_TRAIN, &split));
+        must(cairn_executor_initialise(executor, 7));
+        int before = emulator_calls("cudnnPoolingBackward");
+        train(executor, 0, 1, NULL);
+        assert_int_equal(emulator_calls("cudnnPoolingBackward"), before + 1); /* the second's */
+        assert_string_equal(cairn_error_message(), "");
+        cairn_executor_destroy(executor);
+        executor = NULL;
+        emulator_fail(refusing[i], 1, CUDNN_STATUS_INTERNAL_ERROR); /* that is one */
+        assert_int_equal(cairn_executor_create(&executor, cuda_backend(), net, &options),
+                         CAIRN_FAILED);
+        cairn_error_set(CAIRN_OK, "%s", "");
+    }
+    free_split(&split);
+    cairn_net_destroy(net);
+}
+
+/* A bench sees both ways of pooling and dropout, but of bf16, which cuDNN's dropout does not take;
+ * the training beside it goes on as if it had not. */
 static void test_contests(void **state) {
     (void)state;
     static const char *const names[] = {
         "features.2 pooling, ours",  "features.2 pooling, cuDNN",  "features.5 pooling, ours",
         "features.5 pooling, cuDNN", "classifier.3 dropout, ours", "classifier.3 dropout, cuDNN"};
+    static const cairn_precision precisions[] = {CAIRN_FLOAT32, CAIRN_TF32, CAIRN_BF16};
     cairn_net *net = small_net();
     cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
-    cairn_executor *watched = make(cuda_backend(), net, CAIRN_BF16, &split);
-    cairn_executor *plain = make(cuda_backend(), net, CAIRN_BF16, &split);
-    cairn_timing rows[8];
-    int count = 0;
-    train(watched, 0, 3, NULL);
-    must(watched->ops->contests(watched, rows, 8, &count));
-    assert_int_equal(count, 6);
-    for (int i = 0; i < count; i++) {
-        assert_string_equal(rows[i].name, names[i]);
-        assert_true(rows[i].seconds > 0);
+    for (int p = 0; p < 3; p++) {
+        cairn_executor *watched = make(cuda_backend(), net, precisions[p], &split);
+        cairn_executor *plain = make(cuda_backend(), net, precisions[p], &split);
+        cairn_timing rows[8];
+        int count = 0;
+        train(watched, 0, 3, NULL);
+        must(watched->ops->contests(watched, rows, 8, &count));
+        assert_int_equal(count, precisions[p] == CAIRN_BF16 ? 5 : 6);
+        for (int i = 0; i < count; i++) {
+            assert_string_equal(rows[i].name, names[i]);
+            assert_true(rows[i].seconds > 0);
+        }
+        train(watched, 3, 6, NULL);
+        train(plain, 0, 6, NULL);
+        assert_equal_tensors(watched, plain, CAIRN_PARAMETER);
+        cairn_executor_destroy(watched);
+        cairn_executor_destroy(plain);
     }
-    train(watched, 3, 6, NULL);
-    train(plain, 0, 6, NULL);
-    assert_equal_tensors(watched, plain, CAIRN_PARAMETER);
-    cairn_executor_destroy(watched);
-    cairn_executor_destroy(plain);
     free_split(&split);
+    cairn_net_destroy(net);
+}
+
+/* Short runs are timed many in a row, long ones each alone; either time is that of one. */
+static void test_timing_in_a_row(void **state) {
+    (void)state;
+    enum { ALONE = 2 + 5 }; /* warming up, the first measurement, and the rounds */
+    cairn_net *net = small_net();
+    cairn_executor_options options = cairn_executor_defaults();
+    options.batch = 1;
+    options.deterministic = false;
+    for (int slow = 0; slow < 2; slow++) {
+        cairn_executor *executor = NULL;
+        cairn_timing rows[8];
+        int count = 0;
+        emulator_reset();
+        if (slow)
+            emulator_slow("cudnnPoolingBackward");
+        must(cairn_executor_create(&executor, cuda_backend(), net, &options));
+        int before = emulator_calls("cudnnPoolingBackward");
+        must(executor->ops->contests(executor, rows, 8, &count));
+        int runs = emulator_calls("cudnnPoolingBackward") - before;
+        assert_int_equal(count, 6);
+        if (slow)
+            assert_int_equal(runs, 2 * ALONE);
+        else
+            assert_true(runs > 2 * ALONE);
+        assert_true(slow ? rows[1].seconds >= 1 && rows[1].seconds < 2 : rows[1].seconds < 1);
+        cairn_executor_destroy(executor);
+    }
     cairn_net_destroy(net);
 }
 
@@ -398,11 +473,18 @@ static void test_nan_reaches_the_loss(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_an_epoch_of_the_model), TEST(test_measured_algorithms),
-        TEST(test_measured_pooling),      TEST(test_contests),
-        TEST(test_resumed_is_unbroken),   TEST(test_a_step_is_one_graph),
-        TEST(test_the_ring_goes_round),   TEST(test_a_split_is_replaced),
-        TEST(test_logits_keep_the_stats), TEST(test_nan_reaches_the_loss),
+        TEST(test_an_epoch_of_the_model),
+        TEST(test_measured_algorithms),
+        TEST(test_measured_pooling),
+        TEST(test_refused_pooling),
+        TEST(test_contests),
+        TEST(test_timing_in_a_row),
+        TEST(test_resumed_is_unbroken),
+        TEST(test_a_step_is_one_graph),
+        TEST(test_the_ring_goes_round),
+        TEST(test_a_split_is_replaced),
+        TEST(test_logits_keep_the_stats),
+        TEST(test_nan_reaches_the_loss),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
