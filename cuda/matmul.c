@@ -52,8 +52,8 @@ static cairn_status find_algorithm(const cuda_executor *executor, matmul *made, 
         error = cublasLtMatmulAlgoGetHeuristic(executor->cublas, made->descriptor, made->a, made->b,
                                                made->d, made->d, preference, 1, &result, &count);
     cublasLtMatmulPreferenceDestroy(preference);
-    if (error == CUBLAS_STATUS_SUCCESS && count == 0)
-        error = CUBLAS_STATUS_NOT_SUPPORTED;
+    if (error == CUBLAS_STATUS_SUCCESS) /* then the row has a state of its own */
+        error = count == 0 ? CUBLAS_STATUS_NOT_SUPPORTED : result.state;
     if (error != CUBLAS_STATUS_SUCCESS)
         return cublas_check(error, "cublasLtMatmulAlgoGetHeuristic");
     made->algorithm = result.algo;

@@ -23,7 +23,8 @@ void emulator_set_cublaslt(size_t version); /* as cublasLtGetVersion */
 
 /* The nth call (1: the next) of the function of that name fails with `code` (a cudaError_t,
  * cublasStatus_t or cudnnStatus_t), once, without doing anything else: where it destroys something,
- * that stays alive. */
+ * that stays alive. "cublasLtMatmulHeuristicResult_t" stands for the state of a row that
+ * cublasLtMatmulAlgoGetHeuristic fills. */
 void emulator_fail(const char *function, int nth, int code);
 
 /* The nth piece of work that runs (1: the next) breaks the device, as an illegal access does: what

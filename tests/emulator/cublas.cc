@@ -435,9 +435,11 @@ cublasStatus_t cublasLtMatmulAlgoGetHeuristic(cublasLtHandle_t handle, cublasLtM
             chosen.bias_alignment = alignment_of(of.desc.bias);
             cublasLtMatmulHeuristicResult_t &result = results[(*returned)++];
             result = cublasLtMatmulHeuristicResult_t();
+            result.state = cublasStatus_t(called("cublasLtMatmulHeuristicResult_t"));
+            if (result.state != CUBLAS_STATUS_SUCCESS)
+                continue; /* the rest of the row is not valid */
             memcpy(&result.algo, &chosen, sizeof chosen);
             result.workspaceSize = chosen.workspace;
-            result.state = CUBLAS_STATUS_SUCCESS;
             result.wavesCount = 1;
         }
         return CUBLAS_STATUS_SUCCESS;
