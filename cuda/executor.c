@@ -36,7 +36,8 @@ static bool supports(cairn_precision precision) {
 
 static void destroy(cairn_executor *base) {
     cuda_executor *executor = own(base);
-    cudaSetDevice(base->options.device);
+    if (cudaSetDevice(base->options.device)) /* no such device: nothing was made there */
+        cudaGetLastError();                  /* do not hand it to the next call */
     if (executor->stream)
         cudaStreamSynchronize(executor->stream);
     for (cuda_plan *plan = executor->plans; plan;) {

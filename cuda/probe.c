@@ -46,9 +46,17 @@ cairn_status cuda_check(cudaError_t error, const char *what) {
                            cudaGetErrorString(error), cudaGetErrorName(error), advice(error));
 }
 
-/* The libraries report a failed device as a failed execution; the runtime knows more. */
+/* The libraries report a failed device as a failed execution; the runtime knows more. A library
+ * that has a runtime of its own inside took the error from the device there, and ours learns of it
+ * only by asking the device. A stream that is being captured cannot wait, which says nothing. */
 static cairn_status library_error(const char *library, const char *what, const char *why) {
     cudaError_t error = cudaGetLastError();
+    if (error == cudaSuccess) {
+        error = cudaDeviceSynchronize();
+        cudaGetLastError();
+        if (*advice(error) == '\0')
+            error = cudaSuccess;
+    }
     if (error != cudaSuccess)
         return cuda_check(error, what);
     return cairn_error_set(CAIRN_FAILED, "cuda: %.*s: %s says: %s", (int)strcspn(what, "("), what,

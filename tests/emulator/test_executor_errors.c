@@ -154,6 +154,7 @@ static void test_other_device(void **state) {
     assert_int_equal(create(&executor, net, 8, 2, CAIRN_FLOAT32), CAIRN_FAILED);
     assert_says("cuda:2 is not here; the last is cuda:1");
     assert_nothing_lives("a device that is not there");
+    assert_int_equal(cudaGetLastError(), cudaSuccess); /* for whoever asks next */
     cairn_net_destroy(net);
 }
 
@@ -301,6 +302,68 @@ static void test_sticky_error(void **state) {
     cairn_net_destroy(net);
 }
 
+/* cuDNN and cuBLAS tell of a broken device only that they could not go on. The advice has to come
+ * all the same, where the runtime has not heard of it yet; and where nothing broke, their own
+ * words. */
+static void test_library_on_a_broken_device(void **state) {
+    (void)state;
+    static const struct {
+        const char *function;
+        int code;
+    } calls[] = {{"cudnnConvolutionForward", CUDNN_STATUS_EXECUTION_FAILED},
+                 {"cublasLtMatmul", CUBLAS_STATUS_EXECUTION_FAILED}};
+    cairn_net *net = build();
+    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    for (int i = 0; i < 2; i++)
+        for (int breaks = 0; breaks < 2; breaks++)
+            for (int captured = 0; captured < 2; captured++) {
+                int32_t indices[8] = {0};
+                cairn_step step = {indices, 8, 0, 0, 1e-3};
+                cairn_stats stats;
+                cairn_executor *executor = NULL;
+                emulator_reset();
+                must(create(&executor, net, 8, 0, CAIRN_FLOAT32));
+                must(cairn_executor_upload(executor, CAIRN_SPLIT_TRAIN, &split));
+                if (captured) { /* the second run is */
+                    must(cairn_executor_train_step(executor, &step));
+                    must(cairn_executor_get_stats(executor, &stats));
+                }
+                if (breaks && captured)
+                    emulator_lose_device(cudaErrorIllegalAddress);
+                else if (breaks)
+                    emulator_fail_work(1, cudaErrorIllegalAddress);
+                emulator_fail(calls[i].function, 1, calls[i].code);
+                assert_int_equal(cairn_executor_train_step(executor, &step), CAIRN_FAILED);
+                assert_says(breaks ? "the last checkpoint is intact" : " says: ");
+                cairn_executor_destroy(executor);
+            }
+    free_split(&split);
+    cairn_net_destroy(net);
+}
+
+/* A row of cuBLAS's that says of itself that it is not valid: the product with the bias's gradient
+ * has another way, the others have not. */
+static void test_algorithm_that_is_none(void **state) {
+    (void)state;
+    enum { PRODUCTS = 6 }; /* two forward, then each layer's by weight and data, the last first */
+    cairn_net *net = build();
+    for (int nth = 1; nth <= 2 * PRODUCTS; nth++) { /* of both compilations */
+        cairn_executor *executor = NULL;
+        int place = (nth - 1) % PRODUCTS;
+        bool spare = place == 2 || place == 4;
+        emulator_reset();
+        emulator_fail("cublasLtMatmulHeuristicResult_t", nth, CUBLAS_STATUS_NOT_SUPPORTED);
+        cairn_status status = create(&executor, net, 8, 0, CAIRN_FLOAT32);
+        if (status != (spare ? CAIRN_OK : CAIRN_FAILED))
+            fail_msg("row %d: status %d, %s", nth, status, cairn_error_message());
+        if (status)
+            assert_says("cublasLtMatmulAlgoGetHeuristic: cuBLAS says: ");
+        cairn_executor_destroy(executor);
+        assert_nothing_lives("a row that is not valid");
+    }
+    cairn_net_destroy(net);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup(test_no_driver, reset),
@@ -314,6 +377,8 @@ int main(void) {
         cmocka_unit_test_setup(test_images_that_do_not_fit, reset),
         cmocka_unit_test_setup(test_every_call_may_fail, reset),
         cmocka_unit_test_setup(test_sticky_error, reset),
+        cmocka_unit_test_setup(test_library_on_a_broken_device, reset),
+        cmocka_unit_test_setup(test_algorithm_that_is_none, reset),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
