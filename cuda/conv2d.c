@@ -174,10 +174,9 @@ static bool sums_products(int pass, int algorithm) {
     }
 }
 
-static bool acceptable(const cuda_plan *plan, int pass, const candidate *offered) {
+static bool acceptable(const cuda_plan *plan, int pass, const candidate *offered, size_t limit) {
     const cairn_executor_options *options = &plan->executor->base.options;
-    if (offered->status != CUDNN_STATUS_SUCCESS ||
-        offered->memory > cuda_plan_workspace_limit(plan))
+    if (offered->status != CUDNN_STATUS_SUCCESS || offered->memory > limit)
         return false;
     if (options->deterministic &&
         (offered->determinism != CUDNN_DETERMINISTIC || !sums_products(pass, offered->algorithm)))
@@ -186,25 +185,33 @@ static bool acceptable(const cuda_plan *plan, int pass, const candidate *offered
            offered->math == CUDNN_DEFAULT_MATH; /* the descriptor's, which is FMA */
 }
 
-/* The first that will do: cuDNN lists the fastest first. */
+/* The first that will do, or NULL: cuDNN lists the fastest first. */
+static const candidate *find(const cuda_plan *plan, int which, const candidate *list, int count,
+                             size_t limit) {
+    for (int i = 0; i < count; i++)
+        if (acceptable(plan, which, &list[i], limit))
+            return &list[i];
+    return NULL;
+}
+
 static cairn_status choose(cuda_plan *plan, cuda_stage *stage, int which, const candidate *list,
                            int count) {
     static const char *const passes[] = {"forward", "data gradient", "weight gradient"};
     conv_pass *pass = &stage->conv.pass[which];
-    for (int i = 0; i < count; i++) {
-        if (!acceptable(plan, which, &list[i]))
-            continue;
-        pass->algorithm = list[i].algorithm;
-        pass->workspace = list[i].memory;
-        cuda_plan_want_workspace(plan, pass->workspace);
-        if (math_of(plan) != CUDNN_FMA_MATH)
-            TRY_CUDNN(cudnnSetConvolutionMathType(pass->descriptor, list[i].math));
-        return CAIRN_OK;
-    }
-    return cairn_error_set(
-        CAIRN_FAILED, "cuda: %s: cuDNN has no %s%s algorithm in %s for batches of %d",
-        stage->layer->name, plan->executor->base.options.deterministic ? "deterministic " : "",
-        passes[which], cairn_precision_name(plan->executor->base.options.precision), plan->count);
+    const candidate *found = find(plan, which, list, count, cuda_plan_workspace_limit(plan));
+    if (!found)
+        found = find(plan, which, list, count, cuda_plan_workspace_max(plan));
+    if (!found)
+        return cairn_error_set(
+            CAIRN_FAILED, "cuda: %s: cuDNN has no %s%s algorithm in %s for batches of %d",
+            stage->layer->name, plan->executor->base.options.deterministic ? "deterministic " : "",
+            passes[which], cairn_precision_name(plan->executor->base.options.precision),
+            plan->count);
+    pass->algorithm = found->algorithm;
+    cuda_plan_want_workspace(plan, found->memory);
+    if (math_of(plan) != CUDNN_FMA_MATH)
+        TRY_CUDNN(cudnnSetConvolutionMathType(pass->descriptor, found->math));
+    return CAIRN_OK;
 }
 
 const char *conv_choice(const cuda_stage *stage, int pass, char *out, size_t size) {
@@ -230,6 +237,8 @@ const char *conv_choice(const cuda_stage *stage, int pass, char *out, size_t siz
 
 /* Forward ---------------------------------------------------------------------------------------*/
 
+/* Each call may use the whole workspace: what cuDNN said that an algorithm wants, it said without
+ * knowing of a gradient that is added to. */
 static const float one = 1, zero = 0;
 
 static cairn_status run_forward(const cuda_plan *plan, const cuda_task *task) {
@@ -240,7 +249,7 @@ static cairn_status run_forward(const cuda_plan *plan, const cuda_task *task) {
                            plan->executor->cudnn, &one, conv->x, task->in.data, conv->w,
                            cuda_plan_operand(plan, stage->layer->weight), pass->descriptor,
                            (cudnnConvolutionFwdAlgo_t)pass->algorithm, cuda_plan_workspace(plan),
-                           pass->workspace, &zero, conv->y, task->out.data),
+                           cuda_plan_workspace_limit(plan), &zero, conv->y, task->out.data),
                        task->name);
 }
 
@@ -329,13 +338,13 @@ static cairn_status run_filter(const cuda_plan *plan, const cuda_task *task) {
     const cuda_stage *stage = task->stage;
     const convolution *conv = &stage->conv;
     const conv_pass *pass = &conv->pass[CONV_FILTER];
-    return cudnn_check(
-        cudnnConvolutionBackwardFilter(plan->executor->cudnn, &one, conv->x, stage->src.data,
-                                       conv->y, task->in.data, pass->descriptor,
-                                       (cudnnConvolutionBwdFilterAlgo_t)pass->algorithm,
-                                       cuda_plan_workspace(plan), pass->workspace, &zero, conv->w,
-                                       cuda_plan_filter_gradient(plan, stage->layer->weight)),
-        task->name);
+    return cudnn_check(cudnnConvolutionBackwardFilter(
+                           plan->executor->cudnn, &one, conv->x, stage->src.data, conv->y,
+                           task->in.data, pass->descriptor,
+                           (cudnnConvolutionBwdFilterAlgo_t)pass->algorithm,
+                           cuda_plan_workspace(plan), cuda_plan_workspace_limit(plan), &zero,
+                           conv->w, cuda_plan_filter_gradient(plan, stage->layer->weight)),
+                       task->name);
 }
 
 static cairn_status run_data(const cuda_plan *plan, const cuda_task *task) {
@@ -346,8 +355,8 @@ static cairn_status run_data(const cuda_plan *plan, const cuda_task *task) {
                            plan->executor->cudnn, &one, conv->w,
                            cuda_plan_operand(plan, stage->layer->weight), conv->y, task->in.data,
                            pass->descriptor, (cudnnConvolutionBwdDataAlgo_t)pass->algorithm,
-                           cuda_plan_workspace(plan), pass->workspace, task->adds ? &one : &zero,
-                           conv->x, task->out.data),
+                           cuda_plan_workspace(plan), cuda_plan_workspace_limit(plan),
+                           task->adds ? &one : &zero, conv->x, task->out.data),
                        task->name);
 }
 

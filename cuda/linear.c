@@ -23,8 +23,7 @@ static bool is_last(const cuda_plan *plan, const cuda_stage *stage) {
 
 /* Finds the algorithm and notes how much workspace it takes. */
 static cairn_status create(cuda_plan *plan, matmul *made, const matmul_shape *shape) {
-    cairn_status status =
-        matmul_create(plan->executor, made, shape, cuda_plan_workspace_limit(plan));
+    cairn_status status = matmul_create(plan->executor, made, shape, cuda_plan_matmul_limit(plan));
     cuda_plan_want_workspace(plan, made->workspace);
     return status;
 }

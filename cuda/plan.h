@@ -39,7 +39,6 @@ typedef struct {
 typedef struct {
     cudnnConvolutionDescriptor_t descriptor;
     int algorithm; /* a cudnnConvolution{Fwd,BwdData,BwdFilter}Algo_t */
-    size_t workspace;
 } conv_pass;
 
 enum { CONV_FORWARD, CONV_DATA, CONV_FILTER, CONV_PASSES };
@@ -245,9 +244,12 @@ const void *cuda_plan_operand(const cuda_plan *plan, int ordinal);
 /* Where a convolution's filter gradient goes, in the plan's type. */
 void *cuda_plan_filter_gradient(const cuda_plan *plan, int ordinal);
 
-/* The scratch memory of a task, and how much of it a library may take. */
+/* The scratch memory of a task, and how much of it a library may take: a convolution, one that has
+ * no other way, a matrix product. With memory, limit and max are all that there is. */
 void *cuda_plan_workspace(const cuda_plan *plan);
 size_t cuda_plan_workspace_limit(const cuda_plan *plan);
+size_t cuda_plan_workspace_max(const cuda_plan *plan);
+size_t cuda_plan_matmul_limit(const cuda_plan *plan);
 void cuda_plan_want_workspace(cuda_plan *plan, size_t bytes);
 
 /* Appends a task, named for the layer (NULL: the net); NULL when memory is short. */

@@ -155,15 +155,30 @@ void *cuda_plan_filter_gradient(const cuda_plan *plan, int ordinal) {
     return (uint16_t *)executor->half_gradient + executor->parameter[ordinal].offset;
 }
 
-/* Enough for every algorithm worth having at these sizes; NVIDIA advises 32 MiB for cuBLAS. */
-enum { WORKSPACE_MAX = 32 << 20 };
+/* MODEST is enough for most algorithms at these sizes, and what NVIDIA advises for cuBLAS. A plan
+ * that measures takes as much before it knows what it needs. Of a plan that asks, what was chosen
+ * alone is allocated; and where it may only choose what is deterministic, each backward pass of a
+ * convolution has one algorithm, whose workspace grows with the batch: 33.5 MB for 128x64x32x32 in
+ * float32. So such a plan may go up to MAX, and any plan may where nothing modest will do. */
+enum { WORKSPACE_MODEST = 32 << 20, WORKSPACE_MAX = 512 << 20 };
 
 void *cuda_plan_workspace(const cuda_plan *plan) {
     return plan->base ? plan->block->workspace : NULL;
 }
 
 size_t cuda_plan_workspace_limit(const cuda_plan *plan) {
+    if (plan->base)
+        return plan->block->workspace_bytes;
+    return plan->executor->base.options.deterministic ? WORKSPACE_MAX : WORKSPACE_MODEST;
+}
+
+size_t cuda_plan_workspace_max(const cuda_plan *plan) {
     return plan->base ? plan->block->workspace_bytes : WORKSPACE_MAX;
+}
+
+size_t cuda_plan_matmul_limit(const cuda_plan *plan) {
+    size_t limit = cuda_plan_workspace_limit(plan);
+    return limit < WORKSPACE_MODEST ? limit : WORKSPACE_MODEST;
 }
 
 void cuda_plan_want_workspace(cuda_plan *plan, size_t bytes) {

@@ -128,6 +128,27 @@ static void test_measured_algorithms(void **state) {
     cairn_net_destroy(net);
 }
 
+/* A deterministic weight gradient has one algorithm, here with a workspace of 36 MiB: a float for
+ * each weight. */
+static void test_large_workspace(void **state) {
+    (void)state;
+    static const cairn_precision precisions[] = {CAIRN_FLOAT32, CAIRN_BF16};
+    cairn_net *net = build_ops("conv 1024 3 1 1, flat, linear 10", (cairn_shape){1024, 2, 2});
+    for (int p = 0; p < 2; p++) {
+        cairn_executor_options options = cairn_executor_defaults();
+        cairn_executor *executor = NULL;
+        char choices[512];
+        options.batch = 1;
+        options.precision = precisions[p];
+        options.deterministic = true;
+        must(cairn_executor_create(&executor, cuda_backend(), net, &options));
+        executor->ops->choices(executor, choices, sizeof choices);
+        assert_non_null(strstr(choices, "weight gradient 1"));
+        cairn_executor_destroy(executor);
+    }
+    cairn_net_destroy(net);
+}
+
 /* Pooling by cuDNN: only where it proved faster, and only in a training that need not be
  * deterministic. The losses are those of our kernels, but for who wins among equals. */
 static void test_measured_pooling(void **state) {
@@ -473,17 +494,12 @@ static void test_nan_reaches_the_loss(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_an_epoch_of_the_model),
-        TEST(test_measured_algorithms),
-        TEST(test_measured_pooling),
-        TEST(test_refused_pooling),
-        TEST(test_contests),
-        TEST(test_timing_in_a_row),
-        TEST(test_resumed_is_unbroken),
-        TEST(test_a_step_is_one_graph),
-        TEST(test_the_ring_goes_round),
-        TEST(test_a_split_is_replaced),
-        TEST(test_logits_keep_the_stats),
+        TEST(test_an_epoch_of_the_model), TEST(test_large_workspace),
+        TEST(test_measured_algorithms),   TEST(test_measured_pooling),
+        TEST(test_refused_pooling),       TEST(test_contests),
+        TEST(test_timing_in_a_row),       TEST(test_resumed_is_unbroken),
+        TEST(test_a_step_is_one_graph),   TEST(test_the_ring_goes_round),
+        TEST(test_a_split_is_replaced),   TEST(test_logits_keep_the_stats),
         TEST(test_nan_reaches_the_loss),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
