@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
-# scripts/train.sh with the built program in a folder of its own, and scripts/install-deps.sh on
-# systems that are told to it.
+# scripts/train.sh with the built program in a folder of its own, scripts/install-deps.sh on systems
+# that are told to it, and scripts/bench-pytorch.sh and gpu-check.sh with stand-ins for all that they
+# call.
 
 load older_bats
 
@@ -108,4 +109,101 @@ only_commands() {
     run "$root/scripts/install-deps.sh" test
     [ "$status" -eq 0 ]
     [ -z "$output" ]
+}
+
+# NAME: a command of that name, from standard input, which comes first in PATH.
+stand_in() {
+    { echo '#!/bin/bash'; cat; } >"bin/$1"
+    chmod +x "bin/$1"
+}
+
+# In the repository a program that is twice as fast as PyTorch and fails where FAILS says; and a
+# Python whose PyTorch takes SLOW seconds for a setting.
+stand_in_for_both() {
+    rm "$root/build/cairn"
+    stand_in cairn <<'SH'
+case "$1 $*" in
+*"train.precision=${FAILS-none}"*) echo "cairn: no dropout of bf16" >&2 && exit 1 ;;
+bench*--json*)
+    echo '{"images_per_second": 1000, "share_of_peak": 0.25, "launches": 30}'
+    ;;
+train*)
+    while [ "$1" != --run-dir ]; do shift; done
+    mkdir -p "$2"
+    jq -nc '[range(10) | {train_loss: 2}]' >"$2/metrics.json"
+    echo '{"final_test_acc": 0.7, "seconds": 5, "final_epoch": 5, "train_images_per_second": 9}' >"$2/summary.json"
+    ;;
+info*) printf '  cuda  available\n        one GPU\n' ;;
+esac
+SH
+    mv bin/cairn "$root/build/cairn"
+    stand_in python <<'SH'
+[[ $* != *pytorch_cnn.py* ]] || { sleep "${SLOW-0}" && echo '{"images_per_second": 500}'; }
+SH
+    export CAIRN_PYTHON=$PWD/bin/python
+    printf '#!/bin/sh\nexit 2\n' >"$root/scripts/install-deps.sh" # nothing can be installed
+}
+
+@test "bench-pytorch.sh goes on where a setting of Cairn's fails, and tells" {
+    stand_in_for_both
+    FAILS=bf16 run "$root/scripts/bench-pytorch.sh" --built --device cuda --rounds 1 --seconds 1
+    [ "$status" -eq 1 ]
+    [[ $output == *"round 1/1, bf16, PyTorch autocast: 500; Cairn: failed"* ]]
+    [[ $output == *"| bf16 | images/s | Cairn / PyTorch |"$'\n'"| --- | ---: | ---: |"$'\n'"| Cairn | failed | |"* ]]
+    [[ $output == *"| PyTorch, autocast | 500 |  |"* ]]
+    [[ $output == *"tf32: 2 times PyTorch at its best"* ]]
+    [[ $output != *"bf16: "*"times"* ]]
+    run "$root/scripts/bench-pytorch.sh" --built --rounds 2 --seconds 1
+    [ "$status" -eq 0 ]
+    [[ $output == *"bf16: 2 times PyTorch by default"* ]]
+}
+
+@test "bench-pytorch.sh shows what it has when its time is over" {
+    stand_in_for_both
+    SLOW=2 run "$root/scripts/bench-pytorch.sh" --built --device cuda --rounds 1 --seconds 1 --limit 3
+    [ "$status" -eq 0 ]
+    [[ $output == *"| PyTorch, default | 500 | 2 |"* ]]
+    [[ $output == *"| PyTorch, the same, max-autotune | no time left | |"* ]]
+    [[ $output == *"| Cairn | no time left | |"* ]]
+}
+
+# What gpu-check.sh calls besides; compute-sanitizer writes down how.
+stand_in_for_tools() {
+    stand_in_for_both
+    export CALLS=$PWD/calls PATH=$PWD/bin:$PATH
+    cp -r "$BATS_TEST_DIRNAME/../../cuda" "$root"
+    stand_in cmake <<<'echo "cmake $*" >>"$CALLS"'
+    stand_in ctest <<'SH'
+sleep "${SLOW_TESTS-0}"
+echo "100% tests passed, 0 tests failed out of 9"
+SH
+    stand_in compute-sanitizer <<<'echo "compute-sanitizer $*" >>"$CALLS"'
+}
+
+@test "gpu-check.sh builds with what is there, and runs the sanitizers last" {
+    stand_in_for_tools
+    run "$root/scripts/gpu-check.sh" --out out
+    [ "$status" -eq 0 ]
+    grep -q "^cmake --preset release" calls
+    grep -q "^cmake --build build" calls
+    order=$(grep -oE '^\| (build|tests on the GPU|bench, bf16|PyTorch|memcheck, training|initcheck, kernels) ' <<<"$output" | tr -d '\n')
+    [ "$order" = "| build | tests on the GPU | bench, bf16 | PyTorch | memcheck, training | initcheck, kernels " ]
+    [[ $output == *"bf16: 2 times PyTorch at its best"* ]]
+    [[ $output == *" 0 failed, 0 without time"* ]]
+    grep -q -- "--tool memcheck .*--report-api-errors no build/tests/test_trajectories" calls
+    grep -q -- "--tool racecheck .*--kernel-name kns=13cross_entropy .*build/tests/test_trajectories" calls
+    [ "$(grep -o -- '--kernel-name' calls | wc -l)" -eq "$(cat "$root"/cuda/kernels/*.cu* | grep -c __global__)" ]
+    ! grep -q -- "--tool initcheck .*test_trajectories" calls
+}
+
+@test "gpu-check.sh tells what its time cut off, and what failed" {
+    stand_in_for_tools
+    SLOW_TESTS=30 FAILS=bf16 run "$root/scripts/gpu-check.sh" --out out --minutes 0.12
+    [ "$status" -eq 0 ]
+    [[ $output == *"| tests on the GPU "*"| cut "*"| stopped after "* ]]
+    [[ $output == *"| PyTorch "*"| skipped "*"| no time left"* ]]
+    FAILS=bf16 run "$root/scripts/gpu-check.sh" --out out
+    [ "$status" -eq 1 ]
+    [[ $output == *"| bench, bf16 "*"| FAILED "* ]]
+    [[ $output == *"| PyTorch "*"| FAILED "*"float32: 2 times PyTorch at its best"* ]]
 }
