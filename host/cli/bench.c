@@ -298,19 +298,10 @@ static cairn_status measure(const cairn_config *config, double seconds, const ch
     cairn_net *net = NULL;
     cairn_split split = {0};
     static bench b;
-    cairn_executor_options options = cairn_executor_defaults();
-    options.batch = (int)config->train.batch_size;
-    options.precision = (cairn_precision)config->train.precision;
-    options.threads = (int)config->train.threads;
-    options.deterministic = config->train.deterministic;
-    options.crop_padding = (int)config->data.crop_padding;
-    options.augment = cairn_augment_configure(config, options.mean);
-    options.label_smoothing = config->train.label_smoothing;
-    options.accumulate = (int)config->train.accumulate;
-    options.optimizer = cairn_optimizer_configure(config);
     cairn_status status = cairn_dataset_describe(&data, config);
     if (status)
         return status;
+    cairn_executor_options options = cairn_executor_configure(config, data);
     const cairn_shape shape = {data->test.channels, data->test.height, data->test.width};
     const int classes = data->classes;
     cairn_dataset_destroy(data);

@@ -141,7 +141,8 @@ typedef struct {
     const char *(*device)(const cairn_executor *executor, char *out, size_t size);
     const char *(*choices)(const cairn_executor *executor, char *out, size_t size);
     /* Waits. Parts that both the backend's own kernels and a library could do, each timed forward
-     * and backward over a whole batch: pairs of rows, the own first. Optional. */
+     * and backward over a whole batch: the own row first, then the library's where it has one.
+     * Optional. */
     cairn_status (*contests)(cairn_executor *executor, cairn_timing *rows, int capacity,
                              int *count);
 } cairn_executor_ops;
