@@ -267,7 +267,15 @@ static const net_case normalised[] = {
      true},
 };
 
-static void check_cases(const net_case *cases, size_t count, uint64_t seed) {
+/* Winograd's method with pooling: its sums are not exact, so of values that are near each other
+ * bf16 takes another for the largest. With the same fixed seed. */
+static const net_case compared[] = {
+    {"conv 17 2 1 0, gelu, conv 24 3 1 1, pool 2 2, flat, linear 10", 3, false},
+    {"conv 16 2 1 0, gelu, conv 16 3 1 0, relu, pool 2 2, flat, linear 10", 3, false},
+    {"conv 16 2 1 0, gelu, convn 40 3 1 2, relu, pool 2 2, gelu", 1, false},
+};
+
+static void check_cases(const net_case *cases, size_t count, uint64_t seed, bool bf16) {
     static const int batches[] = {1, 3, 127};
     subject subjects[SUBJECTS_MAX];
     int subject_count = find_subjects(subjects), bad = 0;
@@ -278,6 +286,8 @@ static void check_cases(const net_case *cases, size_t count, uint64_t seed) {
         for (int b = cases[c].large ? 2 : 0; b < 3; b++, seed++) {
             outcome want = compute(net, reference_backend(), CAIRN_FLOAT64, batches[b], seed);
             for (int i = 0; i < subject_count; i++) {
+                if (subjects[i].precision == CAIRN_BF16 && !bf16)
+                    continue;
                 outcome got =
                     compute(net, subjects[i].backend, subjects[i].precision, batches[b], seed);
                 bad += compare(net, &got, &want, &subjects[i], &cases[c], batches[b]);
@@ -294,12 +304,13 @@ static void check_cases(const net_case *cases, size_t count, uint64_t seed) {
 
 static void test_every_backend_on_every_op(void **state) {
     (void)state;
-    check_cases(exact, sizeof exact / sizeof exact[0], test_seed());
+    check_cases(exact, sizeof exact / sizeof exact[0], test_seed(), true);
 }
 
 static void test_every_backend_on_norms_and_branches(void **state) {
     (void)state;
-    check_cases(normalised, sizeof normalised / sizeof normalised[0], 6);
+    check_cases(normalised, sizeof normalised / sizeof normalised[0], 6, true);
+    check_cases(compared, sizeof compared / sizeof compared[0], 6, false);
 }
 
 int main(void) {

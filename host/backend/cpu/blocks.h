@@ -12,6 +12,7 @@
 
 #include <stdbool.h>
 #include <stddef.h>
+#include <stdint.h>
 
 enum { CHANNEL_BLOCK = 16 };
 
@@ -27,6 +28,15 @@ typedef struct {
     int padding;        /* 0 to 2 */
     bool half;          /* tensors are bf16 */
 } conv_shape;
+
+/* Rows or columns of y that are left when it is pooled by 2x2; an odd last one falls away. */
+static inline int conv_pooled(int side, const conv_shape *shape) {
+    return (side + 2 * shape->padding - 2) / 2;
+}
+
+/* From the gradient of what was pooled to that of y: each element to the place of its window that
+ * `chosen` says, all other places 0. */
+void conv_unpool(const conv_shape *shape, const void *pooled, const int16_t *chosen, void *y);
 
 /* Whether this processor runs such loops, and faster than other methods: in bf16 not where it has
  * matrix units for that. */

@@ -96,7 +96,7 @@ static int fuse(const cpu_plan *plan, cpu_stage *stage) {
     stage->relu = plan_next(plan, last, CAIRN_OP_RELU) != NULL;
     stage->gelu = is_frozen(plan, stage->layer) && plan_next(plan, last, CAIRN_OP_GELU);
     last += stage->relu || stage->gelu;
-    if (stage->relu)
+    if (!stage->gelu)
         stage->pool = plan_next(plan, last, CAIRN_OP_MAXPOOL);
     last += stage->pool != NULL;
     return last - stage->ordinal + 1;
@@ -190,6 +190,7 @@ static cairn_status conv2d_forward(cpu_plan *plan, cpu_stage *stage, const tenso
         return status ? status : plan_stem_forward(plan, stage, given, weights, bias);
     }
     stage->winograd = plan_winograd(plan, layer);
+    stage->pools = stage->winograd && plan_halves(stage);
     bool settled = is_settled(plan, layer);
     onednn_fused fused = {.sum = stage->sum != NULL,
                           .relu = stage->relu,
@@ -201,7 +202,8 @@ static cairn_status conv2d_forward(cpu_plan *plan, cpu_stage *stage, const tenso
     if (!status)
         status = find_weights(plan, stage, &weights, &bias);
     if (!status)
-        status = place_output(plan, stage, dst);
+        status =
+            stage->pools ? plan_pooled(plan, stage, &stage->made) : place_output(plan, stage, dst);
     if (status)
         return status;
     status = stage->winograd ? plan_winograd_forward(plan, stage, weights, bias)
@@ -213,7 +215,7 @@ static cairn_status conv2d_forward(cpu_plan *plan, cpu_stage *stage, const tenso
         if (!status)
             status = plan_gelu(&plan->forward, layer, &stage->made, &stage->dst);
     }
-    return status || !stage->pool ? status : add_pooling(plan, stage, stage->pool);
+    return status || !stage->pool || stage->pools ? status : add_pooling(plan, stage, stage->pool);
 }
 
 static cairn_status describe_weight_gradient(cpu_plan *plan, const cpu_stage *stage,
@@ -294,16 +296,17 @@ static cairn_status conv2d_backward(cpu_plan *plan, cpu_stage *stage, const tens
     const cairn_op *layer = stage->layer;
     if (stage->stem)
         return plan_stem_weight_gradient(plan, stage, given);
+    bool masks = stage->relu && !stage->pools;
     tensor gradient;
     cairn_status status =
-        stage->relu
-            ? plan_own(plan, &plan->backward, given, stage->dst.layout, layer, &gradient)
-            : plan_convert(plan, &plan->backward, given, stage->dst.layout, layer, &gradient);
-    if (!status && stage->relu)
+        masks ? plan_own(plan, &plan->backward, given, stage->dst.layout, layer, &gradient)
+              : plan_convert(plan, &plan->backward, given, stage->dst.layout, layer, &gradient);
+    if (!status && masks)
         status = plan_mask(&plan->backward, layer, &stage->dst, &gradient, &gradient);
     if (!status && stage->pool) {
         tensor pooled = gradient;
-        status = add_pooling_backward(plan, stage, stage->pool, &pooled, &gradient);
+        status = stage->pools ? plan_unpool(plan, stage, &pooled, &gradient)
+                              : add_pooling_backward(plan, stage, stage->pool, &pooled, &gradient);
     }
     if (!status && plan_trains(plan, layer->weight))
         status = stage->winograd ? plan_winograd_weight_gradient(plan, stage, &gradient)

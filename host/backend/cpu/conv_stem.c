@@ -30,11 +30,47 @@ conv_shape plan_conv_shape(const cpu_plan *plan, const cairn_op *layer) {
                         .half = plan_type(plan) == dnnl_bf16};
 }
 
+bool plan_halves(const cpu_stage *stage) {
+    const cairn_op *pool = stage->pool;
+    return pool && pool->kernel == 2 && pool->stride == 2 && pool->padding == 0 && !stage->sum;
+}
+
+cairn_status plan_pooled(cpu_plan *plan, cpu_stage *stage, tensor *made) {
+    const cairn_shape shape = stage->pool->out;
+    cairn_status status =
+        plan_tensor(plan, made, plan_layout(plan, shape, plan_type(plan), dnnl_aBcd16b), NULL);
+    if (status)
+        return status;
+    return plan_tensor(plan, &stage->workspace, plan_layout(plan, shape, dnnl_bf16, dnnl_aBcd16b),
+                       NULL); /* of 16 bits, whatever they mean */
+}
+
+static cairn_status run_unpool(const cpu_plan *plan, const cpu_task *task) {
+    conv_shape shape = plan_conv_shape(plan, task->layer);
+    conv_unpool(&shape, task->in, task->chosen, task->out);
+    return CAIRN_OK;
+}
+
+cairn_status plan_unpool(cpu_plan *plan, const cpu_stage *stage, const tensor *pooled,
+                         tensor *gradient) {
+    const cairn_op *layer = stage->layer;
+    cairn_status status = plan_tensor(
+        plan, gradient, plan_layout(plan, layer->out, plan_type(plan), dnnl_aBcd16b), NULL);
+    cpu_task *added = status ? NULL : plan_add(&plan->backward, stage->pool, "backward");
+    if (!added)
+        return CAIRN_FAILED;
+    added->layer = layer;
+    added->run = run_unpool;
+    added->in = pooled->data;
+    added->chosen = stage->workspace.data;
+    added->out = gradient->data;
+    return CAIRN_OK;
+}
+
 bool plan_stem(const cpu_plan *plan, const cpu_stage *stage) {
-    const cairn_op *layer = stage->layer, *pool = stage->pool;
-    return pool && pool->kernel == 2 && pool->stride == 2 && pool->padding == 0 && !stage->sum &&
-           plan_takes_blocks(plan, layer) && layer->input == CAIRN_NET_INPUT &&
-           layer->in.c <= STEM_CHANNELS_MAX &&
+    const cairn_op *layer = stage->layer;
+    return plan_halves(stage) && stage->relu && plan_takes_blocks(plan, layer) &&
+           layer->input == CAIRN_NET_INPUT && layer->in.c <= STEM_CHANNELS_MAX &&
            (!plan->training || plan_trains(plan, layer->weight));
 }
 
@@ -89,17 +125,12 @@ static cairn_status add_transform(cpu_plan *plan, const cairn_op *layer, const f
 cairn_status plan_stem_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
                                const float *weights, float *bias) {
     const cairn_op *layer = stage->layer;
-    const cairn_shape pooled = stage->pool->out;
     float *transformed;
     cairn_status status =
         plan_convert(plan, &plan->forward, given, plan_plain(plan, layer->in, plan_type(plan)),
                      layer, &stage->src);
     if (!status)
-        status = plan_tensor(plan, &stage->dst,
-                             plan_layout(plan, pooled, plan_type(plan), dnnl_aBcd16b), NULL);
-    if (!status)
-        status = plan_tensor(plan, &stage->workspace,
-                             plan_layout(plan, pooled, dnnl_bf16, dnnl_aBcd16b), NULL);
+        status = plan_pooled(plan, stage, &stage->dst);
     if (!status)
         status = add_transform(plan, layer, weights, &transformed);
     cpu_task *added =

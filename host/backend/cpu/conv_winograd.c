@@ -53,7 +53,8 @@ static cairn_status run_transform_turned(const cpu_plan *plan, const cpu_task *t
 
 static cairn_status run_forward(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = plan_conv_shape(plan, task->layer);
-    winograd_after after = {.bias = task->statistics, .sum = task->sum, .relu = task->relu};
+    winograd_after after = {
+        .bias = task->statistics, .sum = task->sum, .relu = task->relu, .chosen = task->chosen};
     winograd_convolve(&shape, task->in, task->with, after, plan->executor->threads, task->scratch,
                       task->out);
     return CAIRN_OK;
@@ -113,6 +114,7 @@ cairn_status plan_winograd_forward(cpu_plan *plan, const cpu_stage *stage, const
     added->statistics = bias;
     added->sum = stage->sum != NULL;
     added->relu = stage->relu;
+    added->chosen = stage->pools ? stage->workspace.data : NULL;
     return CAIRN_OK;
 }
 

@@ -39,7 +39,7 @@ typedef struct cpu_task {
     bool sum;          /* out is added to */
     int block;         /* of a norm, as in cpu_stage */
     float *statistics; /* of a norm; a convolution's bias, or its gradient, or NULL */
-    int16_t *chosen;   /* of a stem */
+    int16_t *chosen;   /* of what pools by itself: which element won */
     void *scratch;
 } cpu_task;
 
@@ -55,7 +55,8 @@ typedef struct {
     const cairn_op *layer, *pool, *norm, *sum;
     int ordinal, last;     /* its first and its last op */
     bool relu, gelu;       /* fused in */
-    bool winograd, stem;   /* a convolution by winograd.h or stem.h, not by oneDNN */
+    bool winograd, stem;   /* a convolution by winograd.h or stem.h, not by oneDNN, */
+    bool pools;            /* which pools, too */
     tensor src, made, dst; /* made: before pooling, the same as dst without */
     onednn_op forward, pooling;
     tensor workspace; /* of max-pooling: which element won */
@@ -228,6 +229,14 @@ extern const layer_compiler compile_conv2d, compile_relu, compile_pool, compile_
  * as they see it. */
 bool plan_takes_blocks(const cpu_plan *plan, const cairn_op *layer);
 conv_shape plan_conv_shape(const cpu_plan *plan, const cairn_op *layer);
+
+/* Where those loops pool as well, by 2x2: whether stage->pool is such; a tensor for what is pooled,
+ * with stage->workspace; and the gradient of the convolution's output from that of what is pooled.
+ */
+bool plan_halves(const cpu_stage *stage);
+cairn_status plan_pooled(cpu_plan *plan, cpu_stage *stage, tensor *made);
+cairn_status plan_unpool(cpu_plan *plan, const cpu_stage *stage, const tensor *pooled,
+                         tensor *gradient);
 
 /* Stems (stem.h): whether a convolution with what is fused into it is one; then its tasks, which
  * set stage->src, ->dst and ->workspace. The weights are row-major and stay where they are, the

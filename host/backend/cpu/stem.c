@@ -13,8 +13,7 @@ enum {
     BLOCK = CHANNEL_BLOCK,
     KERNEL = 3,
     TAPS = KERNEL * KERNEL,
-    WINDOW = 2, /* of pooling */
-    PLACES = WINDOW * WINDOW,
+    WINDOW = 2,  /* of pooling */
     WINDOWS = 2, /* of a row, go together, */
     BLOCKS = 2   /* and so many blocks: as many sums are held in registers */
 };
@@ -29,8 +28,8 @@ typedef struct {
 } layout;
 
 static layout lay_out(const conv_shape *shape) {
-    int pairs = stem_pooled(shape->height, shape) + 1;
-    int steps = (stem_pooled(shape->width, shape) + WINDOWS - 1) / WINDOWS;
+    int pairs = conv_pooled(shape->height, shape) + 1;
+    int steps = (conv_pooled(shape->width, shape) + WINDOWS - 1) / WINDOWS;
     /* Beside the windows' own columns two more for the kernel, two that are read and not used. */
     size_t run = (size_t)(steps * WINDOWS * WINDOW + 4) * 2;
     return (layout){pairs, run, run * (size_t)pairs};
@@ -109,26 +108,10 @@ INLINE void convolve(const conv_shape *shape, layout at, const float *from, cons
         }
 }
 
-/* The place that won is numbered row + 2 * column; -1: the ReLU lets nothing through. */
-INLINE void pool(vector sum[WINDOW][WINDOWS * WINDOW], int window, vector bias, bool half, void *y,
-                 int16_t *chosen) {
-    vector best = sum[0][WINDOW * window];
-    bits place = {0};
-    for (int k = 1; k < PLACES; k++) {
-        vector other = sum[k / WINDOW][WINDOW * window + k % WINDOW];
-        bits wins = (other > best) | is_nan(other);
-        best = (vector)(((bits)other & wins) | ((bits)best & ~wins));
-        place = ((k / WINDOW + 2 * (k % WINDOW)) & wins) | (place & ~wins);
-    }
-    best = rectify(best + bias);
-    store(y, best, half);
-    *(shorts *)chosen = __builtin_convertvector(place | ~(best > 0), shorts);
-}
-
 INLINE void forward_blocks(const conv_shape *shape, layout at, const float *sample,
                            const vector *weights, const vector *bias, int blocks, char *y,
                            int16_t *chosen) {
-    int height = stem_pooled(shape->height, shape), width = stem_pooled(shape->width, shape);
+    int height = conv_pooled(shape->height, shape), width = conv_pooled(shape->width, shape);
     vector sum[BLOCKS][WINDOW][WINDOWS * WINDOW];
     for (int i = 0; i < height; i++)
         for (int j = 0; j < width; j += WINDOWS) {
@@ -137,8 +120,10 @@ INLINE void forward_blocks(const conv_shape *shape, layout at, const float *samp
             for (int b = 0; b < blocks; b++)
                 for (int w = 0; w < WINDOWS && j + w < width; w++) {
                     size_t place = (size_t)((b * height + i) * width + j + w);
-                    pool(sum[b], w, bias[b], shape->half, y + place * block_bytes(shape->half),
-                         chosen + place * BLOCK);
+                    const vector window[] = {sum[b][0][WINDOW * w], sum[b][0][WINDOW * w + 1],
+                                             sum[b][1][WINDOW * w], sum[b][1][WINDOW * w + 1]};
+                    pool_window(window, bias[b], true, shape->half,
+                                y + place * block_bytes(shape->half), chosen + place * BLOCK);
                 }
         }
 }
@@ -148,7 +133,7 @@ void stem_forward(const conv_shape *shape, const void *x, const float *transform
     layout at = lay_out(shape);
     size_t each = stem_scratch(shape, 1), terms = (size_t)(shape->in * TAPS);
     int blocks = channel_blocks(shape->out);
-    size_t pixels = (size_t)(stem_pooled(shape->height, shape) * stem_pooled(shape->width, shape));
+    size_t pixels = (size_t)(conv_pooled(shape->height, shape) * conv_pooled(shape->width, shape));
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int n = 0; n < shape->count; n++) {
         float *sample = scratch + (size_t)omp_get_thread_num() * each;
@@ -202,7 +187,7 @@ INLINE vector permute(vector from, bits lane) {
 INLINE void accumulate(const conv_shape *shape, layout at, const float *planes, int c,
                        const char *dy, const int16_t *chosen, int blocks, vector *sums) {
     const float *plane = planes + (size_t)c * at.plane;
-    int height = stem_pooled(shape->height, shape), width = stem_pooled(shape->width, shape);
+    int height = conv_pooled(shape->height, shape), width = conv_pooled(shape->width, shape);
     vector sum[BLOCKS][KERNEL][KERNEL] = {{{{0}}}}, total[BLOCKS] = {{0}};
     for (int i = 0; i < height; i++)
         for (int j = 0; j < width; j++) {
@@ -234,7 +219,7 @@ INLINE void accumulate(const conv_shape *shape, layout at, const float *planes, 
 static void accumulate_sample(const conv_shape *shape, layout at, int sample, const float *planes,
                               const char *dy, const int16_t *chosen, vector *sums) {
     int blocks = channel_blocks(shape->out);
-    size_t pixels = (size_t)(stem_pooled(shape->height, shape) * stem_pooled(shape->width, shape));
+    size_t pixels = (size_t)(conv_pooled(shape->height, shape) * conv_pooled(shape->width, shape));
     for (int block = 0; block < blocks; block += BLOCKS) {
         size_t first = (size_t)(sample * blocks + block) * pixels;
         const char *from = dy + first * block_bytes(shape->half);

@@ -14,15 +14,8 @@
 
 #include "blocks.h"
 
-#include <stdint.h>
-
 /* More channels than an image has are better served by other methods. */
 enum { STEM_CHANNELS_MAX = 4 };
-
-/* Rows or columns that are left of `side` inputs; an odd last one of the convolution falls away. */
-static inline int stem_pooled(int side, const conv_shape *shape) {
-    return (side + 2 * shape->padding - 2) / 2;
-}
 
 /* Floats of transformed weights, and of the scratch memory that so many threads want. */
 size_t stem_weights(const conv_shape *shape);

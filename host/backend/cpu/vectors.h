@@ -48,4 +48,25 @@ INLINE vector rectify(vector value) {
     return (vector)((bits)value & ~(value < 0));
 }
 
+/* Max-pools a window of 2x2, row by row, adds the bias, rectifies where `relu`, into a block of y;
+ * and into chosen, the place that won, row + 2 * column, or -1 where the ReLU lets nothing through.
+ * The first of equals wins, and the last NaN before any number. */
+INLINE void pool_window(const vector window[4], vector bias, bool relu, bool half, void *y,
+                        int16_t *chosen) {
+    vector best = window[0];
+    bits place = {0};
+    for (int k = 1; k < 4; k++) {
+        bits wins = (window[k] > best) | is_nan(window[k]);
+        best = (vector)(((bits)window[k] & wins) | ((bits)best & ~wins));
+        place = ((k / 2 + 2 * (k % 2)) & wins) | (place & ~wins);
+    }
+    best += bias;
+    if (relu) {
+        best = rectify(best);
+        place |= ~(best > 0);
+    }
+    store(y, best, half);
+    *(shorts *)chosen = __builtin_convertvector(place, shorts);
+}
+
 #endif

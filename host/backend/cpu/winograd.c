@@ -272,10 +272,36 @@ INLINE void write_output_as(const conv_shape *shape, const vector *from, tile at
     }
 }
 
+INLINE void write_pooled_as(const conv_shape *shape, const vector *from, tile at, int block,
+                            const vector *bias, winograd_after after, char *y, bool half) {
+    vector once[INPUT][OUTPUT];
+    int height = conv_pooled(shape->height, shape), width = conv_pooled(shape->width, shape);
+    size_t plane = plane_offset(shape, at.sample, shape->out, block, height, width);
+    after.chosen += plane / block_bytes(half) * BLOCK;
+    for (int j = 0; j < INPUT; j++)
+        transform_output(from + j * PITCH, INPUT * PITCH, once[j]);
+    for (int i = 0; i < OUTPUT / 2 && at.y / 2 + i < height; i++) {
+        vector row[2][OUTPUT];
+        for (int k = 0; k < 2; k++)
+            transform_output(&once[0][2 * i + k], OUTPUT, row[k]);
+        for (int j = 0; j < OUTPUT / 2 && at.x / 2 + j < width; j++) {
+            const vector window[] = {row[0][2 * j], row[0][2 * j + 1], row[1][2 * j],
+                                     row[1][2 * j + 1]};
+            size_t place = (size_t)((at.y / 2 + i) * width + at.x / 2 + j);
+            pool_window(window, *bias, after.relu, half, y + plane + place * block_bytes(half),
+                        after.chosen + place * BLOCK);
+        }
+    }
+}
+
 static __attribute__((noinline)) void write_output(const conv_shape *shape, const vector *from,
                                                    tile at, int block, const vector *bias,
                                                    winograd_after after, void *y) {
-    if (shape->half)
+    if (after.chosen && shape->half)
+        write_pooled_as(shape, from, at, block, bias, after, y, true);
+    else if (after.chosen)
+        write_pooled_as(shape, from, at, block, bias, after, y, false);
+    else if (shape->half)
         write_output_as(shape, from, at, block, bias, after, y, true);
     else
         write_output_as(shape, from, at, block, bias, after, y, false);
@@ -348,7 +374,7 @@ static void convolve_group(const conv_shape *shape, int group, const void *x,
     for (int t = 0; t < count; t++)
         for (int block = 0; block < blocks; block++)
             read_input(shape, x, at[t], block, &inputs[block][0][t], PITCH);
-    for (int t = 0; t < count; t++)
+    for (int t = 0; t < count && !after.chosen; t++)
         prefetch(shape, y, shape->out, height, width, 0, at[t]);
     for (int t = locate_group(shape, group + 1, TILES, next) - 1; t >= 0; t--)
         prefetch(shape, x, shape->in, shape->height, shape->width, 2 - shape->padding, next[t]);

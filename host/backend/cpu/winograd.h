@@ -21,10 +21,13 @@ void winograd_transform(const conv_shape *shape, const float *weights, float *tr
  * `in` and `out` exchanged and padding 2 - p; the weights are still [in, out, 3, 3]. */
 void winograd_transform_turned(const conv_shape *shape, const float *weights, float *transformed);
 
-/* y = conv(x), then + bias [out] where it is not NULL, + y where `sum`, ReLU where `relu`. */
+/* y = conv(x), then + bias [out] where it is not NULL, + y where `sum`, ReLU where `relu`; or,
+ * where `chosen` is not NULL, max-pooled by 2x2 (and nothing summed), which leaves there [like y]
+ * what conv_unpool wants to know. */
 typedef struct {
     const float *bias;
     bool sum, relu;
+    int16_t *chosen;
 } winograd_after;
 void winograd_convolve(const conv_shape *shape, const void *x, const float *transformed,
                        winograd_after after, int threads, float *scratch, void *y);
