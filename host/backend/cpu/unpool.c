@@ -1,3 +1,4 @@
+/* The backward pass of pooling by 2x2, row by row of what it fills. */
 #include "blocks.h"
 #include "vectors.h"
 
