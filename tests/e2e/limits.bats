@@ -71,8 +71,8 @@ disk() { # MIB [OPTION]: a file system of that size in disk/, or skips the test
     [ "$code" -eq 0 ]
     before=$(md5sum runs/small/*)
     code=0
-    prlimit --as=1000000000 "$CAIRN" train --quiet --overwrite -S data.train_limit=2000 \
-        -S train.batch_size=2000 >out 2>err || code=$?
+    prlimit --as=1000000000 "$CAIRN" train --quiet --overwrite -S data.train_limit=10000 \
+        -S train.batch_size=10000 >out 2>err || code=$?
     fails_with 1 'out of memory.*train.batch_size'
     [ "$(md5sum runs/small/*)" = "$before" ]
 }

@@ -160,7 +160,7 @@ SH
 
 @test "bench-pytorch.sh shows what it has when its time is over" {
     stand_in_for_both
-    SLOW=2 run "$root/scripts/bench-pytorch.sh" --built --device cuda --rounds 1 --seconds 1 --limit 3
+    SLOW=6 run "$root/scripts/bench-pytorch.sh" --built --device cuda --rounds 1 --seconds 1 --limit 12
     [ "$status" -eq 0 ]
     [[ $output == *"| PyTorch, default | 500 | 2 |"* ]]
     [[ $output == *"| PyTorch, the same, max-autotune | no time left | |"* ]]
