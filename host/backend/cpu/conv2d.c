@@ -190,7 +190,7 @@ static cairn_status conv2d_forward(cpu_plan *plan, cpu_stage *stage, const tenso
         return status ? status : plan_stem_forward(plan, stage, given, weights, bias);
     }
     stage->winograd = plan_winograd(plan, layer);
-    stage->pools = stage->winograd && plan_halves(stage);
+    stage->pools = stage->winograd && plan_halves(plan, stage);
     bool settled = is_settled(plan, layer);
     onednn_fused fused = {.sum = stage->sum != NULL,
                           .relu = stage->relu,

@@ -28,9 +28,11 @@ conv_shape plan_conv_shape(const cpu_plan *plan, const cairn_op *layer) {
                         .half = plan_type(plan) == dnnl_bf16};
 }
 
-bool plan_halves(const cpu_stage *stage) {
+/* Where only a bias is trained, its gradient goes by what was convolved, which has to be there. */
+bool plan_halves(const cpu_plan *plan, const cpu_stage *stage) {
     const cairn_op *pool = stage->pool;
-    return pool && pool->kernel == 2 && pool->stride == 2 && pool->padding == 0 && !stage->sum;
+    return pool && pool->kernel == 2 && pool->stride == 2 && pool->padding == 0 && !stage->sum &&
+           (!plan->training || plan_trains(plan, stage->layer->weight));
 }
 
 cairn_status plan_pooled(cpu_plan *plan, cpu_stage *stage, tensor *made) {

@@ -5,9 +5,8 @@
 
 bool plan_stem(const cpu_plan *plan, const cpu_stage *stage) {
     const cairn_op *layer = stage->layer;
-    return plan_halves(stage) && stage->relu && plan_takes_blocks(plan, layer) &&
-           layer->input == CAIRN_NET_INPUT && layer->in.c <= STEM_CHANNELS_MAX &&
-           (!plan->training || plan_trains(plan, layer->weight));
+    return plan_halves(plan, stage) && stage->relu && plan_takes_blocks(plan, layer) &&
+           layer->input == CAIRN_NET_INPUT && layer->in.c <= STEM_CHANNELS_MAX;
 }
 
 static cairn_status run_transform(const cpu_plan *plan, const cpu_task *task) {

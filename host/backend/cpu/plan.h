@@ -233,7 +233,7 @@ conv_shape plan_conv_shape(const cpu_plan *plan, const cairn_op *layer);
 /* Where those loops pool as well, by 2x2: whether stage->pool is such; a tensor for what is pooled,
  * with stage->workspace; and the gradient of the convolution's output from that of what is pooled.
  */
-bool plan_halves(const cpu_stage *stage);
+bool plan_halves(const cpu_plan *plan, const cpu_stage *stage);
 cairn_status plan_pooled(cpu_plan *plan, cpu_stage *stage, tensor *made);
 cairn_status plan_unpool(cpu_plan *plan, const cpu_stage *stage, const tensor *pooled,
                          tensor *gradient);
