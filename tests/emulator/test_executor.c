@@ -73,6 +73,9 @@ static void follow(const cairn_net *net, const cairn_split *split, cairn_precisi
     cairn_executor_destroy(executor);
 }
 
+/* Of twenty sets of random images one has a value so near a tie that the last bit of a sum decides
+ * a ReLU or a maximum, and Adam makes a whole step of the difference. This one has none:
+ * `reference` in float32 and in float64 agree to 3e-8. */
 static void test_an_epoch_of_the_model(void **state) {
     (void)state;
     enum { STEPS = (SAMPLES + BATCH - 1) / BATCH };
@@ -81,14 +84,14 @@ static void test_an_epoch_of_the_model(void **state) {
     cairn_net *net = NULL;
     cairn_simple_cnn model = {.widths = {32, 64, 128}, .blocks = 3, .hidden = 256, .dropout = 0.2f};
     must(cairn_simple_cnn_build(&net, &model, (cairn_shape){3, 32, 32}, 10));
-    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    cairn_split split = random_split(3, SAMPLES, net->input, 10, false);
     cairn_executor *reference = make(reference_backend(), net, CAIRN_FLOAT32, &split);
     train(reference, 0, STEPS, wanted);
     must(cairn_executor_set_stats(reference, &zero));
     must(cairn_executor_evaluate(reference, CAIRN_SPLIT_TEST, 0, SAMPLES));
     must(cairn_executor_get_stats(reference, &evaluated));
     cairn_executor_destroy(reference);
-    follow(net, &split, CAIRN_FLOAT32, wanted, &evaluated, STEPS, 1e-4);
+    follow(net, &split, CAIRN_FLOAT32, wanted, &evaluated, STEPS, 1e-6);
     follow(net, &split, CAIRN_TF32, wanted, &evaluated, STEPS, 1e-2);
     follow(net, &split, CAIRN_BF16, wanted, &evaluated, STEPS, 3e-2);
     free_split(&split);
@@ -99,7 +102,7 @@ static void test_an_epoch_of_the_model(void **state) {
 static void test_measured_algorithms(void **state) {
     (void)state;
     cairn_net *net = small_net();
-    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    cairn_split split = random_split(3, SAMPLES, net->input, 10, false);
     cairn_executor_options options = cairn_executor_defaults();
     cairn_executor *measured = NULL;
     cairn_executor *plain = make(cuda_backend(), net, CAIRN_FLOAT32, &split);
@@ -155,7 +158,7 @@ static void test_measured_pooling(void **state) {
     (void)state;
     static const char *const kernels[] = {"(pool_forward<T, V, NHWC, 2>)", "cudnnPoolingForward"};
     cairn_net *net = small_net();
-    cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
+    cairn_split split = random_split(3, SAMPLES, net->input, 10, false);
     double losses[2][4];
     for (int cudnns = 0; cudnns < 2; cudnns++) /* are faster */
         for (int p = 0; p < 2; p++) {
