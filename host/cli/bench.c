@@ -3,11 +3,11 @@
 #include "cli.h"
 
 #include "cairn/executor.h"
-#include "cairn/model.h"
 #include "cairn/rng.h"
 #include "cairn/train.h"
 
 #include <cjson/cJSON.h>
+#include <limits.h>
 #include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -293,7 +293,6 @@ static cairn_status measure_device(bench *b, report *r) {
 
 static cairn_status measure(const cairn_config *config, double seconds, const char *profile,
                             report *r) {
-    const cairn_backend *backend = NULL;
     cairn_dataset *data = NULL; /* shape and classes: it has no images */
     cairn_net *net = NULL;
     cairn_split split = {0};
@@ -301,23 +300,16 @@ static cairn_status measure(const cairn_config *config, double seconds, const ch
     cairn_status status = cairn_dataset_describe(&data, config);
     if (status)
         return status;
-    cairn_executor_options options = cairn_executor_configure(config, data);
-    const cairn_shape shape = {data->test.channels, data->test.height, data->test.width};
-    const int classes = data->classes;
+    status = cairn_executor_open(&b.executor, &net, config, data, INT_MAX);
     cairn_dataset_destroy(data);
-    status = cairn_backend_find(&backend, &options.device, config->device, options.precision);
-    if (!status)
-        status = cairn_model_build(&net, config, shape, classes);
-    if (!status)
-        status = cairn_executor_create(&b.executor, backend, net, &options);
     if (!status)
         status = cairn_executor_initialise(b.executor, config->seed);
     if (!status)
-        status = random_split(&split, shape, classes);
+        status = random_split(&split, net->input, cairn_net_classes(net));
     if (!status)
         status = cairn_executor_upload(b.executor, CAIRN_SPLIT_TRAIN, &split);
     cairn_sampler_order(config->seed, 0, SAMPLES, b.order);
-    b.batch = options.batch * options.accumulate;
+    b.batch = (int)(config->train.batch_size * config->train.accumulate);
     b.lr = config->train.lr;
     if (!status)
         status = cairn_profile_open(&b.trace, profile, b.executor);
@@ -326,8 +318,8 @@ static cairn_status measure(const cairn_config *config, double seconds, const ch
     if (!status)
         status = measure_parts(&b, r->parts, &r->part_count);
     if (!status) {
-        r->backend = backend->name;
-        r->precision = cairn_precision_name(options.precision);
+        r->backend = b.executor->backend->name;
+        r->precision = cairn_precision_name(b.executor->options.precision);
         r->batch = b.batch;
         r->threads = b.executor->options.threads;
         r->step_flops = cairn_net_flops(net, 1);

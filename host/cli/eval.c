@@ -4,7 +4,6 @@
 #include "cairn/dataset.h"
 #include "cairn/executor.h"
 #include "cairn/file.h"
-#include "cairn/model.h"
 #include "cairn/train.h"
 
 #include <cjson/cJSON.h>
@@ -13,26 +12,16 @@
 
 /* Loss and accuracy of the model in `path`, over the configured test split. */
 static cairn_status evaluate(const cairn_config *config, const char *path, cairn_stats *stats) {
-    const cairn_backend *backend = NULL;
     cairn_dataset *data = NULL;
     cairn_net *net = NULL;
     cairn_executor *executor = NULL;
-    cairn_executor_options options;
     cairn_status status = cairn_dataset_open(&data, config);
     if (status)
         return status;
     status = cairn_model_match(data, path);
     const cairn_split *test = &data->test;
-    cairn_shape input = {test->channels, test->height, test->width};
-    options = cairn_executor_configure(config, data);
-    if (options.batch > test->count) /* one batch holds them all */
-        options.batch = test->count;
-    if (!status)
-        status = cairn_backend_find(&backend, &options.device, config->device, options.precision);
-    if (!status)
-        status = cairn_model_build(&net, config, input, data->classes);
-    if (!status)
-        status = cairn_executor_create(&executor, backend, net, &options);
+    if (!status) /* one batch may hold them all */
+        status = cairn_executor_open(&executor, &net, config, data, test->count);
     if (!status)
         status = cairn_model_load(executor, path);
     if (!status)

@@ -3,7 +3,6 @@
 
 #include "cairn/executor.h"
 #include "cairn/file.h"
-#include "cairn/model.h"
 #include "cairn/onnx.h"
 #include "cairn/train.h"
 
@@ -68,23 +67,16 @@ static cairn_status find_model(const char *given, cairn_common_arguments *argume
 }
 
 /* The parameters pass through an executor of the plainest backend: all checks are made there. */
-static cairn_status export_model(const cairn_config *config, const char *model,
+static cairn_status export_model(cairn_config *config, const char *model,
                                  const struct format *format, const char *out) {
-    const cairn_backend *backend = NULL;
     cairn_dataset *data = NULL;
     cairn_net *net = NULL;
     cairn_executor *executor = NULL;
-    cairn_executor_options options = cairn_executor_defaults();
     cairn_status status = cairn_model_describe(&data, config, model);
-    options.batch = 1;
+    snprintf(config->device, sizeof config->device, "reference");
+    config->train.precision = CAIRN_FLOAT32;
     if (!status)
-        status = cairn_backend_find(&backend, &options.device, "reference", options.precision);
-    if (!status)
-        status = cairn_model_build(
-            &net, config, (cairn_shape){data->test.channels, data->test.height, data->test.width},
-            data->classes);
-    if (!status)
-        status = cairn_executor_create(&executor, backend, net, &options);
+        status = cairn_executor_open(&executor, &net, config, data, 1);
     if (!status)
         status = cairn_model_load(executor, model);
     if (!status)

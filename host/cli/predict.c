@@ -6,7 +6,6 @@
 #include "cairn/executor.h"
 #include "cairn/file.h"
 #include "cairn/image.h"
-#include "cairn/model.h"
 #include "cairn/record.h"
 #include "cairn/train.h"
 
@@ -40,20 +39,12 @@ typedef struct {
 } predictor;
 
 static cairn_status open_predictor(predictor *p, const cairn_config *config, int block) {
-    const cairn_backend *backend = NULL;
     cairn_status status = cairn_model_describe(&p->data, config, p->request->model);
     if (status)
         return status;
     p->split = p->data->test;
     cairn_shape shape = {p->split.channels, p->split.height, p->split.width};
-    cairn_executor_options options = cairn_executor_configure(config, p->data);
-    if (options.batch > block)
-        options.batch = block;
-    status = cairn_backend_find(&backend, &options.device, config->device, options.precision);
-    if (!status)
-        status = cairn_model_build(&p->net, config, shape, p->data->classes);
-    if (!status)
-        status = cairn_executor_create(&p->executor, backend, p->net, &options);
+    status = cairn_executor_open(&p->executor, &p->net, config, p->data, block);
     if (!status)
         status = cairn_model_load(p->executor, p->request->model);
     if (status)
