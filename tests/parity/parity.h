@@ -71,8 +71,8 @@ static inline const cairn_backend *reference_backend(void) {
  * conv <out> <kernel> <stride> <padding> | pool <kernel> <stride> | avg <kernel> <stride>
  * | linear <out> | drop <percent> | norm | gelu | relu | flat | add <op>, separated by commas;
  * convn and linearn have no bias. "at <op>" is no op: the next one reads that op, or the input of
- * the net where it is -1; nor is "scale <n>": the last op, a linear one, divides its product by n.
- */
+ * the net where it is -1; nor is "scale <n>": the last op, a linear one, divides its product by n;
+ * nor "frozen": the last op's weight is not trained. */
 static inline cairn_net *build_ops(const char *ops, cairn_shape input) {
     cairn_net *net = NULL;
     must(cairn_net_create(&net, input));
@@ -100,6 +100,8 @@ static inline cairn_net *build_ops(const char *ops, cairn_shape input) {
             cairn_net_branch(net, a);
         else if (strcmp(op, "scale") == 0)
             cairn_net_scale(net, 1.0f / (float)a);
+        else if (strcmp(op, "frozen") == 0)
+            net->parameter[net->op[net->op_count - 1].weight].trained = false;
         else if (strcmp(op, "pool") == 0)
             must(cairn_net_maxpool(net, name, a, b));
         else if (strcmp(op, "linear") == 0)

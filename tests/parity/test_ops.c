@@ -196,6 +196,11 @@ static const net_case exact[] = {
     {"conv 16 3 1 1, relu, pool 2 2", 3, false},
     {"conv 48 3 1 0, relu, pool 2 2, flat, linear 10", 1, false},
     {"convn 40 3 1 2, relu, pool 2 2", 4, false},
+    /* Only the bias learns, or nothing. */
+    {"conv 5 3 1 1, frozen", 3, false},
+    {"conv 16 3 1 1, frozen, relu, pool 2 2, flat, linear 10", 3, false},
+    {"convn 16 3 1 1, frozen, relu, pool 2 2, flat, linear 10", 3, false},
+    {"flat, linear 17, frozen, relu, linear 10", 3, false},
     {"conv 17 1 1 0, conv 5 5 2 2", 1, false},
     {"conv 3 3 2 1, conv 17 3 1 0", 5, false},
     {"relu", 3, false},
@@ -273,6 +278,7 @@ static const net_case compared[] = {
     {"conv 17 2 1 0, gelu, conv 24 3 1 1, pool 2 2, flat, linear 10", 3, false},
     {"conv 16 2 1 0, gelu, conv 16 3 1 0, relu, pool 2 2, flat, linear 10", 3, false},
     {"conv 16 2 1 0, gelu, convn 40 3 1 2, relu, pool 2 2, gelu", 1, false},
+    {"conv 16 2 1 0, gelu, conv 24 3 1 1, frozen, relu, pool 2 2, flat, linear 10", 3, false},
 };
 
 static void check_cases(const net_case *cases, size_t count, uint64_t seed, bool bf16) {
