@@ -74,8 +74,8 @@ static void follow(const cairn_net *net, const cairn_split *split, cairn_precisi
 }
 
 /* Of twenty sets of random images one has a value so near a tie that the last bit of a sum decides
- * a ReLU or a maximum, and Adam makes a whole step of the difference. This one has none:
- * `reference` in float32 and in float64 agree to 3e-8. */
+ * a ReLU or a maximum, and Adam makes a whole step of the difference: up to 6e-4 of the loss, by
+ * measuring. This one has none, and all agree to 3e-8; another machine's rounding may find one. */
 static void test_an_epoch_of_the_model(void **state) {
     (void)state;
     enum { STEPS = (SAMPLES + BATCH - 1) / BATCH };
@@ -91,7 +91,7 @@ static void test_an_epoch_of_the_model(void **state) {
     must(cairn_executor_evaluate(reference, CAIRN_SPLIT_TEST, 0, SAMPLES));
     must(cairn_executor_get_stats(reference, &evaluated));
     cairn_executor_destroy(reference);
-    follow(net, &split, CAIRN_FLOAT32, wanted, &evaluated, STEPS, 1e-6);
+    follow(net, &split, CAIRN_FLOAT32, wanted, &evaluated, STEPS, 1e-3);
     follow(net, &split, CAIRN_TF32, wanted, &evaluated, STEPS, 1e-2);
     follow(net, &split, CAIRN_BF16, wanted, &evaluated, STEPS, 3e-2);
     free_split(&split);

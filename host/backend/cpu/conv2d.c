@@ -160,7 +160,7 @@ static cairn_status choose_layouts(cpu_plan *plan, cpu_stage *stage, onednn_layo
                                    onednn_fused fused, onednn_layout *src, onednn_layout *dst) {
     const cairn_op *layer = stage->layer;
     dnnl_data_type_t type = plan_type(plan);
-    dnnl_format_tag_t tag = stage->winograd ? dnnl_aBcd16b : dnnl_format_tag_any;
+    dnnl_format_tag_t tag = stage->winograd ? plan->loops->tag : dnnl_format_tag_any;
     *src = plan_layout(plan, layer->in, type, tag);
     *dst = plan_layout(plan, layer->out, type, tag);
     if (stage->winograd)

@@ -1,8 +1,6 @@
 /* Stems, which stem.h computes, as tasks of a plan. */
 #include "plan.h"
 
-#include "stem.h"
-
 bool plan_stem(const cpu_plan *plan, const cpu_stage *stage) {
     const cairn_op *layer = stage->layer;
     return plan_halves(plan, stage) && stage->relu && plan_takes_blocks(plan, layer) &&
@@ -11,21 +9,22 @@ bool plan_stem(const cpu_plan *plan, const cpu_stage *stage) {
 
 static cairn_status run_transform(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = plan_conv_shape(plan, task->layer);
-    stem_transform(&shape, task->in, task->out);
+    plan->loops->stem->transform(&shape, task->in, task->out);
     return CAIRN_OK;
 }
 
 static cairn_status run_forward(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = plan_conv_shape(plan, task->layer);
-    stem_forward(&shape, task->in, task->with, task->statistics, plan->executor->threads,
-                 task->scratch, task->out, task->chosen);
+    plan->loops->stem->forward(&shape, task->in, task->with, task->statistics,
+                               plan->executor->threads, task->scratch, task->out, task->chosen);
     return CAIRN_OK;
 }
 
 static cairn_status run_weight_gradient(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = plan_conv_shape(plan, task->layer);
-    stem_weight_gradient(&shape, task->in, task->with, task->chosen, plan->executor->threads,
-                         task->scratch, task->out, task->statistics);
+    plan->loops->stem->weight_gradient(&shape, task->in, task->with, task->chosen,
+                                       plan->executor->threads, task->scratch, task->out,
+                                       task->statistics);
     return CAIRN_OK;
 }
 
@@ -39,15 +38,15 @@ static cpu_task *add_task(cpu_plan *plan, task_list *list, const cpu_stage *stag
     added->flops = plan->count * cairn_op_flops(stage->layer, 0);
     added->in = stage->src.data;
     added->chosen = stage->workspace.data;
-    added->scratch =
-        plan_scratch(plan, stem_scratch(&shape, plan->executor->threads) * sizeof(float));
+    added->scratch = plan_scratch(
+        plan, plan->loops->stem->scratch(&shape, plan->executor->threads) * sizeof(float));
     return added->scratch ? added : NULL;
 }
 
 static cairn_status add_transform(cpu_plan *plan, const cairn_op *layer, const float *weights,
                                   float **transformed) {
     conv_shape shape = plan_conv_shape(plan, layer);
-    *transformed = plan_scratch(plan, stem_weights(&shape) * sizeof **transformed);
+    *transformed = plan_scratch(plan, plan->loops->stem->weights(&shape) * sizeof **transformed);
     cpu_task *added = *transformed ? plan_add(&plan->refresh, layer, "transform") : NULL;
     if (!added)
         return CAIRN_FAILED;

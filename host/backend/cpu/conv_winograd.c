@@ -1,14 +1,18 @@
 /* Convolutions that winograd.h computes, as tasks of a plan. */
 #include "plan.h"
 
-#include "winograd.h"
+/* Channels, up to whole blocks. */
+static int filled_up(const cpu_plan *plan, int channels) {
+    int size = plan->loops->block;
+    return (channels + size - 1) / size * size;
+}
 
 /* Where blocks are filled up to more than twice what there is, the multiplications that the method
  * saves are wasted again. */
 bool plan_winograd(const cpu_plan *plan, const cairn_op *layer) {
-    int in = layer->in.c, out = layer->out.c;
     return plan_takes_blocks(plan, layer) &&
-           channel_blocks(in) * channel_blocks(out) * CHANNEL_BLOCK * CHANNEL_BLOCK <= 2 * in * out;
+           filled_up(plan, layer->in.c) * filled_up(plan, layer->out.c) <=
+               2 * layer->in.c * layer->out.c;
 }
 
 /* Of the convolution that makes the data gradient. */
@@ -31,7 +35,7 @@ static float *scratch_of(cpu_plan *plan) {
         if (op->kind != CAIRN_OP_CONV2D || !plan_winograd(plan, op))
             continue;
         conv_shape shape = plan_conv_shape(plan, op);
-        size_t needed = winograd_scratch(&shape, plan->executor->threads);
+        size_t needed = plan->loops->winograd->scratch(&shape, plan->executor->threads);
         most = needed > most ? needed : most;
     }
     if (!plan->winograd)
@@ -41,13 +45,13 @@ static float *scratch_of(cpu_plan *plan) {
 
 static cairn_status run_transform(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = plan_conv_shape(plan, task->layer);
-    winograd_transform(&shape, task->in, task->out);
+    plan->loops->winograd->transform(&shape, task->in, false, task->out);
     return CAIRN_OK;
 }
 
 static cairn_status run_transform_turned(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = turned_shape_of(plan, task->layer);
-    winograd_transform_turned(&shape, task->in, task->out);
+    plan->loops->winograd->transform(&shape, task->in, true, task->out);
     return CAIRN_OK;
 }
 
@@ -55,22 +59,22 @@ static cairn_status run_forward(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = plan_conv_shape(plan, task->layer);
     winograd_after after = {
         .bias = task->statistics, .sum = task->sum, .relu = task->relu, .chosen = task->chosen};
-    winograd_convolve(&shape, task->in, task->with, after, plan->executor->threads, task->scratch,
-                      task->out);
+    plan->loops->winograd->convolve(&shape, task->in, task->with, after, plan->executor->threads,
+                                    task->scratch, task->out);
     return CAIRN_OK;
 }
 
 static cairn_status run_data_gradient(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = turned_shape_of(plan, task->layer);
-    winograd_convolve(&shape, task->in, task->with, (winograd_after){0}, plan->executor->threads,
-                      task->scratch, task->out);
+    plan->loops->winograd->convolve(&shape, task->in, task->with, (winograd_after){0},
+                                    plan->executor->threads, task->scratch, task->out);
     return CAIRN_OK;
 }
 
 static cairn_status run_weight_gradient(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = plan_conv_shape(plan, task->layer);
-    winograd_weight_gradient(&shape, task->in, task->with, plan->executor->threads, task->scratch,
-                             task->out, task->statistics);
+    plan->loops->winograd->weight_gradient(&shape, task->in, task->with, plan->executor->threads,
+                                           task->scratch, task->out, task->statistics);
     return CAIRN_OK;
 }
 
@@ -78,7 +82,8 @@ static cairn_status run_weight_gradient(const cpu_plan *plan, const cpu_task *ta
 static float *add_transform(cpu_plan *plan, const cairn_op *layer, const float *weights,
                             bool turned) {
     conv_shape shape = turned ? turned_shape_of(plan, layer) : plan_conv_shape(plan, layer);
-    float *transformed = plan_scratch(plan, winograd_weights(&shape) * sizeof *transformed);
+    float *transformed =
+        plan_scratch(plan, plan->loops->winograd->weights(&shape) * sizeof *transformed);
     cpu_task *added = transformed ? plan_add(&plan->refresh, layer, "transform") : NULL;
     if (!added)
         return NULL;
@@ -121,7 +126,7 @@ cairn_status plan_winograd_forward(cpu_plan *plan, const cpu_stage *stage, const
 cairn_status plan_winograd_data_gradient(cpu_plan *plan, const cairn_op *layer,
                                          const tensor *gradient, tensor *made) {
     cairn_status status =
-        plan_tensor(plan, made, plan_layout(plan, layer->in, plan_type(plan), dnnl_aBcd16b), NULL);
+        plan_tensor(plan, made, plan_blocked(plan, layer->in, plan_type(plan)), NULL);
     if (status)
         return status;
     const float *weights = plan_parameter(plan, CAIRN_PARAMETER, layer->weight);

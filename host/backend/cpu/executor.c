@@ -43,8 +43,9 @@ static bool supports(cairn_precision precision) {
 
 static const char *describe(char *out, size_t size) {
     const dnnl_version_t *version = dnnl_version();
-    snprintf(out, size, "oneDNN %d.%d.%d, bf16 %s", version->major, version->minor, version->patch,
-             has_bf16() ? "yes" : "no");
+    const channel_loops *loops = plan_loops(dnnl_f32);
+    snprintf(out, size, "oneDNN %d.%d.%d%s%s", version->major, version->minor, version->patch,
+             loops ? ", own convolutions for " : "", loops ? loops->isa : "");
     return out;
 }
 

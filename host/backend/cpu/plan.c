@@ -346,6 +346,7 @@ cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count, plan
     made->executor = executor;
     made->count = count;
     made->purpose = purpose;
+    made->loops = plan_loops(plan_type(made));
     made->training = purpose != PLAN_EVALUATES;
     made->value = values;
     status = onednn_pool_create(&made->pool);

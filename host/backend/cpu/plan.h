@@ -7,7 +7,8 @@
 #define CAIRN_BACKEND_CPU_PLAN_H
 
 #include "../timeline.h"
-#include "blocks.h"
+#include "loops/stem.h"
+#include "loops/winograd.h"
 #include "kernels.h"
 #include "onednn.h"
 #include "update.h"
@@ -22,6 +23,7 @@ typedef struct {
 } tensor;
 
 typedef struct cpu_plan cpu_plan;
+typedef struct channel_loops channel_loops;
 
 typedef struct cpu_task {
     char name[64];
@@ -94,6 +96,7 @@ struct cpu_plan {
     loss_target *targets; /* [count] */
     uint8_t *bytes;       /* of the batch, augmented; NULL where nothing but the crop happens */
     float *logits, *logits_gradient; /* [count, classes] */
+    const channel_loops *loops;      /* for convolutions; NULL: none here */
     float *winograd;                 /* its scratch memory, once something wants it */
 };
 
@@ -225,8 +228,23 @@ typedef struct {
 extern const layer_compiler compile_conv2d, compile_relu, compile_pool, compile_flatten,
     compile_linear, compile_dropout, compile_batchnorm, compile_add, compile_gelu;
 
-/* Whether a convolution is such as blocks.h's loops are for, and on such a processor; and its shape
- * as they see it. */
+/* Loops for one kind of processor, with the layout of their blocks. */
+struct channel_loops {
+    const char *isa; /* "AVX2" */
+    int block;       /* channels */
+    dnnl_format_tag_t tag;
+    const winograd_loops *winograd;
+    const stem_loops *stem;
+    conv_unpool *unpool;
+};
+
+/* Those for this processor and precision; NULL: none. */
+const channel_loops *plan_loops(dnnl_data_type_t type);
+
+/* Such a layout. */
+onednn_layout plan_blocked(cpu_plan *plan, cairn_shape shape, dnnl_data_type_t type);
+
+/* Whether a convolution is such as they are for; and its shape as they see it. */
 bool plan_takes_blocks(const cpu_plan *plan, const cairn_op *layer);
 conv_shape plan_conv_shape(const cpu_plan *plan, const cairn_op *layer);
 
@@ -246,8 +264,8 @@ cairn_status plan_stem_forward(cpu_plan *plan, cpu_stage *stage, const tensor *g
                                const float *weights, float *bias);
 cairn_status plan_stem_weight_gradient(cpu_plan *plan, const cpu_stage *stage, const tensor *given);
 
-/* Convolutions by winograd.h: whether a layer is one; then its tasks, whose tensors lie in blocks
- * of 16 channels. Forward goes from stage->src to stage->made, by row-major weights and a bias,
+/* Convolutions by winograd.h: whether a layer is one; then its tasks, whose tensors lie in
+ * blocks. Forward goes from stage->src to stage->made, by row-major weights and a bias,
  * NULL for none, that stay where they are; the data gradient is a new tensor. */
 bool plan_winograd(const cpu_plan *plan, const cairn_op *layer);
 cairn_status plan_winograd_forward(cpu_plan *plan, const cpu_stage *stage, const float *weights,

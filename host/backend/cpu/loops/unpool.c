@@ -1,5 +1,4 @@
 /* The backward pass of pooling by 2x2, row by row of what it fills. */
-#include "blocks.h"
 #include "vectors.h"
 
 #include <string.h>
@@ -32,7 +31,8 @@ INLINE void unpool_plane(int height, int width, const char *pooled, const int16_
         memset(y, 0, pitch);
 }
 
-void conv_unpool(const conv_shape *shape, const void *pooled, const int16_t *chosen, void *y) {
+void OF_ISA(conv_unpool)(const conv_shape *shape, const void *pooled, const int16_t *chosen,
+                         void *y) {
     int height = shape->height + 2 * shape->padding - 2;
     int width = shape->width + 2 * shape->padding - 2;
     size_t inside = (size_t)(conv_pooled(shape->height, shape) * conv_pooled(shape->width, shape));

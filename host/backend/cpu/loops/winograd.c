@@ -24,7 +24,8 @@ enum {
     INPUT = 6,
     PLACES = INPUT * INPUT,
     KERNEL = 3,
-    TILES = 16,          /* go through all steps together: as many sums are held in registers */
+    /* Go through all steps together: as many sums are held in registers. */
+    TILES = CHANNEL_BLOCK == 16 ? 16 : 12,
     GRADIENT_TILES = 32, /* the same for the weight gradient, whose sums lie in memory */
     /* From place to place. Odd, so that a tile's places do not meet in few sets of the cache. */
     PITCH = TILES + 1,
@@ -48,7 +49,7 @@ static size_t tile_count(const conv_shape *shape) {
            (size_t)tiles_across(shape->width, shape);
 }
 
-size_t winograd_weights(const conv_shape *shape) {
+static size_t weight_count(const conv_shape *shape) {
     return (size_t)PLACES * (size_t)shape->in * (size_t)(channel_blocks(shape->out) * BLOCK);
 }
 
@@ -99,7 +100,7 @@ static void kernel_matrix(float g[INPUT][KERNEL]) {
         g[INPUT - 1][k] = k == KERNEL - 1;
 }
 
-/* Of one input and 16 output channels, in place order, `step` apart. */
+/* Of one input channel and a block of output channels, in place order, `step` apart. */
 static void transform_kernel(const float g[INPUT][KERNEL], const vector kernel[KERNEL * KERNEL],
                              vector *to, size_t step) {
     vector half[INPUT][KERNEL];
@@ -112,7 +113,7 @@ static void transform_kernel(const float g[INPUT][KERNEL], const vector kernel[K
             *to = g[j][0] * half[i][0] + g[j][1] * half[i][1] + g[j][2] * half[i][2];
 }
 
-/* To [blocks of out][place][in][16 of out]. */
+/* To [blocks of out][place][in][block of out]. */
 static void transform_weights(const conv_shape *shape, const float *weights, bool turned,
                               float *transformed) {
     float g[INPUT][KERNEL];
@@ -131,14 +132,6 @@ static void transform_weights(const conv_shape *shape, const float *weights, boo
         transform_kernel((const float(*)[KERNEL])g, kernel,
                          (vector *)transformed + block * PLACES * in + i, in);
     }
-}
-
-void winograd_transform(const conv_shape *shape, const float *weights, float *transformed) {
-    transform_weights(shape, weights, false, transformed);
-}
-
-void winograd_transform_turned(const conv_shape *shape, const float *weights, float *transformed) {
-    transform_weights(shape, weights, true, transformed);
 }
 
 /* Tiles ---------------------------------------------------------------------------------------- */
@@ -339,7 +332,7 @@ static int group_count(const conv_shape *shape, int size) {
 /* A group, of one block of channels. */
 typedef vector tiles[PLACES][PITCH], gradient_tiles[PLACES][GRADIENT_PITCH];
 
-size_t winograd_scratch(const conv_shape *shape, int threads) {
+static size_t scratch_floats(const conv_shape *shape, int threads) {
     size_t in = (size_t)channel_blocks(shape->in), out = (size_t)channel_blocks(shape->out);
     size_t transformed = PLACES * GRADIENT_PITCH * (in + out);
     size_t sums = PLACES * in * BLOCK * out + in + out; /* as many for the turned shape */
@@ -348,7 +341,7 @@ size_t winograd_scratch(const conv_shape *shape, int threads) {
 
 /* Forward -------------------------------------------------------------------------------------- */
 
-/* Of one place: to [TILES] = the sum over the input channels of inputs [in / 16][TILES] times
+/* Of one place: to [TILES] = the sum over the input channels of inputs [in / BLOCK][TILES] times
  * weights [in]. */
 INLINE void multiply(int in, const tiles *inputs, int place, const vector *weights,
                      vector to[TILES]) {
@@ -393,9 +386,9 @@ static void convolve_group(const conv_shape *shape, int group, const void *x,
     }
 }
 
-void winograd_convolve(const conv_shape *shape, const void *x, const float *transformed,
-                       winograd_after after, int threads, float *scratch, void *y) {
-    size_t each = winograd_scratch(shape, 1);
+static void convolve(const conv_shape *shape, const void *x, const float *transformed,
+                     winograd_after after, int threads, float *scratch, void *y) {
+    size_t each = scratch_floats(shape, 1);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int group = 0; group < group_count(shape, TILES); group++)
         convolve_group(shape, group, x, transformed, after,
@@ -404,11 +397,11 @@ void winograd_convolve(const conv_shape *shape, const void *x, const float *tran
 
 /* Weight gradient ------------------------------------------------------------------------------ */
 
-/* A thread's sums: of the weights, [place][blocks of out][blocks of in][16 of in][16 of out], and
- * of the bias, [blocks of out][16]. */
+/* A thread's sums: of the weights, [place][blocks of out][blocks of in][block of in][block of out],
+ * and of the bias, [blocks of out][block]. */
 
-/* Of one place: sums [16 of in] += over a group's tiles, inputs times gradients. The sums of wide
- * layers fill the cache, so they are asked for before they are needed. */
+/* Of one place: sums [block of in] += over a group's tiles, inputs times gradients. The sums of
+ * wide layers fill the cache, so they are asked for before they are needed. */
 INLINE void accumulate(const vector inputs[GRADIENT_TILES], const vector gradients[GRADIENT_TILES],
                        vector sums[BLOCK]) {
     vector sum[BLOCK] = {{0}};
@@ -479,9 +472,9 @@ static void gather(const conv_shape *shape, const float *sums, int threads, size
     }
 }
 
-void winograd_weight_gradient(const conv_shape *shape, const void *x, const void *dy, int threads,
-                              float *scratch, float *dweights, float *dbias) {
-    size_t each = winograd_scratch(shape, 1), out = (size_t)channel_blocks(shape->out) * BLOCK;
+static void weight_gradient(const conv_shape *shape, const void *x, const void *dy, int threads,
+                            float *scratch, float *dweights, float *dbias) {
+    size_t each = scratch_floats(shape, 1), out = (size_t)channel_blocks(shape->out) * BLOCK;
     size_t weights = PLACES * (size_t)channel_blocks(shape->in) * BLOCK * out, sums = weights + out;
     int groups = group_count(shape, GRADIENT_TILES);
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -499,3 +492,6 @@ void winograd_weight_gradient(const conv_shape *shape, const void *x, const void
         dbias[o] = (float)sum;
     }
 }
+
+const winograd_loops OF_ISA(winograd) = {weight_count, scratch_floats, transform_weights, convolve,
+                                         weight_gradient};

@@ -1,27 +1,28 @@
 #include "stem.h"
 
-#include "bf16.h"
+#include "../bf16.h"
 #include "vectors.h"
 
 #include <omp.h>
 #include <string.h>
-#ifdef __AVX512F__
 #include <immintrin.h>
-#endif
 
 enum {
     BLOCK = CHANNEL_BLOCK,
     KERNEL = 3,
     TAPS = KERNEL * KERNEL,
-    WINDOW = 2,  /* of pooling */
-    WINDOWS = 2, /* of a row, go together, */
-    BLOCKS = 2   /* and so many blocks: as many sums are held in registers */
+    WINDOW = 2, /* of pooling */
+    /* So many windows of a row go together, and blocks, whose sums are held in registers. */
+    WINDOWS = CHANNEL_BLOCK == 16 ? 2 : 1,
+    BLOCKS = 2,
+    GRADIENT_BLOCKS = CHANNEL_BLOCK == 16 ? 2 : 1,
+    RUN = CHANNEL_BLOCK / 2 /* floats, two of which fill a register */
 };
 
 /* The input of a sample ------------------------------------------------------------------------ */
 
 /* With zeros around it: [in][pairs of rows][columns][2], so that the 4x4 inputs of a window of
- * outputs are two runs of eight floats. */
+ * outputs are two runs. */
 typedef struct {
     int pairs;
     size_t run, plane; /* floats of a pair, of a channel */
@@ -53,11 +54,11 @@ static void read_sample(const conv_shape *shape, const void *x, int sample, layo
                          to + (size_t)(i / 2) * at.run + i % 2 + 2 * shape->padding);
 }
 
-size_t stem_weights(const conv_shape *shape) {
+static size_t weight_count(const conv_shape *shape) {
     return (size_t)(channel_blocks(shape->out) * shape->in * TAPS * BLOCK);
 }
 
-/* A thread's sums of gradients, [blocks of out][terms][16]: of the weights, the terms being
+/* A thread's sums of gradients, [blocks of out][terms][block]: of the weights, the terms being
  * [in][TAPS], and last of the bias. */
 static size_t sum_terms(const conv_shape *shape) {
     return (size_t)(shape->in * TAPS + 1);
@@ -72,14 +73,14 @@ static size_t sample_floats(const conv_shape *shape) {
     return ((size_t)shape->in * lay_out(shape).plane + BLOCK - 1) / BLOCK * BLOCK;
 }
 
-size_t stem_scratch(const conv_shape *shape, int threads) {
+static size_t scratch_floats(const conv_shape *shape, int threads) {
     return (size_t)threads * (sample_floats(shape) + sum_count(shape));
 }
 
-/* To [blocks of out][in][TAPS][16]. */
-void stem_transform(const conv_shape *shape, const float *weights, float *transformed) {
+/* To [blocks of out][in][TAPS][block]. */
+static void transform_weights(const conv_shape *shape, const float *weights, float *transformed) {
     size_t terms = (size_t)(shape->in * TAPS);
-    memset(transformed, 0, stem_weights(shape) * sizeof *transformed);
+    memset(transformed, 0, weight_count(shape) * sizeof *transformed);
     for (size_t o = 0; o < (size_t)shape->out; o++)
         for (size_t t = 0; t < terms; t++)
             transformed[(o / BLOCK * terms + t) * BLOCK + o % BLOCK] = weights[o * terms + t];
@@ -128,10 +129,10 @@ INLINE void forward_blocks(const conv_shape *shape, layout at, const float *samp
         }
 }
 
-void stem_forward(const conv_shape *shape, const void *x, const float *transformed,
-                  const float *bias, int threads, float *scratch, void *y, int16_t *chosen) {
+static void forward(const conv_shape *shape, const void *x, const float *transformed,
+                    const float *bias, int threads, float *scratch, void *y, int16_t *chosen) {
     layout at = lay_out(shape);
-    size_t each = stem_scratch(shape, 1), terms = (size_t)(shape->in * TAPS);
+    size_t each = scratch_floats(shape, 1), terms = (size_t)(shape->in * TAPS);
     int blocks = channel_blocks(shape->out);
     size_t pixels = (size_t)(conv_pooled(shape->height, shape) * conv_pooled(shape->width, shape));
 #pragma omp parallel for schedule(static) num_threads(threads)
@@ -156,39 +157,33 @@ void stem_forward(const conv_shape *shape, const void *x, const float *transform
 
 /* Weight gradient ------------------------------------------------------------------------------ */
 
-/* Two runs of eight floats, one behind the other. */
+/* Two runs, one behind the other. */
 INLINE vector join(const float *low, const float *high) {
-#ifdef __AVX512F__
+#if CHANNEL_BLOCK == 16
     __m512d lower = _mm512_castpd256_pd512(_mm256_castps_pd(_mm256_loadu_ps(low)));
     return (vector)_mm512_insertf64x4(lower, _mm256_castps_pd(_mm256_loadu_ps(high)), 1);
 #else
-    vector both;
-    memcpy(&both, low, sizeof both / 2);
-    memcpy((char *)&both + sizeof both / 2, high, sizeof both / 2);
-    return both;
+    return (vector)_mm256_set_m128(_mm_loadu_ps(high), _mm_loadu_ps(low));
 #endif
 }
 
 /* Lane l becomes from[lane[l]]. */
 INLINE vector permute(vector from, bits lane) {
-#ifdef __AVX512F__
+#if CHANNEL_BLOCK == 16
     return (vector)_mm512_permutexvar_ps((__m512i)lane, (__m512)from);
 #else
-    vector to = {0};
-    for (int l = 0; l < BLOCK; l++)
-        to[l] = from[lane[l]];
-    return to;
+    return (vector)_mm256_permutevar8x32_ps((__m256)from, (__m256i)lane);
 #endif
 }
 
 /* Of channel c of the input and `blocks` blocks of the output, added to their sums. Each lane takes
- * the input that its own place of the window met: lane r / 2 * 8 + 2 * k + r % 2 of a 4x4 patch has
- * row r and column k. */
+ * the input that its own place of the window met: lane r / 2 * RUN + 2 * k + r % 2 of a 4x4 patch
+ * has row r and column k. */
 INLINE void accumulate(const conv_shape *shape, layout at, const float *planes, int c,
                        const char *dy, const int16_t *chosen, int blocks, vector *sums) {
     const float *plane = planes + (size_t)c * at.plane;
     int height = conv_pooled(shape->height, shape), width = conv_pooled(shape->width, shape);
-    vector sum[BLOCKS][KERNEL][KERNEL] = {{{{0}}}}, total[BLOCKS] = {{0}};
+    vector sum[GRADIENT_BLOCKS][KERNEL][KERNEL] = {{{{0}}}}, total[GRADIENT_BLOCKS] = {{0}};
     for (int i = 0; i < height; i++)
         for (int j = 0; j < width; j++) {
             const float *from = plane + (size_t)i * at.run + (size_t)(2 * WINDOW * j);
@@ -199,7 +194,8 @@ INLINE void accumulate(const conv_shape *shape, layout at, const float *planes, 
                 size_t pixel = (size_t)((b * height + i) * width + j);
                 bits place =
                     __builtin_convertvector(*(const shorts *)(chosen + pixel * BLOCK), bits);
-                bits lane[KERNEL] = {place & 3, (place & 3) + (place & 1) * 6 + 1, (place & 3) + 8};
+                bits lane[KERNEL] = {place & 3, (place & 3) + (place & 1) * (RUN - 2) + 1,
+                                     (place & 3) + RUN};
                 vector gradient = load(dy + pixel * block_bytes(shape->half), shape->half);
                 gradient = (vector)((bits)gradient & (place >= 0));
                 total[b] += gradient;
@@ -220,23 +216,23 @@ static void accumulate_sample(const conv_shape *shape, layout at, int sample, co
                               const char *dy, const int16_t *chosen, vector *sums) {
     int blocks = channel_blocks(shape->out);
     size_t pixels = (size_t)(conv_pooled(shape->height, shape) * conv_pooled(shape->width, shape));
-    for (int block = 0; block < blocks; block += BLOCKS) {
+    for (int block = 0; block < blocks; block += GRADIENT_BLOCKS) {
         size_t first = (size_t)(sample * blocks + block) * pixels;
         const char *from = dy + first * block_bytes(shape->half);
         vector *to = sums + (size_t)block * sum_terms(shape);
         for (int c = 0; c < shape->in; c++)
-            if (blocks - block >= BLOCKS)
-                accumulate(shape, at, planes, c, from, chosen + first * BLOCK, BLOCKS, to);
+            if (blocks - block >= GRADIENT_BLOCKS)
+                accumulate(shape, at, planes, c, from, chosen + first * BLOCK, GRADIENT_BLOCKS, to);
             else
                 accumulate(shape, at, planes, c, from, chosen + first * BLOCK, 1, to);
     }
 }
 
-void stem_weight_gradient(const conv_shape *shape, const void *x, const void *dy,
-                          const int16_t *chosen, int threads, float *scratch, float *dweights,
-                          float *dbias) {
+static void weight_gradient(const conv_shape *shape, const void *x, const void *dy,
+                            const int16_t *chosen, int threads, float *scratch, float *dweights,
+                            float *dbias) {
     layout at = lay_out(shape);
-    size_t each = stem_scratch(shape, 1), sample = sample_floats(shape);
+    size_t each = scratch_floats(shape, 1), sample = sample_floats(shape);
     size_t terms = sum_terms(shape);
 #pragma omp parallel for schedule(static) num_threads(threads)
     for (int t = 0; t < threads; t++) {
@@ -259,3 +255,6 @@ void stem_weight_gradient(const conv_shape *shape, const void *x, const void *dy
                 dbias[o] = (float)sum;
         }
 }
+
+const stem_loops OF_ISA(stem) = {weight_count, scratch_floats, transform_weights, forward,
+                                 weight_gradient};

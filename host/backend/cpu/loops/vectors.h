@@ -1,4 +1,5 @@
-/* A block of channels in a register: for files that are compiled for AVX-512. */
+/* A block of channels in a register: for files that are compiled once for each kind of register,
+ * with CHANNEL_BLOCK as 16 for AVX-512 or 8 for AVX2. */
 #ifndef CAIRN_BACKEND_CPU_VECTORS_H
 #define CAIRN_BACKEND_CPU_VECTORS_H
 
@@ -6,11 +7,23 @@
 
 #include <stdint.h>
 
+/* The name of what such a file is seen by. */
+#if CHANNEL_BLOCK == 16
+#define OF_ISA(name) name##_avx512
+#else
+#define OF_ISA(name) name##_avx2
+#endif
+
 typedef float vector __attribute__((vector_size(CHANNEL_BLOCK * sizeof(float)), may_alias));
 typedef int bits __attribute__((vector_size(CHANNEL_BLOCK * sizeof(int))));
 typedef uint32_t words __attribute__((vector_size(CHANNEL_BLOCK * sizeof(uint32_t))));
 typedef uint16_t halves __attribute__((vector_size(CHANNEL_BLOCK * sizeof(uint16_t)), may_alias));
 typedef int16_t shorts __attribute__((vector_size(CHANNEL_BLOCK * sizeof(int16_t)), may_alias));
+
+/* Blocks that hold so many channels. */
+static inline int channel_blocks(int channels) {
+    return (channels + CHANNEL_BLOCK - 1) / CHANNEL_BLOCK;
+}
 
 /* What is called with a constant is compiled for each of its values. */
 #define INLINE static inline __attribute__((always_inline))
@@ -21,7 +34,11 @@ static inline size_t block_bytes(bool half) {
 }
 
 /* For the shifts of words: gcc's analyzer takes a scalar 16 for too much of a vector. */
+#if CHANNEL_BLOCK == 16
 static const words SIXTEEN = {16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16};
+#else
+static const words SIXTEEN = {16, 16, 16, 16, 16, 16, 16, 16};
+#endif
 
 INLINE vector load(const void *from, bool half) {
     if (half)
