@@ -82,6 +82,11 @@ bf16    | autocast                           |        | --amp bf16
 bf16    | channels_last, tuned               | $tuned | --channels-last --amp bf16
 bf16    | channels_last, tuned, compile      | $tuned | --channels-last --amp bf16 --compile
 "
+# Where the processor has no instructions for it, PyTorch takes minutes a step.
+if [[ $device != cuda* ]] && ! build/cairn info | grep -q '^ *cpu .*bf16'; then
+    echo "bench-pytorch.sh: this processor does not compute in bf16, which is left out" >&2
+    settings=$(grep -v '^bf16' <<<"$settings")
+fi
 # On a GPU the data lies in its memory, but for the DataLoader's; cuDNN picks by measuring. What
 # takes longest to compile comes last.
 last='--channels-last --fused'

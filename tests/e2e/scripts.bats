@@ -133,7 +133,7 @@ train*)
     jq -nc '[range(10) | {train_loss: 2}]' >"$2/metrics.json"
     echo '{"final_test_acc": 0.7, "seconds": 5, "final_epoch": 5, "train_images_per_second": 9}' >"$2/summary.json"
     ;;
-info*) printf '  cuda  available\n        one GPU\n' ;;
+info*) printf '  cuda  available\n        one GPU\n  cpu   %s\n' "${PRECISIONS-float32, bf16}" ;;
 esac
 SH
     mv bin/cairn "$root/build/cairn"
@@ -156,6 +156,15 @@ SH
     run "$root/scripts/bench-pytorch.sh" --built --rounds 2 --seconds 1
     [ "$status" -eq 0 ]
     [[ $output == *"bf16: 2 times PyTorch by default"* ]]
+}
+
+@test "bench-pytorch.sh leaves bf16 out where the processor has no instructions for it" {
+    stand_in_for_both
+    PRECISIONS=float32 run "$root/scripts/bench-pytorch.sh" --built --rounds 1 --seconds 1
+    [ "$status" -eq 0 ]
+    [[ $output == *"this processor does not compute in bf16, which is left out"* ]]
+    [[ $output == *"float32: 2 times PyTorch by default"* ]]
+    [[ $output != *"bf16 |"* ]]
 }
 
 @test "bench-pytorch.sh shows what it has when its time is over" {
