@@ -68,6 +68,11 @@ cairn_status cairn_backend_find(const cairn_backend **backend, int *ordinal, con
         if (!*passed_over)
             snprintf(passed_over, sizeof passed_over, "%s", cairn_error_message());
     }
+    if (automatic) /* `reference` is refused for no other reason */
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "train.precision: no backend computes in %s here (%s); "
+                               "`cairn info` lists what each does",
+                               cairn_precision_name(precision), passed_over);
     return status;
 }
 

@@ -219,6 +219,9 @@ bitmap() {
     cairn train "${small[@]}" --device cuda
     [ "$code" -eq 1 ] && [ ! -e runs ]
     [ "$(wc -l <err)" -eq 1 ] && grep -q '^cairn: cuda: ' err
+    cairn train "${small[@]}" --device auto -S train.precision=tf32
+    [ "$code" -eq 2 ]
+    grep -q '^cairn: train.precision: no backend computes in tf32 here (cuda: .*); `cairn info`' err
     cairn train "${small[@]}" --device auto
     [ "$code" -eq 0 ]
     grep -Eq '^device auto: [a-z]+ computes \(cuda: ' err
