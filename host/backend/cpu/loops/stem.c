@@ -3,9 +3,9 @@
 #include "../bf16.h"
 #include "vectors.h"
 
+#include <immintrin.h>
 #include <omp.h>
 #include <string.h>
-#include <immintrin.h>
 
 enum {
     BLOCK = CHANNEL_BLOCK,
