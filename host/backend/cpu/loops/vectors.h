@@ -33,16 +33,13 @@ static inline size_t block_bytes(bool half) {
     return half ? sizeof(halves) : sizeof(vector);
 }
 
-/* For the shifts of words: gcc's analyzer takes a scalar 16 for too much of a vector. */
-#if CHANNEL_BLOCK == 16
-static const words SIXTEEN = {16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16, 16};
-#else
-static const words SIXTEEN = {16, 16, 16, 16, 16, 16, 16, 16};
-#endif
+/* A shift by 16 as gcc's analyzer understands it: by 16 itself it takes for too much of a vector.
+ */
+enum { UPPER = 1 << 16 };
 
 INLINE vector load(const void *from, bool half) {
     if (half)
-        return (vector)(__builtin_convertvector(*(const halves *)from, words) << SIXTEEN);
+        return (vector)(__builtin_convertvector(*(const halves *)from, words) * UPPER);
     return *(const vector *)from;
 }
 
@@ -51,9 +48,9 @@ INLINE bits is_nan(vector value) {
 }
 
 INLINE void store(void *to, vector value, bool half) {
-    words exact = (words)value, upper = exact >> SIXTEEN;
+    words exact = (words)value, upper = exact / UPPER;
     words nan = (words)is_nan(value);
-    words rounded = (exact + 0x7FFF + (upper & 1)) >> SIXTEEN;
+    words rounded = (exact + 0x7FFF + (upper & 1)) / UPPER;
     if (half)
         *(halves *)to = __builtin_convertvector((nan & (upper | 0x40)) | (~nan & rounded), halves);
     else
