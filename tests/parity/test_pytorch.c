@@ -128,7 +128,10 @@ static tolerances tolerances_of(const fixture *f, const subject *s) {
         return (tolerances){op, op, op, op};
     if (s->precision != CAIRN_FLOAT32)
         return (tolerances){op, 2e-1, 5e-2, 0};
-    return (tolerances){op, op, 5e-3, 5e-2}; /* one such step among 4096 parameters makes 2e-3 */
+    /* A first layer's bias, whose gradient is a sum that cancels, is off by 5e-6 in plain float32
+     * and by 1.1e-5 behind Winograd's convolutions. One step the wrong way among 4096 parameters
+     * makes 2e-3. */
+    return (tolerances){op, 5 * op, 5e-3, 5e-2};
 }
 
 static int compare_evaluation(const fixture *f, const subject *s, cairn_executor *executor,
