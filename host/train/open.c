@@ -1,3 +1,4 @@
+/* From a configuration and its data to what computes. */
 #include "cairn/model.h"
 #include "cairn/train.h"
 
