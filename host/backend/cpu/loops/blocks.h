@@ -21,9 +21,14 @@ typedef struct {
     bool half;          /* tensors are bf16 */
 } conv_shape;
 
-/* Rows or columns of y that are left when it is pooled by 2x2; an odd last one falls away. */
+/* Rows or columns of y, of x's; and those that are left when it is pooled by 2x2: an odd last one
+ * falls away. */
+static inline int conv_side(int side, const conv_shape *shape) {
+    return side + 2 * shape->padding - 2;
+}
+
 static inline int conv_pooled(int side, const conv_shape *shape) {
-    return (side + 2 * shape->padding - 2) / 2;
+    return conv_side(side, shape) / 2;
 }
 
 /* From the gradient of what was pooled to that of y: each element to the place of its window that

@@ -33,8 +33,7 @@ INLINE void unpool_plane(int height, int width, const char *pooled, const int16_
 
 void OF_ISA(conv_unpool)(const conv_shape *shape, const void *pooled, const int16_t *chosen,
                          void *y) {
-    int height = shape->height + 2 * shape->padding - 2;
-    int width = shape->width + 2 * shape->padding - 2;
+    int height = conv_side(shape->height, shape), width = conv_side(shape->width, shape);
     size_t inside = (size_t)(conv_pooled(shape->height, shape) * conv_pooled(shape->width, shape));
     size_t outside = (size_t)(height * width), size = block_bytes(shape->half);
 #pragma omp parallel for schedule(static)

@@ -36,12 +36,8 @@ static const float A = 0.625f, B = 1.5f;
 #define A2 (A * A)
 #define B2 (B * B)
 
-static int output_side(int side, const conv_shape *shape) {
-    return side + 2 * shape->padding - 2;
-}
-
 static int tiles_across(int side, const conv_shape *shape) {
-    return (output_side(side, shape) + OUTPUT - 1) / OUTPUT;
+    return (conv_side(side, shape) + OUTPUT - 1) / OUTPUT;
 }
 
 static size_t tile_count(const conv_shape *shape) {
@@ -214,7 +210,7 @@ static __attribute__((noinline)) void read_input(const conv_shape *shape, const 
 INLINE void read_gradient_as(const conv_shape *shape, const char *dy, tile at, int block,
                              vector *to, vector *sum, bool half) {
     vector once[OUTPUT][INPUT];
-    int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
+    int height = conv_side(shape->height, shape), width = conv_side(shape->width, shape);
     const char *plane = dy + plane_offset(shape, at.sample, shape->out, block, height, width);
     square d = locate_square(plane, height, width, at.y, at.x, OUTPUT, half);
     if (d.right - d.left < OUTPUT)
@@ -245,7 +241,7 @@ static __attribute__((noinline)) void read_gradient(const conv_shape *shape, con
 INLINE void write_output_as(const conv_shape *shape, const vector *from, tile at, int block,
                             const vector *bias, winograd_after after, char *y, bool half) {
     vector once[INPUT][OUTPUT];
-    int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
+    int height = conv_side(shape->height, shape), width = conv_side(shape->width, shape);
     char *plane = y + plane_offset(shape, at.sample, shape->out, block, height, width);
     int rows = lower(OUTPUT, height - at.y), columns = lower(OUTPUT, width - at.x);
     for (int j = 0; j < INPUT; j++)
@@ -362,7 +358,7 @@ static void convolve_group(const conv_shape *shape, int group, const void *x,
                            void *y) {
     tile at[TILES], next[TILES];
     int blocks = channel_blocks(shape->in), count = locate_group(shape, group, TILES, at);
-    int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
+    int height = conv_side(shape->height, shape), width = conv_side(shape->width, shape);
     tiles *inputs = scratch, *products = scratch + blocks;
     for (int t = 0; t < count; t++)
         for (int block = 0; block < blocks; block++)
@@ -418,7 +414,7 @@ static void accumulate_group(const conv_shape *shape, int group, const void *x, 
                              gradient_tiles *scratch, vector *sums) {
     tile at[GRADIENT_TILES], next[GRADIENT_TILES];
     int in = channel_blocks(shape->in), out = channel_blocks(shape->out);
-    int height = output_side(shape->height, shape), width = output_side(shape->width, shape);
+    int height = conv_side(shape->height, shape), width = conv_side(shape->width, shape);
     int count = locate_group(shape, group, GRADIENT_TILES, at);
     gradient_tiles *inputs = scratch, *gradients = scratch + in;
     if (count < GRADIENT_TILES)
