@@ -4,7 +4,7 @@
 
 /* In bf16 oneDNN is faster where the processor multiplies tiles of it. */
 const channel_loops *plan_loops(dnnl_data_type_t type) {
-#ifdef __x86_64__
+#ifdef CAIRN_WITH_LOOPS
     static const channel_loops avx512 = {"AVX-512",        16,           dnnl_aBcd16b,
                                          &winograd_avx512, &stem_avx512, conv_unpool_avx512};
     static const channel_loops avx2 = {"AVX2",         8,          dnnl_aBcd8b,
