@@ -148,7 +148,7 @@ static __device__ __attribute__((noinline)) int augment_level(const cuda_gather 
 }
 
 template <typename T, int V, bool NHWC>
-static __global__ void __launch_bounds__(GATHER_THREADS)
+static __global__ void __launch_bounds__(GATHER_THREADS, 1)
     augment_batch(cuda_gather gather, cuda_ring ring, cuda_state *state, cuda_tensor shape,
                   T *__restrict__ x, cuda_targets targets) {
     SHARED(T, table, [TABLE_CHANNELS * BYTES]);

@@ -31,6 +31,13 @@
 
 #include <stdbool.h>
 
+/* For what is long and has many callers: compiled once, not into each of them. */
+#ifdef __CUDACC__
+#define CAIRN_CALLED_FN static __host__ __device__ __attribute__((noinline, unused))
+#else
+#define CAIRN_CALLED_FN static __attribute__((noinline, unused))
+#endif
+
 enum { CAIRN_ONE = 1 << 16 };
 
 typedef enum { CAIRN_PADDING_ZERO, CAIRN_PADDING_REFLECT } cairn_padding;
@@ -372,8 +379,8 @@ CAIRN_RNG_FN bool cairn_augment_flips(const cairn_augmenter *a, uint32_t epoch, 
     return (word + (alternates ? epoch : 0)) & 1;
 }
 
-CAIRN_RNG_FN void cairn_view_find(const cairn_augmenter *a, cairn_view *v, uint32_t epoch,
-                                  uint32_t index) {
+CAIRN_CALLED_FN void cairn_view_find(const cairn_augmenter *a, cairn_view *v, uint32_t epoch,
+                                     uint32_t index) {
     const cairn_augment *how = &a->how;
     cairn_rng_block draw;
     cairn_view_begin(a, v);

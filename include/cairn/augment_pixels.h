@@ -6,13 +6,6 @@
 
 #include "cairn/augment.h"
 
-/* For what is long and has many callers: compiled once, not into each of them. */
-#ifdef __CUDACC__
-#define CAIRN_CALLED_FN static __host__ __device__ __attribute__((noinline, unused))
-#else
-#define CAIRN_CALLED_FN static __attribute__((noinline, unused))
-#endif
-
 /* Tone --------------------------------------------------------------------------------------------
  */
 

@@ -155,6 +155,8 @@ static struct {
     std::vector<thread_state> threads;
     std::vector<unsigned> turns; /* threads in the order in which they run */
     size_t next_turn;            /* the first that has not begun */
+    size_t cursor;               /* the turn of whose is next, once all have begun */
+    size_t used;                 /* fibers */
     thread_state *running;
     std::vector<const void *> shared; /* the variables met so far */
     size_t shared_bytes;
@@ -202,43 +204,6 @@ static std::string text_of(site at) {
 static void enter(thread_state *thread) {
     block.running = thread;
     here.thread = thread->place;
-}
-
-/* Gives way to the other threads until the scheduler comes back. */
-static void give_way(thread_state *thread) {
-    switch_to(&main_fiber);
-    enter(thread);
-}
-
-/* A fiber's life: it runs threads that have not begun until none is left, or until one waits. */
-static void fiber_main() {
-    fiber_entered(current);
-    for (;;) {
-        while (block.next_turn < block.turns.size()) {
-            thread_state *thread = &block.threads[block.turns[block.next_turn++]];
-            thread->started = true;
-            thread->home = current;
-            enter(thread);
-            (*block.body)();
-            thread->exited = true;
-        }
-        switch_to(&main_fiber);
-    }
-}
-
-static fiber *make_fiber() {
-    const size_t guard = 4096;
-    void *memory = mmap(nullptr, guard + stack_bytes, PROT_READ | PROT_WRITE,
-                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
-    if (memory == MAP_FAILED || mprotect(memory, guard, PROT_NONE) != 0) {
-        std::perror("emulator: no memory for a thread's stack");
-        std::abort();
-    }
-    fiber *made = &fibers.emplace_back();
-    made->stack = (unsigned char *)memory + guard;
-    made->bytes = stack_bytes;
-    made->self.prepare(made->stack, stack_bytes, fiber_main);
-    return made;
 }
 
 /* Whether two lanes of a warp wait in the same exchange. */
@@ -294,27 +259,66 @@ static bool release_barrier() {
     return true;
 }
 
-/* Runs every thread of the block to its end. */
-static void run_block() {
-    block.next_turn = 0;
-    for (size_t used = 0; block.next_turn < block.turns.size(); used++)
-        switch_to(used < fibers.size() ? &fibers[used] : make_fiber());
+static void fiber_main();
+
+static fiber *make_fiber() {
+    const size_t guard = 4096;
+    void *memory = mmap(nullptr, guard + stack_bytes, PROT_READ | PROT_WRITE,
+                        MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+    if (memory == MAP_FAILED || mprotect(memory, guard, PROT_NONE) != 0) {
+        std::perror("emulator: no memory for a thread's stack");
+        std::abort();
+    }
+    fiber *made = &fibers.emplace_back();
+    block.used++;
+    made->stack = (unsigned char *)memory + guard;
+    made->bytes = stack_bytes;
+    made->self.prepare(made->stack, stack_bytes, fiber_main);
+    return made;
+}
+
+/* Where it goes on: with a thread that has not begun, else with the next that does not wait; on the
+ * main stack when all have come to their end. Threads hand over to each other directly. */
+static fiber *next_fiber() {
+    if (block.next_turn < block.turns.size())
+        return block.used < fibers.size() ? &fibers[block.used++] : make_fiber();
     for (;;) {
-        bool moved = false, done = true;
-        for (unsigned turn : block.turns) {
-            thread_state *thread = &block.threads[turn];
-            if (thread->exited)
-                continue;
-            done = false;
-            if (thread->waiting != wait::none)
-                continue;
-            moved = true;
-            switch_to(thread->home);
+        bool done = true;
+        for (size_t tried = 0; tried < block.turns.size(); tried++) {
+            const thread_state &thread = block.threads[block.turns[block.cursor]];
+            block.cursor = block.cursor + 1 < block.turns.size() ? block.cursor + 1 : 0;
+            if (!thread.exited && thread.waiting == wait::none)
+                return thread.home;
+            done = done && thread.exited;
         }
         if (done)
-            return;
-        if (!moved && !release_barrier())
+            return &main_fiber;
+        if (!release_barrier())
             report_deadlock();
+    }
+}
+
+/* Lets the other threads go on until it is this one's turn again. */
+static void give_way(thread_state *thread) {
+    fiber *next = next_fiber();
+    if (next != current)
+        switch_to(next);
+    enter(thread);
+}
+
+/* A fiber's life: it runs threads that have not begun until none is left, or until one waits. */
+static void fiber_main() {
+    fiber_entered(current);
+    for (;;) {
+        while (block.next_turn < block.turns.size()) {
+            thread_state *thread = &block.threads[block.turns[block.next_turn++]];
+            thread->started = true;
+            thread->home = current;
+            enter(thread);
+            (*block.body)();
+            thread->exited = true;
+        }
+        switch_to(next_fiber());
     }
 }
 
@@ -431,7 +435,8 @@ void run(const char *kernel, dim3 grid, dim3 shape, const std::function<void()> 
                                       (unsigned)(t / ((size_t)shape.x * shape.y))};
         block.shared.clear();
         block.shared_bytes = 0;
-        run_block();
+        block.next_turn = block.cursor = block.used = 0;
+        switch_to(next_fiber());
     }
 }
 
