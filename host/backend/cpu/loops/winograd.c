@@ -24,8 +24,11 @@ enum {
     INPUT = 6,
     PLACES = INPUT * INPUT,
     KERNEL = 3,
-    /* Go through all steps together: as many sums are held in registers. */
-    TILES = CHANNEL_BLOCK == 16 ? 16 : 12,
+    TILES = CHANNEL_BLOCK == 16 ? 16 : 12, /* go through all steps together */
+    /* Places of a column, and tiles, whose sums are held in registers. AVX-512 has enough of them
+     * for a column. */
+    PLACES_HELD = CHANNEL_BLOCK == 16 ? INPUT : 1,
+    TILES_HELD = CHANNEL_BLOCK == 16 ? 4 : 12,
     GRADIENT_TILES = 32, /* the same for the weight gradient, whose sums lie in memory */
     /* From place to place. Odd, so that a tile's places do not meet in few sets of the cache. */
     PITCH = TILES + 1,
@@ -238,14 +241,14 @@ static __attribute__((noinline)) void read_gradient(const conv_shape *shape, con
         read_gradient_as(shape, dy, at, block, to, sum, false);
 }
 
-INLINE void write_output_as(const conv_shape *shape, const vector *from, tile at, int block,
+/* A tile's products, transformed by columns: [column][row]. */
+typedef vector halfway[INPUT][OUTPUT];
+
+INLINE void write_output_as(const conv_shape *shape, const halfway once, tile at, int block,
                             const vector *bias, winograd_after after, char *y, bool half) {
-    vector once[INPUT][OUTPUT];
     int height = conv_side(shape->height, shape), width = conv_side(shape->width, shape);
     char *plane = y + plane_offset(shape, at.sample, shape->out, block, height, width);
     int rows = lower(OUTPUT, height - at.y), columns = lower(OUTPUT, width - at.x);
-    for (int j = 0; j < INPUT; j++)
-        transform_output(from + j * PITCH, INPUT * PITCH, once[j]);
     for (int i = 0; i < rows; i++) {
         char *to = plane + (size_t)((at.y + i) * width + at.x) * block_bytes(half);
         vector made[OUTPUT];
@@ -261,14 +264,11 @@ INLINE void write_output_as(const conv_shape *shape, const vector *from, tile at
     }
 }
 
-INLINE void write_pooled_as(const conv_shape *shape, const vector *from, tile at, int block,
+INLINE void write_pooled_as(const conv_shape *shape, const halfway once, tile at, int block,
                             const vector *bias, winograd_after after, char *y, bool half) {
-    vector once[INPUT][OUTPUT];
     int height = conv_pooled(shape->height, shape), width = conv_pooled(shape->width, shape);
     size_t plane = plane_offset(shape, at.sample, shape->out, block, height, width);
     after.chosen += plane / block_bytes(half) * BLOCK;
-    for (int j = 0; j < INPUT; j++)
-        transform_output(from + j * PITCH, INPUT * PITCH, once[j]);
     for (int i = 0; i < OUTPUT / 2 && at.y / 2 + i < height; i++) {
         vector row[2][OUTPUT];
         for (int k = 0; k < 2; k++)
@@ -283,17 +283,17 @@ INLINE void write_pooled_as(const conv_shape *shape, const vector *from, tile at
     }
 }
 
-static __attribute__((noinline)) void write_output(const conv_shape *shape, const vector *from,
+static __attribute__((noinline)) void write_output(const conv_shape *shape, const halfway once,
                                                    tile at, int block, const vector *bias,
                                                    winograd_after after, void *y) {
     if (after.chosen && shape->half)
-        write_pooled_as(shape, from, at, block, bias, after, y, true);
+        write_pooled_as(shape, once, at, block, bias, after, y, true);
     else if (after.chosen)
-        write_pooled_as(shape, from, at, block, bias, after, y, false);
+        write_pooled_as(shape, once, at, block, bias, after, y, false);
     else if (shape->half)
-        write_output_as(shape, from, at, block, bias, after, y, true);
+        write_output_as(shape, once, at, block, bias, after, y, true);
     else
-        write_output_as(shape, from, at, block, bias, after, y, false);
+        write_output_as(shape, once, at, block, bias, after, y, false);
 }
 
 /* Asks for what such a tile will touch and those before it did not: memory is far away, and the
@@ -337,20 +337,33 @@ static size_t scratch_floats(const conv_shape *shape, int threads) {
 
 /* Forward -------------------------------------------------------------------------------------- */
 
-/* Of one place: to [TILES] = the sum over the input channels of inputs [in / BLOCK][TILES] times
- * weights [in]. */
-INLINE void multiply(int in, const tiles *inputs, int place, const vector *weights,
-                     vector to[TILES]) {
-    vector sum[TILES] = {{0}};
-    for (; in >= BLOCK; in -= BLOCK, inputs++)
-        for (int k = 0; k < BLOCK; k++, weights++)
-            for (int t = 0; t < TILES; t++)
-                sum[t] += (*inputs)[place][t][k] * *weights;
-    for (int k = 0; k < in; k++, weights++)
-        for (int t = 0; t < TILES; t++)
-            sum[t] += (*inputs)[place][t][k] * *weights;
-    for (int t = 0; t < TILES; t++)
-        to[t] = sum[t];
+/* The sum over the input channels of inputs [in / BLOCK][place][tile], from `place` and tile
+ * `first` on, times weights [place][in]. */
+INLINE void multiply(int in, const tiles *inputs, int place, int first, const vector *weights,
+                     vector to[PLACES_HELD][TILES_HELD]) {
+    vector sum[PLACES_HELD][TILES_HELD] = {{{0}}};
+    weights += place * in;
+    for (int k = 0; k < in; k++, weights++) {
+        const float *values = (const float *)&inputs[k / BLOCK][place][first] + k % BLOCK;
+        for (int p = 0; p < PLACES_HELD; p++) {
+            const vector weight = weights[p * INPUT * in];
+            for (int t = 0; t < TILES_HELD; t++)
+                sum[p][t] += values[(p * INPUT * PITCH + t) * BLOCK] * weight;
+        }
+    }
+    memcpy(to, sum, sizeof sum);
+}
+
+/* A column's products, transformed. */
+INLINE void multiply_column(int in, const tiles *inputs, int column, const vector *weights,
+                            halfway to[TILES]) {
+    for (int first = 0; first < TILES; first += TILES_HELD) {
+        vector products[INPUT][TILES_HELD];
+        for (int i = 0; i < INPUT; i += PLACES_HELD)
+            multiply(in, inputs, i * INPUT + column, first, weights, &products[i]);
+        for (int t = 0; t < TILES_HELD; t++)
+            transform_output(&products[0][t], TILES_HELD, to[first + t][column]);
+    }
 }
 
 static void convolve_group(const conv_shape *shape, int group, const void *x,
@@ -359,7 +372,8 @@ static void convolve_group(const conv_shape *shape, int group, const void *x,
     tile at[TILES], next[TILES];
     int blocks = channel_blocks(shape->in), count = locate_group(shape, group, TILES, at);
     int height = conv_side(shape->height, shape), width = conv_side(shape->width, shape);
-    tiles *inputs = scratch, *products = scratch + blocks;
+    tiles *inputs = scratch;
+    halfway *products = (halfway *)(scratch + blocks);
     for (int t = 0; t < count; t++)
         for (int block = 0; block < blocks; block++)
             read_input(shape, x, at[t], block, &inputs[block][0][t], PITCH);
@@ -370,15 +384,15 @@ static void convolve_group(const conv_shape *shape, int group, const void *x,
     for (int block = 0; block < channel_blocks(shape->out); block++) {
         const vector *weights =
             (const vector *)transformed + (size_t)block * PLACES * (size_t)shape->in;
-        for (int place = 0; place < PLACES; place++)
-            multiply(shape->in, (const tiles *)inputs, place, weights + place * shape->in,
-                     (*products)[place]);
+        for (int column = 0; column < INPUT; column++)
+            multiply_column(shape->in, (const tiles *)inputs, column, weights, products);
         vector bias = {0};
         if (after.bias)
             memcpy(&bias, after.bias + block * BLOCK,
                    (size_t)lower(BLOCK, shape->out - block * BLOCK) * sizeof *after.bias);
         for (int t = 0; t < count; t++)
-            write_output(shape, &(*products)[0][t], at[t], block, &bias, after, y);
+            write_output(shape, (const vector(*)[OUTPUT])products[t], at[t], block, &bias, after,
+                         y);
     }
 }
 
