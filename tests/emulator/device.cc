@@ -139,7 +139,7 @@ enum class wait { none, barrier, exchange };
 struct thread_state {
     uint3 place;
     fiber *home;
-    bool started, exited;
+    bool exited;
     wait waiting;
     site at;
     /* An exchange's: */
@@ -312,7 +312,6 @@ static void fiber_main() {
     for (;;) {
         while (block.next_turn < block.turns.size()) {
             thread_state *thread = &block.threads[block.turns[block.next_turn++]];
-            thread->started = true;
             thread->home = current;
             enter(thread);
             (*block.body)();

@@ -25,11 +25,11 @@ enum {
     PLACES = INPUT * INPUT,
     KERNEL = 3,
     TILES = CHANNEL_BLOCK == 16 ? 16 : 12, /* go through all steps together */
-    /* Places of a column, and tiles, whose sums are held in registers. AVX-512 has enough of them
-     * for a column. */
+    GRADIENT_TILES = 32, /* the same for the weight gradient, whose sums lie in memory */
+    /* The sums that are held in registers: of so many places of a column, for so many tiles.
+     * AVX-512 has registers enough for a whole column. */
     PLACES_HELD = CHANNEL_BLOCK == 16 ? INPUT : 1,
     TILES_HELD = CHANNEL_BLOCK == 16 ? 4 : 12,
-    GRADIENT_TILES = 32, /* the same for the weight gradient, whose sums lie in memory */
     /* From place to place. Odd, so that a tile's places do not meet in few sets of the cache. */
     PITCH = TILES + 1,
     GRADIENT_PITCH = GRADIENT_TILES + 1
