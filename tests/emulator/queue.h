@@ -20,7 +20,7 @@ struct event_record {
     cudaStream_t stream;
     uint64_t order;
     bool done;
-    std::chrono::steady_clock::time_point time;
+    std::chrono::nanoseconds time;
 };
 
 struct CUgraphNode_st {
