@@ -13,7 +13,6 @@
 #include "views.h"
 
 #include <inttypes.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -118,10 +117,7 @@ cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backen
     if (status)
         return status;
     cairn_executor_options resolved = *options;
-    if (!resolved.threads)
-        resolved.threads = omp_get_num_procs();
-    if (backend->immediate) /* it computes on those threads */
-        status = cairn_threads_try(resolved.threads);
+    status = cairn_threads_resolve(options->threads, &resolved.threads);
     if (status)
         return status;
     status = backend->create(executor, net, &resolved);

@@ -1,6 +1,7 @@
-/* Trying threads, behind cairn/threads.h. */
+/* Counting threads, behind cairn/threads.h. */
 #include "cairn/threads.h"
 
+#include <omp.h>
 #include <pthread.h>
 #include <stdlib.h>
 #include <string.h>
@@ -12,7 +13,9 @@ static void *pass(void *gate) {
     return NULL;
 }
 
-cairn_status cairn_threads_try(int count) {
+/* Starts `count` threads at once, the caller's own among them, and ends them again. OpenMP keeps
+ * its threads, so only more than before are tried. */
+static cairn_status try_to_start(int count) {
     static _Atomic int tried = 1;
     if (count <= tried)
         return CAIRN_OK;
@@ -37,4 +40,29 @@ cairn_status cairn_threads_try(int count) {
                                count, started, strerror(error));
     tried = count;
     return CAIRN_OK;
+}
+
+static int team_size(int asked) {
+    int size = 1;
+#pragma omp parallel num_threads(asked)
+#pragma omp single
+    size = omp_get_num_threads();
+    return size;
+}
+
+cairn_status cairn_threads_resolve(int asked, int *count) {
+    omp_set_dynamic(0);
+    if (omp_get_max_active_levels() < 1)
+        omp_set_max_active_levels(1);
+    int wanted = asked ? asked : omp_get_max_threads(), limit = omp_get_thread_limit();
+    cairn_status status = try_to_start(wanted < limit ? wanted : limit);
+    if (status)
+        return status;
+    *count = team_size(wanted);
+    if (!asked || *count == asked)
+        return CAIRN_OK;
+    return cairn_error_set(CAIRN_BAD_INPUT,
+                           "train.threads: found %d, but OpenMP gives this process %d; unset "
+                           "OMP_THREAD_LIMIT where it is set, or ask for %d",
+                           asked, *count, *count);
 }

@@ -219,7 +219,8 @@ static const cairn_key keys[] = {
      .fallback = "0",
      .high = 1024,
      .idle = true,
-     .help = "of a CPU backend; 0: one for every core that the process may use"},
+     .help = "of a CPU backend; 0: as many as OMP_NUM_THREADS says, else one for every core that "
+             "the process may use"},
     {.name = "train.deterministic",
      .type = CAIRN_KEY_CHOICE,
      .offset = AT(train.deterministic),

@@ -13,7 +13,6 @@
 #include <fts.h>
 #include <limits.h>
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -255,8 +254,7 @@ static void measure_channels(cairn_dataset *dataset, int threads) {
     const size_t plane = (size_t)split->height * (size_t)split->width;
     for (int c = 0; c < split->channels; c++) {
         uint64_t sum = 0, squares = 0; /* exact for all that fits in memory */
-#pragma omp parallel for reduction(+ : sum, squares)                                               \
-    num_threads(threads ? threads : omp_get_max_threads())
+#pragma omp parallel for reduction(+ : sum, squares) num_threads(threads)
         for (int i = 0; i < split->count; i++) {
             const uint8_t *pixel =
                 split->images + ((size_t)i * (size_t)split->channels + (size_t)c) * plane;
@@ -300,8 +298,8 @@ static cairn_status read_test(cairn_dataset *dataset, const listing *train, cons
 cairn_status cairn_folder_load(cairn_dataset *dataset, const cairn_config *config,
                                const volatile sig_atomic_t *stop) {
     listing train = {.dataset = dataset}, test = {.dataset = dataset};
-    int count = 0, threads = (int)config->train.threads;
-    cairn_status status = cairn_threads_try(threads ? threads : omp_get_max_threads());
+    int count = 0, threads = 1;
+    cairn_status status = cairn_threads_resolve((int)config->train.threads, &threads);
     if (!status)
         status = list_split(&train, config->data.dir, "train");
     if (!status && !dataset->held_out)

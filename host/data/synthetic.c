@@ -12,7 +12,6 @@
 #include "data.h"
 
 #include <math.h>
-#include <omp.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -129,12 +128,10 @@ void cairn_synthetic_describe(cairn_dataset *dataset) {
 cairn_status cairn_synthetic_load(cairn_dataset *dataset, const cairn_config *config) {
     texture textures[CLASSES];
     const uint64_t seed = config->seed;
-    int threads = (int)config->train.threads;
+    int threads = 1;
     for (uint32_t class = 0; class < CLASSES; class ++)
         draw_texture(textures[class], seed, class);
-    if (threads == 0)
-        threads = omp_get_max_threads();
-    cairn_status status = cairn_threads_try(threads);
+    cairn_status status = cairn_threads_resolve((int)config->train.threads, &threads);
     if (status)
         return status;
     draw_split(&dataset->train, textures, seed, 0, threads);

@@ -65,6 +65,55 @@ disk() { # MIB [OPTION]: a file system of that size in disk/, or skips the test
     [ ! -e runs/small ]
 }
 
+# Trains a small net of each kind by "$@" into runs/NAME, given as $1.
+train_small() { # NAME OPTION...
+    local model
+    for model in simple_cnn resnet20; do
+        cairn train --quiet --device cpu -S model.name="$model" -S data.train_limit=100 \
+            -S train.epochs=1 -S train.batch_size=32 --run-dir "runs/$1-$model" "${@:2}"
+        [ "$code" -eq 0 ] || return
+    done
+}
+
+same_small() { # NAME NAME
+    local model
+    for model in simple_cnn resnet20; do
+        cmp "runs/$1-$model/metrics.json" "runs/$2-$model/metrics.json"
+        cmp "runs/$1-$model/model.safetensors" "runs/$2-$model/model.safetensors"
+    done
+}
+
+@test "whatever OpenMP is told of threads, they are as many as asked, or the run is refused" {
+    "$CAIRN" info | grep -q '^ *cpu ' || skip "built without oneDNN"
+    precisions=(float32)
+    ! "$CAIRN" info --json | jq -e '.backends[] | select(.name == "cpu") | .precisions |
+        index("bf16")' || precisions+=(bf16)
+    for precision in "${precisions[@]}"; do
+        for threads in 1 2; do
+            train_small "$precision-$threads" -S train.precision="$precision" -S train.threads=$threads
+        done
+        for setting in OMP_DYNAMIC=true OMP_MAX_ACTIVE_LEVELS=0 OMP_NUM_THREADS=1 OMP_NUM_THREADS=7 \
+            OMP_THREAD_LIMIT=2; do
+            export "${setting?}"
+            train_small "$setting-$precision" -S train.precision="$precision" -S train.threads=2
+            same_small "$setting-$precision" "$precision-2"
+            unset "${setting%=*}"
+        done
+        for setting in OMP_NUM_THREADS=1 OMP_THREAD_LIMIT=1; do
+            export "${setting?}"
+            train_small "auto-$setting-$precision" -S train.precision="$precision" -S train.threads=0
+            same_small "auto-$setting-$precision" "$precision-1"
+            jq -e '.threads == 1' "runs/auto-$setting-$precision-simple_cnn/summary.json"
+            unset "${setting%=*}"
+        done
+    done
+    for device in cpu reference; do
+        OMP_THREAD_LIMIT=2 cairn train --device "$device" -S train.threads=3
+        fails_with 2 'train.threads: found 3, but OpenMP gives this process 2'
+        [ ! -e runs/small ]
+    done
+}
+
 @test "a batch that does not fit into memory ends with one line; what was there stays" {
     ! "$CAIRN" info | grep -q -- -fsanitize || skip "the address sanitizer takes all addresses"
     cairn train --quiet -S train.epochs=1

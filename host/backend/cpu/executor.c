@@ -9,16 +9,23 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* oneDNN takes its thread count from OpenMP's setting for the calling thread. Every entry point
- * sets the executor's and puts the caller's back. */
-static int enter(const cpu_executor *executor) {
-    int before = omp_get_max_threads();
+/* OpenMP's settings for the calling thread. oneDNN takes its thread count from them, and divides
+ * its work by it: a smaller team would leave parts out. */
+typedef struct {
+    int threads, dynamic;
+} omp_settings;
+
+/* Every entry point sets the executor's and puts the caller's back. */
+static omp_settings enter(const cpu_executor *executor) {
+    const omp_settings before = {omp_get_max_threads(), omp_get_dynamic()};
     omp_set_num_threads(executor->threads);
+    omp_set_dynamic(0);
     return before;
 }
 
-static cairn_status leave(int threads_before, cairn_status status) {
-    omp_set_num_threads(threads_before);
+static cairn_status leave(omp_settings before, cairn_status status) {
+    omp_set_num_threads(before.threads);
+    omp_set_dynamic(before.dynamic);
     return status;
 }
 
@@ -121,7 +128,7 @@ static cairn_status create(cairn_executor **made, const cairn_net *net,
                               : cairn_error_set(CAIRN_FAILED, "out of memory for an arena");
     cpu_plan *first = NULL;
     if (!status) {
-        int before = enter(executor);
+        omp_settings before = enter(executor);
         status = leave(before, plan_find(&first, executor, options->batch, PLAN_TRAINS));
     }
     if (status) {
@@ -246,7 +253,7 @@ static cairn_status train_step_inside(cpu_executor *executor, const cairn_step *
 }
 
 static cairn_status train_step(cairn_executor *base, const cairn_step *step) {
-    int before = enter(own(base));
+    omp_settings before = enter(own(base));
     return leave(before, train_step_inside(own(base), step));
 }
 
@@ -287,13 +294,13 @@ static cairn_status infer(cpu_executor *executor, cairn_split_id id, int first, 
 }
 
 static cairn_status evaluate(cairn_executor *base, cairn_split_id id, int first, int count) {
-    int before = enter(own(base));
+    omp_settings before = enter(own(base));
     return leave(before, infer(own(base), id, first, count, NULL));
 }
 
 static cairn_status logits(cairn_executor *base, cairn_split_id id, int first, int count,
                            float *values) {
-    int before = enter(own(base));
+    omp_settings before = enter(own(base));
     return leave(before, infer(own(base), id, first, count, values));
 }
 
@@ -318,7 +325,7 @@ static cairn_status set(cairn_executor *base, cairn_tensor_kind kind, int ordina
 
 static cairn_status exchange(cairn_executor *base) {
     cpu_executor *executor = own(base);
-    int before = enter(executor);
+    omp_settings before = enter(executor);
     exchange_values(executor->tensors[CAIRN_PARAMETER], executor->tensors[CAIRN_AVERAGE],
                     executor->total);
     executor->weights_version++;

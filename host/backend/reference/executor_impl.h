@@ -493,7 +493,7 @@ static cairn_status create(cairn_executor **made, const cairn_net *net,
     if (!e)
         return cairn_error_set(CAIRN_FAILED, "out of memory for an executor");
     e->base = (cairn_executor){.ops = &ops, .net = net, .options = *options};
-    e->threads = options->threads > 0 ? options->threads : omp_get_max_threads();
+    e->threads = options->threads;
     e->arena = cairn_arena_create();
     if (!e->arena || !take_buffers(e)) {
         destroy(&e->base);
