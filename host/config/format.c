@@ -1,5 +1,5 @@
 /* From a configuration back to text: single values, the whole as YAML, digest and comparison. */
-#include "parts.h"
+#include "keys.h"
 
 #include <stdio.h>
 #include <stdlib.h>

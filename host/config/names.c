@@ -1,5 +1,5 @@
 /* Finding keys and sections by name, and guessing what an unknown name means. */
-#include "parts.h"
+#include "keys.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -5,7 +5,7 @@
  *
  * An override "key=value" takes the same way: its value is read as a YAML document of one scalar.
  */
-#include "parts.h"
+#include "keys.h"
 
 #include "cairn/file.h"
 

@@ -1,7 +1,7 @@
 /* The schema: the one table of everything that can be configured. Reading, writing, digests, error
  * messages and `cairn params` all work from its rows; a new key is a row here and a field in
  * cairn_config. */
-#include "parts.h"
+#include "keys.h"
 
 #include <stdlib.h>
 #include <string.h>

@@ -4,7 +4,7 @@
  * 1.5, .5, 5.0e-4 and 1e-3. What YAML 1.1 readers take differently is refused, so that no file
  * means two things: underscores, and leading zeros. A text key takes the scalar as it is written,
  * whatever type it might have elsewhere. */
-#include "parts.h"
+#include "keys.h"
 
 #include <errno.h>
 #include <math.h>

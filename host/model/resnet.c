@@ -2,7 +2,7 @@
  * output is relu(f(x) + shortcut(x)), f two normalised convolutions. resnet20 is their section
  * 4.2's but for its shortcuts, 1x1 projections where theirs pad with zeros; resnet18 is table 1's
  * with a first convolution fit for 32x32 pixels. */
-#include "parts.h"
+#include "layers.h"
 
 #include "cairn/model.h"
 

@@ -1,6 +1,6 @@
 /* SimpleCNN: blocks of convolution, ReLU and pooling, then two linear layers. The names are the
  * indices that PyTorch's nn.Sequential gives the same modules. */
-#include "parts.h"
+#include "layers.h"
 
 #include "cairn/model.h"
 

@@ -2,7 +2,7 @@
  * arXiv:2404.00498, 2024). Its normalisations have a fixed scale and move their running statistics
  * by 0.4 a step; their epsilon is PyTorch's, since under the paper's 1e-12 a channel that is the
  * same everywhere would magnify its rounding a million times. */
-#include "parts.h"
+#include "layers.h"
 
 #include "cairn/model.h"
 

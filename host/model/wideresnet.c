@@ -1,7 +1,7 @@
 /* Wide residual networks (Zagoruyko and Komodakis, BMVC 2016), without dropout: a block is
  * shortcut(x) + conv(relu(norm(conv(relu(norm(x)))))). Where its shape changes, the shortcut is a
  * 1x1 convolution of relu(norm(x)), else x itself. */
-#include "parts.h"
+#include "layers.h"
 
 #include "cairn/model.h"
 

@@ -1,6 +1,7 @@
-/* What the files of host/config/ share: a YAML scalar, and what is done with it. */
-#ifndef CAIRN_CONFIG_PARTS_H
-#define CAIRN_CONFIG_PARTS_H
+/* What the files of host/config/ share: a YAML scalar, the keys of the schema, and how one is stored
+ * under the other. */
+#ifndef CAIRN_CONFIG_KEYS_H
+#define CAIRN_CONFIG_KEYS_H
 
 #include "cairn/config.h"
 

@@ -1,6 +1,6 @@
-/* What the builders of this room share. */
-#ifndef CAIRN_MODEL_PARTS_H
-#define CAIRN_MODEL_PARTS_H
+/* The layers that several models are built of, and how a builder ends. */
+#ifndef CAIRN_MODEL_LAYERS_H
+#define CAIRN_MODEL_LAYERS_H
 
 #include "cairn/net.h"
 

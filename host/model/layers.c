@@ -1,5 +1,5 @@
-/* What the builders of this room share. */
-#include "parts.h"
+/* The layers that several models are built of, and how a builder ends. */
+#include "layers.h"
 
 #include <stdio.h>
 
