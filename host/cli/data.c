@@ -108,9 +108,9 @@ static cairn_status check(const data_arguments *arguments) {
            1e-6 * (double)(cairn_split_bytes(&dataset->train) + cairn_split_bytes(&dataset->test)));
     printf("sha256    %s\n\n", digest);
     printf("class             train   test\n");
-    for (int class = 0; class < dataset->classes; class ++)
-        printf("%3d %-12s %6d %6d\n", class, dataset->class_names[class], counts[0][class],
-               counts[1][class]);
+    for (int label = 0; label < dataset->classes; label++)
+        printf("%3d %-12s %6d %6d\n", label, dataset->class_names[label], counts[0][label],
+               counts[1][label]);
     cairn_dataset_destroy(dataset);
     return CAIRN_OK;
 }

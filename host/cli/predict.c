@@ -78,9 +78,9 @@ static void rank_classes(const double *probabilities, int classes, int top, int 
         for (int i = place + 1; i < classes; i++)
             if (probabilities[order[i]] > probabilities[order[best]])
                 best = i;
-        int class = order[best];
+        int label = order[best];
         memmove(order + place + 1, order + place, (size_t)(best - place) * sizeof order[0]);
-        order[place] = class;
+        order[place] = label;
     }
 }
 

@@ -1,5 +1,5 @@
-/* What the files of host/config/ share: a YAML scalar, the keys of the schema, and how one is stored
- * under the other. */
+/* What the files of host/config/ share: a YAML scalar, the keys of the schema, and how one is
+ * stored under the other. */
 #ifndef CAIRN_CONFIG_KEYS_H
 #define CAIRN_CONFIG_KEYS_H
 

@@ -145,8 +145,8 @@ void cairn_cifar10_describe(cairn_dataset *dataset) {
         "airplane", "automobile", "bird", "cat", "deer", "dog", "frog", "horse", "ship", "truck"};
     static const float mean[] = {0.4914f, 0.4822f, 0.4465f}, std[] = {0.2470f, 0.2435f, 0.2616f};
     dataset->classes = CIFAR10_CLASSES;
-    for (int class = 0; class < CIFAR10_CLASSES; class ++)
-        strcpy(dataset->class_names[class], names[class]);
+    for (int label = 0; label < CIFAR10_CLASSES; label++)
+        strcpy(dataset->class_names[label], names[label]);
     memcpy(dataset->mean, mean, sizeof mean);
     memcpy(dataset->std, std, sizeof std);
 }

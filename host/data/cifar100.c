@@ -62,8 +62,8 @@ void cairn_cifar100_describe(cairn_dataset *dataset) {
     /* clang-format on */
     static const float mean[] = {0.5071f, 0.4865f, 0.4409f}, std[] = {0.2673f, 0.2564f, 0.2762f};
     dataset->classes = CIFAR100_CLASSES;
-    for (int class = 0; class < CIFAR100_CLASSES; class ++)
-        strcpy(dataset->class_names[class], names[class]);
+    for (int label = 0; label < CIFAR100_CLASSES; label++)
+        strcpy(dataset->class_names[label], names[label]);
     memcpy(dataset->mean, mean, sizeof mean);
     memcpy(dataset->std, std, sizeof std);
 }

@@ -1,4 +1,4 @@
-/* What the files of host/data/ share; not for other rooms. */
+/* What the files of host/data/ share; not for other modules. */
 #ifndef CAIRN_HOST_DATA_H
 #define CAIRN_HOST_DATA_H
 

@@ -35,9 +35,9 @@ static int by_name(const FTSENT **a, const FTSENT **b) {
 }
 
 static int find_class(const cairn_dataset *dataset, const char *name) {
-    for (int class = 0; class < dataset->classes; class ++)
-        if (strcmp(dataset->class_names[class], name) == 0)
-            return class;
+    for (int label = 0; label < dataset->classes; label++)
+        if (strcmp(dataset->class_names[label], name) == 0)
+            return label;
     return -1;
 }
 
@@ -118,10 +118,10 @@ static cairn_status check_listing(const listing *list, const char *folder) {
                                "%s: holds %d folders; one for each of 2 to %d classes would be "
                                "right",
                                folder, dataset->classes, CAIRN_CLASSES_MAX);
-    for (int class = 0; list->names_classes && class < dataset->classes; class ++)
-        if (list->count[class] == 0)
+    for (int label = 0; list->names_classes && label < dataset->classes; label++)
+        if (list->count[label] == 0)
             return cairn_error_set(CAIRN_BAD_INPUT, "%s/%s: holds no images", folder,
-                                   dataset->class_names[class]);
+                                   dataset->class_names[label]);
     if (list->files.count == 0)
         return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds no images", folder);
     return CAIRN_OK;
@@ -156,10 +156,10 @@ static cairn_status list_split(listing *list, const char *dir, const char *split
 static void take_turns(const listing *list, int from, const char **paths, cairn_split *split) {
     int passed = 0, taken = 0;
     for (size_t turn = 0; taken < split->count; turn++)
-        for (int class = 0; class < list->dataset->classes && taken < split->count; class ++)
-            if (turn < list->count[class] && passed++ >= from) {
-                paths[taken] = list->files.path[list->first[class] + turn];
-                split->labels[taken++] = (uint8_t) class;
+        for (int label = 0; label < list->dataset->classes && taken < split->count; label++)
+            if (turn < list->count[label] && passed++ >= from) {
+                paths[taken] = list->files.path[list->first[label] + turn];
+                split->labels[taken++] = (uint8_t)label;
             }
 }
 

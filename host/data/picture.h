@@ -1,4 +1,4 @@
-/* Between image.c, the decoders of png.c and jpeg.c, and resize.c; not for other rooms. */
+/* Between image.c, the decoders of png.c and jpeg.c, and resize.c; not for other modules. */
 #ifndef CAIRN_HOST_PICTURE_H
 #define CAIRN_HOST_PICTURE_H
 

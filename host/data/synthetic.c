@@ -33,7 +33,7 @@ enum { DRAW_WAVE, DRAW_SAMPLE, DRAW_NOISE };
 typedef int16_t texture[CHANNELS][SIDE][2 * SIDE];
 
 /* Whole frequencies other than zero, so that every texture has mean zero exactly. */
-static void draw_texture(texture out, uint64_t seed, uint32_t class) {
+static void draw_texture(texture out, uint64_t seed, uint32_t label) {
     int wave[SIDE]; /* one period of a cosine */
     for (int i = 0; i < SIDE; i++)
         wave[i] = (int)lrint(127 * cos(2 * 3.14159265358979323846 * i / SIDE));
@@ -41,7 +41,7 @@ static void draw_texture(texture out, uint64_t seed, uint32_t class) {
     for (int c = 0; c < CHANNELS; c++)
         for (int w = 0; w < WAVES; w++) {
             cairn_rng_block draw =
-                cairn_rng(seed, CAIRN_RNG_SYNTHETIC, class, DRAW_WAVE, (uint64_t)(c * WAVES + w));
+                cairn_rng(seed, CAIRN_RNG_SYNTHETIC, label, DRAW_WAVE, (uint64_t)(c * WAVES + w));
             /* fy in 0..F and fx in -F..F, but not both zero */
             int code =
                 1 + (int)cairn_rng_below(draw.word[0], (FREQUENCY + 1) * (2 * FREQUENCY + 1) - 1);
@@ -65,12 +65,12 @@ typedef struct {
 static recipe draw_recipe(texture *textures, uint64_t seed, uint32_t sample) {
     cairn_rng_block a = cairn_rng(seed, CAIRN_RNG_SYNTHETIC, sample, DRAW_SAMPLE, 0);
     cairn_rng_block b = cairn_rng(seed, CAIRN_RNG_SYNTHETIC, sample, DRAW_SAMPLE, 1);
-    uint32_t class = sample % CLASSES;
-    uint32_t other = (class + 1 + cairn_rng_below(a.word[0], CLASSES - 1)) % CLASSES;
+    uint32_t label = sample % CLASSES;
+    uint32_t other = (label + 1 + cairn_rng_below(a.word[0], CLASSES - 1)) % CLASSES;
     int contrast = CONTRAST_LOW + (int)cairn_rng_below(a.word[1], CONTRAST_SPAN);
     int blend = (int)cairn_rng_below(a.word[2], BLEND_MAX);
     return (recipe){
-        .own = &textures[class],
+        .own = &textures[label],
         .other = &textures[other],
         .x = (int)cairn_rng_below(b.word[0], SIDE),
         .y = (int)cairn_rng_below(b.word[1], SIDE),
@@ -116,9 +116,9 @@ static void draw_split(cairn_split *split, texture *textures, uint64_t seed, uin
 
 void cairn_synthetic_describe(cairn_dataset *dataset) {
     dataset->classes = CLASSES;
-    for (int class = 0; class < CLASSES; class ++)
-        snprintf(dataset->class_names[class], sizeof dataset->class_names[class], "texture %d",
-                 class);
+    for (int label = 0; label < CLASSES; label++)
+        snprintf(dataset->class_names[label], sizeof dataset->class_names[label], "texture %d",
+                 label);
     for (int c = 0; c < CHANNELS; c++) {
         dataset->mean[c] = MEAN;
         dataset->std[c] = STD;
@@ -129,8 +129,8 @@ cairn_status cairn_synthetic_load(cairn_dataset *dataset, const cairn_config *co
     texture textures[CLASSES];
     const uint64_t seed = config->seed;
     int threads = 1;
-    for (uint32_t class = 0; class < CLASSES; class ++)
-        draw_texture(textures[class], seed, class);
+    for (uint32_t label = 0; label < CLASSES; label++)
+        draw_texture(textures[label], seed, label);
     cairn_status status = cairn_threads_resolve((int)config->train.threads, &threads);
     if (status)
         return status;

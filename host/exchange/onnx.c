@@ -80,11 +80,11 @@ __attribute__((format(printf, 2, 3))) static char *text(builder *b, const char *
 }
 
 /* A node of one output, which is named by it; `inputs` end with NULL. */
-static Onnx__NodeProto *add_node(builder *b, const char *operator, const char * output,
+static Onnx__NodeProto *add_node(builder *b, const char *op_type, const char *output,
                                  const char *const inputs[]) {
     Onnx__NodeProto *node = take(b, sizeof *node);
     onnx__node_proto__init(node);
-    node->op_type = text(b, "%s", operator);
+    node->op_type = text(b, "%s", op_type);
     node->name = text(b, "%s", output);
     node->output = take_list(b, 1);
     node->output[0] = node->name;
@@ -190,8 +190,8 @@ static void emit_conv2d(builder *b, const cairn_op *op) {
 }
 
 static void emit_pool(builder *b, const cairn_op *op) {
-    const char *operator= op->kind == CAIRN_OP_MAXPOOL ? "MaxPool" : "AveragePool";
-    Onnx__NodeProto *node = add_node(b, operator, op->name, INPUTS(value_of(b, op->input)));
+    const char *op_type = op->kind == CAIRN_OP_MAXPOOL ? "MaxPool" : "AveragePool";
+    Onnx__NodeProto *node = add_node(b, op_type, op->name, INPUTS(value_of(b, op->input)));
     add_integers(b, node, "kernel_shape", op->kernel, 2);
     add_integers(b, node, "strides", op->stride, 2);
 }

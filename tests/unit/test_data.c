@@ -515,9 +515,9 @@ static void synthetic_is_balanced_and_normalised(void **state) {
         seen[0][dataset->train.labels[i]]++;
     for (int i = 0; i < dataset->test.count; i++)
         seen[1][dataset->test.labels[i]]++;
-    for (int class = 0; class < 10; class ++) {
-        assert_int_equal(seen[0][class], 5000);
-        assert_int_equal(seen[1][class], 1000);
+    for (int label = 0; label < 10; label++) {
+        assert_int_equal(seen[0][label], 5000);
+        assert_int_equal(seen[1][label], 1000);
     }
     for (int c = 0; c < 3; c++) {
         double sum = 0, squares = 0;

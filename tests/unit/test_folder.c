@@ -376,15 +376,15 @@ static void test_images_keep_their_names(void **state) {
 /* As long as a folder's can be. */
 static void a_class_name_may_have_255_bytes(void **state) {
     (void)state;
-    char name[300], class[256] = "";
-    memset(class, 'x', 255);
+    char name[300], long_name[256] = "";
+    memset(long_name, 'x', 255);
     write_small();
-    snprintf(name, sizeof name, "train/%s/0.png", class);
+    snprintf(name, sizeof name, "train/%s/0.png", long_name);
     write_image(name, SIDE, 50, false);
     cairn_config config = configure(0, 0);
     cairn_dataset *dataset = open_dataset(&config);
     assert_int_equal(dataset->classes, 4);
-    assert_string_equal(dataset->class_names[3], class);
+    assert_string_equal(dataset->class_names[3], long_name);
     cairn_dataset_destroy(dataset);
 }
 
