@@ -13,6 +13,7 @@
 # bench` always does: what an image shows does not change the speed. PyTorch comes from PyPI into
 # .venv/, or from the interpreter that CAIRN_PYTHON names.
 set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -119,7 +120,7 @@ measure_cairn() {
 measure_pytorch() {
     local left=$((limit - SECONDS))
     # shellcheck disable=SC2086 # words
-    timeout "$((left > 0 ? left : 1))" env $1 "$python" scripts/pytorch_cnn.py speed \
+    timeout "$((left > 0 ? left : 1))" env $1 "$python" scripts/pytorch_simple_cnn.py speed \
         ${data:+--data "$data"} --device "$device" --batch-size "$batch" --seconds "$seconds" $2 \
         2>"$work/stderr" | jq .images_per_second
 }

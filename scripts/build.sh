@@ -6,6 +6,7 @@
 #
 # CAIRN_TARGETS names what is built, if not all.
 set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 preset=release

@@ -6,6 +6,7 @@
 #   scripts/check-kernels.sh [FOLDER]     FOLDER: keeps the results for the next time;
 #                                         build/check-kernels unless given
 set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)

@@ -1,7 +1,12 @@
 #!/usr/bin/env bash
-# Lays out every C, C++ and CUDA source by .clang-format; with --check it only names the files that differ.
+# Lays out every C, C++ and CUDA source by .clang-format; with --check it only names the files that
+# differ.
+#
+#   scripts/format.sh [--check]
+#
 # Version 14 of clang-format decides, since the versions disagree.
 set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 mode=(-i)

@@ -10,6 +10,7 @@
 # known to be reachable; make_seeds.py makes what a new corpus can start from. Nothing is built when
 # CAIRN_FUZZ_BUILT is set.
 set -u
+. "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 folder=$PWD/build-fuzz
 

@@ -7,6 +7,7 @@
 #   CAIRN_DATA_FROM                     path or URL of the archive
 #   CAIRN_DATA_MD5, CAIRN_DATA_SHA256   in hex
 set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 from=${CAIRN_DATA_FROM-}
 case $from in
 '' | /* | *://*) ;;

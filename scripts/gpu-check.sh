@@ -14,6 +14,7 @@
 # --data    a folder that holds cifar-10-batches-bin
 # CAIRN_PYTHON names a Python that has PyTorch; python3 unless set
 set -u
+. "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 

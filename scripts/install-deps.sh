@@ -7,6 +7,7 @@
 # rights, it names what is missing and stops with exit code 2. When nothing is missing it takes
 # some milliseconds and says nothing.
 set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 
 # group | Debian's package | how its content is found where dpkg does not know it | what for
 packages='

@@ -8,6 +8,7 @@
 # libomp-dev). Only what is compiled here is looked into: what oneDNN and the other libraries do
 # among themselves would all be reported, since they do not say how they synchronise.
 set -u
+. "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 scripts/install-deps.sh build test check || exit

@@ -1,6 +1,7 @@
+#!/usr/bin/env python3
 """Searches for hyper-parameters: Optuna proposes, DVC runs each trial as an experiment.
 
-    scripts/search [--space search.yaml] [--trials N] [-S key=value]... [--no-apply] [--compare N]
+    scripts/search.py [--space search.yaml] [--trials N] [-S key=value]... [--no-apply] [--compare N]
 
 The search space is a YAML file; search.yaml has every kind of entry. Each trial trains in a temporary
 workspace of DVC's, as the experiment <study>-<number>. Proposals come from TPE; a trial whose
@@ -24,11 +25,29 @@ import subprocess
 import sys
 import time
 
+SCRIPT = pathlib.Path(__file__).resolve()
+here = SCRIPT.parent.parent
+
+
+def stop(message):
+    print(f"search.py: {message}", file=sys.stderr)
+    sys.exit(2)
+
+
+if {"-h", "--help"} & set(sys.argv):
+    print(__doc__)
+    sys.exit()
+os.chdir(here)
+PYTHON = str(here / ".venv/bin/python") # the project's own, which has DVC and Optuna
+if sys.executable != PYTHON:
+    if not (here / ".venv/bin/optuna").exists():
+        stop("DVC and Optuna are not installed; scripts/setup-dvc.sh installs them")
+    os.execv(PYTHON, [PYTHON, str(SCRIPT), *sys.argv[1:]])
+
 import optuna
 import psutil
 import yaml
 
-here = pathlib.Path(__file__).resolve().parent.parent
 DVC = os.environ.get("CAIRN_DVC") or str(here / ".venv/bin/dvc")
 KINDS = {
     "uniform": lambda trial, key, ends: trial.suggest_float(key, *ends),
@@ -37,11 +56,6 @@ KINDS = {
     "choice": lambda trial, key, values: trial.suggest_categorical(key, values),
 }
 KEYS = {"study", "trials", "seed", "metric", "set", "space", "first", "prune"}
-
-
-def stop(message):
-    print(f"search: {message}", file=sys.stderr)
-    sys.exit(2)
 
 
 def is_number(value):
@@ -224,7 +238,7 @@ def shorten(value):
 
 
 def main():
-    parser = argparse.ArgumentParser(prog="scripts/search", description=__doc__,
+    parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--space", default="search.yaml")
     parser.add_argument("--trials", type=int, metavar="N")
@@ -246,10 +260,10 @@ def main():
         if arguments.compare:
             search.compare(study.best_params, arguments.compare)
     except KeyboardInterrupt:
-        print("search: interrupted; the same command goes on", file=sys.stderr)
+        print("search.py: interrupted; the same command goes on", file=sys.stderr)
         return 130
     except RuntimeError as error:
-        print(f"search: {error}", file=sys.stderr)
+        print(f"search.py: {error}", file=sys.stderr)
         return 1
     if arguments.no_apply:
         return 0

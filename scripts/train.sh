@@ -1,13 +1,15 @@
 #!/usr/bin/env bash
 # Installs what is missing, builds, gets the data, and trains what params.yaml says.
 #
-#   scripts/train.sh [ARGUMENT OF `cairn train`]...     such as -S train.epochs=1
+#   scripts/train.sh [ARGUMENT OF `cairn train`]...     such as -S train.epochs=1; `build/cairn
+#                                                       train --help` names them
 #
 # The data comes from the official address, or from CAIRN_DATA_FROM (see get-data.sh). Where it
 # cannot be had, the built-in data set `synthetic` stands in, in a run folder of its own name.
 # Works from any folder: files and folders in the arguments are seen from there, the paths in
 # params.yaml from the repository.
 set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -61,9 +63,6 @@ while [ $# -gt 0 ]; do
 done
 
 scripts/build.sh
-if [[ " ${train[*]-} " =~ \ (--help|-h)\  ]]; then
-    exec build/cairn train --help
-fi
 
 # The value of SECTION's KEY in the resolved configuration, as YAML.
 resolved=$(build/cairn params --print "${config[@]}") || exit

@@ -8,6 +8,7 @@
 #
 # tests/valgrind.supp says what is left out, and why.
 set -u
+. "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 command -v valgrind >/dev/null || {

@@ -18,7 +18,7 @@ setup_file() {
     export url no_proxy=127.0.0.1
     # Not the cuda backend, which takes minutes to compile; and fast to compile rather than to run.
     make_sources "$shared/good.tar.gz" \
-        'exec scripts/dvc-build.sh -DCAIRN_CUDA=OFF -DCMAKE_C_FLAGS_RELEASE=-O1'
+        'exec scripts/dvc-build-program.sh -DCAIRN_CUDA=OFF -DCMAKE_C_FLAGS_RELEASE=-O1'
     sed -i "s|https://.*#|$url/good.tar.gz#|" .dvc/config
     git commit -qam address
     dvc pull -q --allow-missing
@@ -34,7 +34,7 @@ teardown_file() {
 }
 
 setup() {
-    [ -n "${shared-}" ] || skip "no dvc: scripts/setup-dvc --test installs it"
+    [ -n "${shared-}" ] || skip "no dvc: scripts/setup-dvc.sh --test installs it"
     cd "$shared/repository" || return
     git checkout -q -f main
 }
@@ -164,7 +164,7 @@ training() { # a cairn trains somewhere below the repository
         [0.004, 64], [0.004, 128]])'
     # Each trained what it says: the same by hand.
     name=$(dvc exp list --name-only | head -n 1)
-    scripts/reproduce "$name" | grep -q 'the same bytes'
+    scripts/reproduce.py "$name" | grep -q 'the same bytes'
 }
 
 # EXECUTOR NAME: what DVC's extension for VS Code looks at while an experiment trains: the signal file
@@ -256,7 +256,7 @@ followed() {
 
 @test "plots show and diff are drawn, in a browser" {
     command -v chromium >/dev/null && "$source/.venv/bin/python" -c 'import vl_convert' ||
-        skip "no chromium or no Vega: scripts/setup-dvc --test installs them"
+        skip "no chromium or no Vega: scripts/setup-dvc.sh --test installs them"
     look=("$source/.venv/bin/python" "$BATS_TEST_DIRNAME/page.py")
     dvc plots show -q -o "$BATS_TEST_TMPDIR/show"
     read -r -a marks < <("${look[@]}" "$BATS_TEST_TMPDIR/show/index.html" "$BATS_TEST_TMPDIR/a.png" 4)
@@ -284,26 +284,26 @@ followed() {
         '.binary_digest == $binary and .git_revision == $head and .git_dirty == false
         and (.data_digest | length == 64) and .experiment == null and (.processor | length > 0)
         and (.device_description | length > 0)' runs/dvc/summary.json
-    run scripts/reproduce runs/dvc
+    run scripts/reproduce.py runs/dvc
     [ "$status" -eq 0 ]
     [[ "$output" == *"the same bytes: metrics.json, model.safetensors"* ]]
     # A changed number is seen; so is another program.
     cp -rL runs/dvc "$BATS_TEST_TMPDIR/run"
     chmod -R u+w "$BATS_TEST_TMPDIR/run"
     sed -i '0,/"test_acc":[0-9.]*/s//"test_acc":0.99/' "$BATS_TEST_TMPDIR/run/metrics.json"
-    run scripts/reproduce "$BATS_TEST_TMPDIR/run"
+    run scripts/reproduce.py "$BATS_TEST_TMPDIR/run"
     [ "$status" -eq 1 ]
     [[ "$output" == *"NOT the same bytes: metrics.json"* ]]
     summary=$BATS_TEST_TMPDIR/run/summary.json
     jq '.binary_digest = "0" | .git_dirty = true' "$summary" >"$summary.new"
     mv "$summary.new" "$summary"
-    run scripts/reproduce "$BATS_TEST_TMPDIR/run"
+    run scripts/reproduce.py "$BATS_TEST_TMPDIR/run"
     [ "$status" -eq 2 ]
     fails_with "changes that were not committed" "--any-program"
-    run scripts/reproduce --any-program "$BATS_TEST_TMPDIR/run"
+    run scripts/reproduce.py --any-program "$BATS_TEST_TMPDIR/run"
     [ "$status" -eq 1 ]
     [[ "$output" == *"binary_digest differ"*NO* ]]
-    run scripts/reproduce nothing-of-that-name
+    run scripts/reproduce.py nothing-of-that-name
     [ "$status" -eq 2 ]
     fails_with "neither a folder nor an experiment"
 }
@@ -326,11 +326,11 @@ followed() {
 @test "one's own remote keeps data and runs; a fresh clone pulls them" {
     clone sender
     git commit -q --allow-empty -m clone
-    scripts/setup-dvc --remote "$BATS_TEST_TMPDIR/own"
+    scripts/setup-dvc.sh --remote "$BATS_TEST_TMPDIR/own"
     dvc cache dir --local "$shared/repository/.dvc/cache"
     dvc push -q
     clone receiver
-    scripts/setup-dvc --remote "$BATS_TEST_TMPDIR/own"
+    scripts/setup-dvc.sh --remote "$BATS_TEST_TMPDIR/own"
     : >"$shared/log"
     dvc pull -q --allow-missing
     [ ! -s "$shared/log" ] # the archive too came from there
@@ -358,24 +358,24 @@ followed() {
     cd "$shared/repository"
     run dvc exp run --temp -S +train.lrr=1
     fails_with "train.lrr" "lr"
-    run env CAIRN_DVC=/nowhere/dvc scripts/experiments
+    run env CAIRN_DVC=/nowhere/dvc scripts/dvc-experiments.sh
     [ "$status" -eq 2 ]
-    fails_with "scripts/setup-dvc installs it"
+    fails_with "scripts/setup-dvc.sh installs it"
     mkdir -p "$BATS_TEST_TMPDIR/loose/scripts"
-    cp scripts/{setup-dvc,search,search.py,install-deps.sh} "$BATS_TEST_TMPDIR/loose/scripts"
+    cp scripts/{help.sh,setup-dvc.sh,search.py,install-deps.sh} "$BATS_TEST_TMPDIR/loose/scripts"
     cd "$BATS_TEST_TMPDIR/loose"
-    run env GIT_CEILING_DIRECTORIES="$BATS_TEST_TMPDIR" scripts/setup-dvc
+    run env GIT_CEILING_DIRECTORIES="$BATS_TEST_TMPDIR" scripts/setup-dvc.sh
     [ "$status" -eq 2 ]
     fails_with "is not a git repository"
-    run scripts/search
+    run scripts/search.py
     [ "$status" -eq 2 ]
-    fails_with "scripts/setup-dvc installs them"
-    run scripts/setup-dvc --nonsense
+    fails_with "scripts/setup-dvc.sh installs them"
+    run scripts/setup-dvc.sh --nonsense
     [ "$status" -eq 2 ]
 }
 
 @test "the three recorded experiments in one table" {
-    run scripts/experiments -S data.train_limit=64
+    run scripts/dvc-experiments.sh -S data.train_limit=64
     [ "$status" -eq 0 ]
     for row in 'exp1_baseline\].*| 5 .*| 128 .*| 0.001' 'exp2_low_lr_more_epochs\].*| 10 .*| 128 .*| 0.0005' \
         'exp3_big_batch\].*| 10 .*| 256 .*| 0.001'; do
@@ -398,7 +398,7 @@ YAML
     git add search.yaml
     git commit -qm space
     # Interrupted in its first trial, it goes on with another.
-    env --default-signal=INT setsid scripts/search --trials 1 --no-apply \
+    env --default-signal=INT setsid scripts/search.py --trials 1 --no-apply \
         >"$BATS_TEST_TMPDIR/log" 2>&1 3>&- &
     job=$!
     wait_for 60 training
@@ -407,12 +407,12 @@ YAML
     wait "$job" || code=$?
     [ "$code" -eq 130 ]
     grep -q 'the same command goes on' "$BATS_TEST_TMPDIR/log"
-    run scripts/search --trials 1 --no-apply
+    run scripts/search.py --trials 1 --no-apply
     [ "$status" -eq 0 ]
     [[ "$output" == *"  1 complete"*"lr=0.001"* ]]
     # A trial that learns nothing: soon below the median of those before.
     sed -i 's/log_uniform: .*/log_uniform: [0.0000001, 0.0000002]}/' search.yaml
-    run scripts/search --trials 2
+    run scripts/search.py --trials 2
     [ "$status" -eq 0 ]
     [[ "$output" == *"  2 pruned"* ]]
     [[ "$output" == *"best of 2: hunt-001"* ]]
@@ -420,7 +420,7 @@ YAML
     [ "$(jq .epochs runs/dvc/summary.json)" = 12 ]
     jq -e '.best_val_acc > 0.4 and .val_images == 100 and .best_test_acc == null' runs/dvc/summary.json
     # The trials are done: what is set now is for the comparison on the test split alone.
-    run scripts/search --trials 2 --compare 1 --no-apply -S train.epochs=1
+    run scripts/search.py --trials 2 --compare 1 --no-apply -S train.epochs=1
     [ "$status" -eq 0 ]
     [[ "$output" == *"first    42"*"best     42"*"best   mean"* ]]
     dvc exp show --json | jq -e '[.[] | .experiments // [] | .[].revs[0]
@@ -429,7 +429,7 @@ YAML
             and (.metrics."runs/dvc/summary.json".data.final_test_acc > 0)] == [true, true]'
     for wrong in '{wide: [0, 1]}' '{uniform: [2, 1]}' '{log_uniform: [0, 1]}' '{int: [0.5, 2]}'; do
         printf 'space: {train.lr: %s}\n' "$wrong" >wrong.yaml
-        run scripts/search --space wrong.yaml
+        run scripts/search.py --space wrong.yaml
         [ "$status" -eq 2 ]
         fails_with "wrong.yaml: train.lr"
     done

@@ -25,7 +25,7 @@ make_sources() {
     cd "$shared/repository" || return
     sed -i "s/md5: c32a.*/md5: $(md5sum <"$archive" | cut -d' ' -f1)/
         s/size: .*/size: $(stat -c %s "$archive")/" data/cifar-10-binary.tar.gz.dvc
-    sed -i "s|cmd: exec scripts/dvc-build.sh|cmd: $build|" dvc.yaml
+    sed -i "s|cmd: exec scripts/dvc-build-program.sh|cmd: $build|" dvc.yaml
     cat >params.yaml <<'YAML'
 seed: 42
 data: {name: synthetic, dir: data/raw, train_limit: 512, test_limit: 100}

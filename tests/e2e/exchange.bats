@@ -200,7 +200,7 @@ END
     if grep -q libprotobuf-c err; then skip "built without libprotobuf-c"; fi
     [ "$code" -eq 0 ] && [ ! -s err ]
     "$python" -c 'import onnx, onnxruntime' 2>/dev/null ||
-        skip "no onnxruntime: scripts/setup-dvc --test installs it"
+        skip "no onnxruntime: scripts/setup-dvc.sh --test installs it"
     python3 "$BATS_TEST_DIRNAME/make_images.py" same 12 1 2 8
     cairn predict --run-dir runs/many --json --top 256 same
     "$python" "$BATS_TEST_DIRNAME/compare_onnx.py" many.onnx out

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # A remote of one's own on S3 and over SSH, as README.md says: with the real dvc, a server of S3's
-# protocol (moto) and OpenSSH's, both on this machine. `scripts/setup-dvc s3 ssh`, and
+# protocol (moto) and OpenSSH's, both on this machine. `scripts/setup-dvc.sh s3 ssh`, and
 # `.venv/bin/pip install 'moto[server]'` and a package openssh-server, for these tests only.
 
 load older_bats
@@ -31,7 +31,7 @@ teardown_file() {
 }
 
 setup() {
-    [ -n "${shared-}" ] || skip "no DVC for S3 and SSH: scripts/setup-dvc s3 ssh installs it"
+    [ -n "${shared-}" ] || skip "no DVC for S3 and SSH: scripts/setup-dvc.sh s3 ssh installs it"
 }
 
 teardown() {
@@ -41,11 +41,11 @@ teardown() {
 # Pushes to the address from one clone, and pulls from it into another.
 goes_there_and_back() { # ADDRESS EXTRA
     clone sender
-    scripts/setup-dvc --remote "$1" "$2"
+    scripts/setup-dvc.sh --remote "$1" "$2"
     dvc cache dir --local "$shared/repository/.dvc/cache"
     dvc push
     clone receiver
-    scripts/setup-dvc --remote "$1" "$2"
+    scripts/setup-dvc.sh --remote "$1" "$2"
     dvc pull -q --allow-missing
     cmp data/cifar-10-binary.tar.gz "$shared/good.tar.gz"
     cmp runs/dvc/model.safetensors "$shared/repository/runs/dvc/model.safetensors"
@@ -68,7 +68,7 @@ listening() {
     curl -sf -X PUT "$AWS_ENDPOINT_URL/bucket"
     goes_there_and_back s3://bucket/cairn s3
     # A bucket that is not there is a clear line.
-    scripts/setup-dvc --remote s3://elsewhere/cairn s3
+    scripts/setup-dvc.sh --remote s3://elsewhere/cairn s3
     run dvc push
     [ "$status" -ne 0 ]
     [[ $output == *"bucket does not exist"* ]]

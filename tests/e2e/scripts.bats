@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# scripts/train.sh with the built program in a folder of its own, scripts/install-deps.sh on systems
-# that are told to it, and scripts/bench-pytorch.sh and gpu-check.sh with stand-ins for all that they
-# call.
+# Every script's --help; scripts/train.sh with the built program in a folder of its own,
+# scripts/install-deps.sh on systems that are told to it, and scripts/bench-pytorch.sh and
+# gpu-check.sh with stand-ins for all that they call.
 
 load older_bats
 
@@ -20,6 +20,26 @@ YAML
     unset CAIRN_DATA_FROM CAIRN_DATA_MD5 CAIRN_DATA_SHA256
     # No network: nothing listens there.
     export http_proxy=http://127.0.0.1:1 https_proxy=http://127.0.0.1:1 no_proxy=
+}
+
+# Every script that a person runs, the real build.sh too.
+scripts() {
+    cp "$BATS_TEST_DIRNAME/../../scripts/build.sh" "$root/scripts"
+    find "$root/scripts" -type f -executable -printf '%f\n' | sort
+}
+
+@test "--help says how every script is called, and changes nothing" {
+    list=$(scripts)
+    before=$(find . -type f -exec sha256sum {} +)
+    for script in $list; do
+        for option in --help -h; do
+            run env CAIRN_OS_RELEASE=/dev/null "$root/scripts/$script" $option
+            [ "$status" -eq 0 ]
+            [[ $output == *"scripts/${script}"* ]] || { echo "$script $option: $output" && false; }
+            [[ $output != *Traceback* ]]
+        done
+    done
+    [ "$(find . -type f -exec sha256sum {} +)" = "$before" ]
 }
 
 @test "train.sh without data and network trains on synthetic images under another run name" {
@@ -77,7 +97,7 @@ YAML
 
 # A PATH with these commands alone, and a dpkg-query that knows no package.
 only_commands() {
-    for command in bash env cut grep cat id mktemp rm "$@"; do
+    for command in bash dirname env cut grep cat id mktemp rm "$@"; do
         ln -sf "$(command -v "$command")" bin/
     done
     printf '#!/bin/sh\nexit 1\n' >bin/dpkg-query
@@ -138,7 +158,7 @@ esac
 SH
     mv bin/cairn "$root/build/cairn"
     stand_in python <<'SH'
-[[ $* != *pytorch_cnn.py* ]] || { sleep "${SLOW-0}" && echo '{"images_per_second": 500}'; }
+[[ $* != *pytorch_simple_cnn.py* ]] || { sleep "${SLOW-0}" && echo '{"images_per_second": 500}'; }
 SH
     export CAIRN_PYTHON=$PWD/bin/python
     printf '#!/bin/sh\nexit 2\n' >"$root/scripts/install-deps.sh" # nothing can be installed

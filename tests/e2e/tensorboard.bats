@@ -22,7 +22,7 @@ board() {
 
 need_tensorboard() {
     "$python" -c 'import tensorboard' 2>/dev/null ||
-        skip "no tensorboard: scripts/setup-dvc --test installs it"
+        skip "no tensorboard: scripts/setup-dvc.sh --test installs it"
 }
 
 @test "TensorBoard reads a run's scalars, histograms, pictures and parameters" {
@@ -59,7 +59,7 @@ need_tensorboard() {
 
 @test "its page draws curves and pictures, and lists the runs with their parameters" {
     need_tensorboard
-    command -v chromium >/dev/null || skip "no chromium: scripts/setup-dvc --test installs it"
+    command -v chromium >/dev/null || skip "no chromium: scripts/setup-dvc.sh --test installs it"
     "$CAIRN" train --quiet
     "$CAIRN" train --quiet -S run.name=second -S train.lr=0.01
     cat >visit <<'SH'

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
 # The real program with the cuda backend as a plugin that computes on the emulator: opened, on
-# record, kept by DVC's stage `build`, and compared by scripts/reproduce.
+# record, kept by DVC's stage `build`, and compared by scripts/reproduce.py.
 
 load ../e2e/older_bats
 
@@ -41,18 +41,18 @@ digest_of() {
     cp "$CAIRN" build/cairn
     cp "$CAIRN_PLUGIN" build/libcairn_cuda.so
     echo CAIRN_CUDA:BOOL=ON >build/CMakeCache.txt
-    scripts/dvc-build.sh
+    scripts/dvc-build-program.sh
     rm build/cairn build/libcairn_cuda.so
     plugin=build/dvc/program/libcairn_cuda.so
-    scripts/dvc-cairn.sh train --quiet --device cuda
+    scripts/dvc-run-program.sh train --quiet --device cuda
     [ "$(jq -r .plugin_digest runs/r/summary.json)" = "$(digest_of "$plugin")" ]
-    scripts/reproduce runs/r | grep -q 'the same bytes'
+    scripts/reproduce.py runs/r | grep -q 'the same bytes'
     # The same program with another plugin is another program.
     echo >>"$plugin"
-    run env GIT_CEILING_DIRECTORIES="$BATS_TEST_TMPDIR" scripts/reproduce runs/r
+    run env GIT_CEILING_DIRECTORIES="$BATS_TEST_TMPDIR" scripts/reproduce.py runs/r
     [ "$status" -eq 2 ]
     [[ $output == *"not with that plugin"* ]]
-    run scripts/reproduce --any-program runs/r
+    run scripts/reproduce.py --any-program runs/r
     [ "$status" -eq 0 ] # by losses, no bytes
     [[ $output == *"(plugin_digest differ)"* ]]
 }

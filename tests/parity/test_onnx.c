@@ -84,7 +84,7 @@ static void onnxruntime_gives_the_same_logits(void **state) {
     for (int i = 0; i < CASES; i++)
         write_case(i, test_seed() + (uint64_t)i);
     if (system(CAIRN_PYTHON " -c 'import onnx, onnxruntime' 2>/dev/null") != 0) {
-        print_message("skipped: no onnxruntime: scripts/setup-dvc --test installs it\n");
+        print_message("skipped: no onnxruntime: scripts/setup-dvc.sh --test installs it\n");
         skip();
     }
     char command[sizeof folder + 256];

@@ -2,13 +2,13 @@
 # Trains the recipes of experiments/ by Cairn and by PyTorch, measures the speed of both, and prints
 # one table of what there is.
 #
-#   scripts/recipes [RECIPE]... [--seeds '42 43 44'] [--only cairn|pytorch|speed|table] [--out DIR]
-#                   [--seconds 10] [--rounds 3] [-S key=value]...
+#   scripts/compare-pytorch.sh [RECIPE]... [--seeds '42 43 44'] [--only cairn|pytorch|speed|table]
+#                              [--out DIR] [--seconds 10] [--rounds 3] [-S key=value]...
 #
 # All recipes unless some are named, all four parts unless one is. What is finished in DIR
 # (experiments/results, of which git keeps what the table needs) is not done again, and an
 # interrupted training by Cairn goes on, so a table can grow over days. A run made elsewhere counts
-# once it lies in DIR: a run folder, or a file *.pytorch.json that pytorch_recipe.py --out wrote. One
+# once it lies in DIR: a run folder, or a file *.pytorch.json that pytorch_train.py --out wrote. One
 # of another configuration is named and left out; seed, device, threads, paths, checkpoints and
 # TensorBoard may differ.
 #
@@ -17,11 +17,12 @@
 # medians, and PyTorch's faster setting. Other programs should rest meanwhile. PyTorch is that of
 # .venv/, or of the interpreter that CAIRN_PYTHON names.
 set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 stop() {
-    echo "recipes: $*" >&2
+    echo "compare-pytorch.sh: $*" >&2
     exit 2
 }
 
@@ -86,7 +87,7 @@ train_cairn() { # NAME SEED
 
 train_pytorch() { # NAME SEED
     local file=$out/$1-$2.pytorch.json
-    finished "$file" || CAIRN=$cairn "$python" scripts/pytorch_recipe.py "experiments/$1.yaml" \
+    finished "$file" || CAIRN=$cairn "$python" scripts/pytorch_train.py "experiments/$1.yaml" \
         "${overrides[@]}" -S "seed=$2" --out "$file" >&2
 }
 
@@ -97,7 +98,7 @@ measure() { # NAME: adds a line for each round and setting
             mine=$("$cairn" bench --json --seconds "$seconds" "experiments/$1.yaml" \
                 "${overrides[@]}" | jq .images_per_second)
             # shellcheck disable=SC2086 # a word or none
-            peer=$(CAIRN=$cairn "$python" scripts/pytorch_recipe.py "experiments/$1.yaml" \
+            peer=$(CAIRN=$cairn "$python" scripts/pytorch_train.py "experiments/$1.yaml" \
                 "${overrides[@]}" --speed "$seconds" $setting | jq .images_per_second) || peer=
             echo "$1, round $round/$rounds, PyTorch${setting:+ compiled}: ${peer:-failed};" \
                 "Cairn: $mine" >&2

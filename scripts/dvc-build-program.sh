@@ -4,8 +4,9 @@
 # to DVC's cache lose it, and DVC 3 stumbles over a file that should have it and is missing.
 # build/cairn itself is left to those who develop.
 #
-#   scripts/dvc-build.sh [CMAKE OPTION]...
+#   scripts/dvc-build-program.sh [CMAKE OPTION]...
 set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 scripts/build.sh release -DCAIRN_TESTS=OFF "$@"
 mkdir -p build/dvc/program
 install -m 644 build/cairn build/dvc/program/cairn.bin

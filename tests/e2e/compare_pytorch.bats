@@ -1,6 +1,7 @@
 #!/usr/bin/env bats
-# The recipes of experiments/: their files, scripts/recipes' table, and whether PyTorch's side of it
-# computes what Cairn does; the last where there is PyTorch, in .venv/ or by CAIRN_PYTHON.
+# The recipes of experiments/: their files, the table of scripts/compare-pytorch.sh, and whether
+# PyTorch's side of it computes what Cairn does; the last where there is PyTorch, in .venv/ or by
+# CAIRN_PYTHON.
 
 load older_bats
 
@@ -20,7 +21,7 @@ need_torch() {
 }
 
 recipes() { # ARGUMENT...: stderr apart, in the file err
-    "$root/scripts/recipes" "$@" --out "$out" 2>err
+    "$root/scripts/compare-pytorch.sh" "$@" --out "$out" 2>err
 }
 
 @test "every recipe is a configuration, named like its file" {
@@ -34,7 +35,7 @@ recipes() { # ARGUMENT...: stderr apart, in the file err
         /^ / || /: / { key = $1; sub(":", "", key); print (/^ / ? section : "") key }' >keys
     [ "$(wc -l <keys)" -gt 60 ]
     while read -r key; do
-        grep -qwF -e "$key" -e "\"${key#augment.}\"" "$root/scripts/pytorch_recipe.py" || echo "$key" >>unknown
+        grep -qwF -e "$key" -e "\"${key#augment.}\"" "$root/scripts/pytorch_train.py" || echo "$key" >>unknown
     done <keys
     [ ! -e unknown ] || { cat unknown; false; }
 }
@@ -72,14 +73,14 @@ END
     for arguments in 'no_such_recipe' '--only all' '--seeds 1,2' '--rounds 0' '--seconds' '--what 1'; do
         code=0
         # shellcheck disable=SC2086 # words
-        "$root/scripts/recipes" $arguments 2>err || code=$?
+        "$root/scripts/compare-pytorch.sh" $arguments 2>err || code=$?
         [ "$code" -eq 2 ] && [ "$(wc -l <err)" -eq 1 ]
     done
 }
 
 @test "PyTorch's rates are those of its schedules" {
     need_torch
-    "$python" "$root/tests/parity/check_recipe.py" schedules
+    "$python" "$root/tests/parity/check_pytorch_train.py" schedules
 }
 
 # At lower rates than they have: over some steps of a net with normalisation a last digit becomes a
@@ -88,7 +89,7 @@ END
     need_torch
     while read -r recipe settings; do
         # shellcheck disable=SC2086 # words
-        "$python" "$root/tests/parity/check_recipe.py" "$root/experiments/$recipe.yaml" $settings
+        "$python" "$root/tests/parity/check_pytorch_train.py" "$root/experiments/$recipe.yaml" $settings
     done <<'END'
 simple_cnn
 simple_cnn --bound 3e-6 -S optimizer.name=sgd -S optimizer.momentum=0.9 -S train.lr=0.2 -S optimizer.weight_decay=0.5 -S train.clip_norm=0.5 -S train.accumulate=2 -S train.batch_size=20 -S ema.decay=0.9 -S augment.tta=crops -S augment.padding=zero -S augment.flip=alternating -S augment.cutout=12
@@ -101,7 +102,7 @@ END
     need_torch
     for key in augment.mixup=0.5 augment.rotation=5 data.name=synthetic schedule.name=plateau \
         train.precision=float64 device=reference train.epoch=1; do
-        run "$python" "$root/scripts/pytorch_recipe.py" "$root/experiments/simple_cnn.yaml" -S "$key"
+        run "$python" "$root/scripts/pytorch_train.py" "$root/experiments/simple_cnn.yaml" -S "$key"
         [ "$status" -eq 2 ]
         [ "${#lines[@]}" -eq 1 ]
         [[ $output == *"${key%=*}"* ]] || [[ $key == device=* ]]

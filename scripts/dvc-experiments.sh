@@ -1,11 +1,12 @@
 #!/usr/bin/env bash
 # Trains the three recorded experiments as DVC experiments, and prints them as one table.
 #
-#   scripts/experiments [-S key=value]...     overrides for all three, such as -S seed=43
+#   scripts/dvc-experiments.sh [-S key=value]...     overrides for all three, such as -S seed=43
 #
 # Each trains in a temporary workspace of DVC's, so that the files here stay as they are. An
 # experiment of that name is replaced. `dvc exp apply exp1_baseline` brings one here.
 set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 # name | epochs | batch size | learning rate
@@ -16,7 +17,7 @@ exp3_big_batch           10 256  0.001
 '
 dvc=${CAIRN_DVC:-.venv/bin/dvc}
 command -v "$dvc" >/dev/null || {
-    echo "experiments: dvc is not installed; scripts/setup-dvc installs it" >&2
+    echo "dvc-experiments.sh: dvc is not installed; scripts/setup-dvc.sh installs it" >&2
     exit 2
 }
 names=$("$dvc" exp list --name-only)

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Trains a recorded run again and compares the two.
 
-    scripts/reproduce [--any-program] [--keep FOLDER] RUN
+    scripts/reproduce.py [--any-program] [--keep FOLDER] RUN
 
 RUN is a run folder, or the name of a DVC experiment. The program is build/cairn or DVC's copy of it
 where one of them, with its plugin where that computed, made the run; else it is built from the
@@ -30,7 +30,7 @@ here = pathlib.Path(__file__).resolve().parent.parent
 
 
 def stop(message):
-    print(f"reproduce: {message}", file=sys.stderr)
+    print(f"reproduce.py: {message}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -51,7 +51,7 @@ def find_run(name, scratch):
     dvc = shutil.which(os.environ.get("CAIRN_DVC") or str(here / ".venv/bin/dvc"))
     if not dvc:
         stop(f"there is no folder '{name}', and dvc is not installed, which may know an experiment "
-             "of that name; scripts/setup-dvc installs it")
+             "of that name; scripts/setup-dvc.sh installs it")
     names = text_of(dvc, "exp", "list", "--all-commits", "--name-only")
     if names is None or name not in names.split():
         stop(f"'{name}' is neither a folder nor an experiment; `dvc exp list -A` names those")

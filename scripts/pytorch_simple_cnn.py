@@ -1,8 +1,11 @@
 #!/usr/bin/env python3
 """The peer: the reference CNN trained by PyTorch, for accuracy and speed side by side.
 
-  pytorch_cnn.py train --data DIR --epochs 5 --batch-size 128 --lr 0.001 --seed 42
-  pytorch_cnn.py speed [--data DIR] --batch-size 128 [--device cuda] [--channels-last] [--compile] [--amp bf16]
+  scripts/pytorch_simple_cnn.py train --data DIR [--epochs 10] [--lr 0.0005] [--seed 42]
+  scripts/pytorch_simple_cnn.py speed [--data DIR] [--seconds 20] [--loader]
+
+  both: [--batch-size 128] [--device cuda] [--threads N] [--channels-last] [--compile [MODE]]
+        [--amp bf16|fp16] [--tf32] [--fused]
 
 DIR holds cifar-10-batches-bin/; `speed` without it takes random images. The data set stays in memory as
 uint8, on the GPU where one computes, and a whole batch is cropped and normalised with tensor operations, so PyTorch
@@ -10,6 +13,12 @@ is measured without its DataLoader: its best case, not its usual one, which --lo
 metrics.json; `speed` prints the median images per second of a full training step (batch assembly, forward,
 backward, Adam).
 """
+import sys
+
+if __name__ == "__main__" and {"-h", "--help"} & set(sys.argv): # needs no PyTorch
+    print(__doc__)
+    sys.exit()
+
 import argparse
 import json
 import statistics

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """What a run costs: whole `cairn train` commands, by batch size and number of epochs.
 
-  scripts/bench-cost.py [--batches 32,64,...] [--epochs 1,2,4] [--device D] [-S KEY=VALUE]...
+  scripts/bench-runs.py [--batches 32,64,...] [--epochs 1,2,4] [--device D] [-S KEY=VALUE]...
 
 Times the built program (build/cairn) from start to end, evaluation and files included, on the built-in images; prints a
 table with the wall time of each, the share by which the longest run misses the line through the two shortest, and the
@@ -27,7 +27,7 @@ def run(batch, epochs, folder, settings):
     _, status, usage = os.wait4(child.pid, 0)
     seconds = time.perf_counter() - begin
     if status:
-        sys.exit(f"bench-cost.py: cairn train ended with {os.waitstatus_to_exitcode(status)}")
+        sys.exit(f"bench-runs.py: cairn train ended with {os.waitstatus_to_exitcode(status)}")
     return seconds, usage.ru_maxrss / 1024
 
 

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Puts DVC and Optuna, from PyPI, into the project's own virtual environment, .venv/.
 #
-#   scripts/setup-dvc [--remote ADDRESS] [--tensorboard] [--test] [s3] [ssh] [gs] [azure]...
+#   scripts/setup-dvc.sh [--remote ADDRESS] [--tensorboard] [--test] [s3] [ssh] [gs] [azure]...
 #
 # --remote ADDRESS: a remote of one's own, a folder or an address that DVC knows (s3://bucket/path,
 # ssh://host/path); it becomes the default remote of this checkout, and the archive of the data is
@@ -11,11 +11,12 @@
 # browser.
 # When all is there it takes some milliseconds. PIP_INDEX_URL names another index, as for any pip.
 set -eu
+. "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 stop() {
-    printf 'setup-dvc: %s\n' "$@" >&2
+    printf 'setup-dvc.sh: %s\n' "$@" >&2
     exit 2
 }
 

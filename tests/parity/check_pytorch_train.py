@@ -1,7 +1,10 @@
-"""Checks scripts/pytorch_recipe.py, the peer of a recipe, against Cairn itself.
+"""Checks scripts/pytorch_train.py, the peer of a recipe, against Cairn itself.
 
-    check_recipe.py schedules                               against tests/unit/fixtures/schedules.txt
-    check_recipe.py PARAMS [--bound B] [-S key=value]...    against build/cairn, or the program that CAIRN names
+    check_pytorch_train.py schedules
+    check_pytorch_train.py PARAMS [--bound B] [-S key=value]...
+
+The first compares with tests/unit/fixtures/schedules.txt, the second with build/cairn, or the
+program that CAIRN names.
 
 The second trains a few steps twice: by Cairn, and by the peer from Cairn's first weights, with Cairn's order, crops,
 flips and holes instead of PyTorch's random ones. Losses and accuracies of every epoch have to agree, to the bound (of
@@ -24,7 +27,7 @@ from safetensors.torch import load_file
 HERE = Path(__file__).resolve().parent
 sys.path[:0] = [str(HERE.parent.parent / "scripts"), str(HERE)]
 
-import pytorch_recipe as peer
+import pytorch_train as peer
 from make_fixtures import CROP, below, philox
 
 SHUFFLE, AUGMENT = 2, 7  # purposes of include/cairn/rng.h

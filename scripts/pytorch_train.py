@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
 """The peer of a recipe: trains by PyTorch what a params file of Cairn says.
 
-  pytorch_recipe.py PARAMS [-S key=value]... [--out FILE.json] [--compile [MODE]]
-  pytorch_recipe.py PARAMS [-S key=value]... --speed SECONDS [--compile [MODE]]
+  scripts/pytorch_train.py PARAMS [-S key=value]... [--out FILE.json] [--compile [MODE]]
+  scripts/pytorch_train.py PARAMS [-S key=value]... --speed SECONDS [--compile [MODE]]
 
 The configuration is what `build/cairn params --print` resolves it to (CAIRN names another program), so defaults are
 Cairn's. A key that this script cannot honour is refused. Prints a line an epoch, then one JSON object with the keys of
@@ -18,6 +18,9 @@ import sys
 
 TUNED = {"MALLOC_TRIM_THRESHOLD_": "100000000000", "MALLOC_MMAP_THRESHOLD_": "100000000000",
          "OPENBLAS_NUM_THREADS": "1"}
+if __name__ == "__main__" and {"-h", "--help"} & set(sys.argv): # needs no PyTorch
+    print(__doc__)
+    sys.exit()
 if __name__ == "__main__" and any(key not in os.environ for key in TUNED):
     os.execve(sys.executable, [sys.executable, *sys.argv], TUNED | os.environ)
 
@@ -44,7 +47,7 @@ PRINTED = ""  # the configuration's own key of the text that it was read from
 
 
 def stop(message):
-    print(f"pytorch_recipe.py: {message}", file=sys.stderr)
+    print(f"pytorch_train.py: {message}", file=sys.stderr)
     sys.exit(2)
 
 
@@ -382,7 +385,7 @@ def train(recipe, report):
               f"{held} loss {row[f'{held}_loss']:.4f} acc {row[f'{held}_acc']:.4f} | {end - begin:.1f} s", flush=True)
         if c["train.on_nan"] == "stop" and not (math.isfinite(row["train_loss"]) and
                                                 math.isfinite(row[f"{held}_loss"])):
-            print(f"pytorch_recipe.py: training diverged in epoch {epoch + 1}", file=sys.stderr)
+            print(f"pytorch_train.py: training diverged in epoch {epoch + 1}", file=sys.stderr)
             sys.exit(1)
         report(rows, seconds, training)
 
