@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# Every script's --help; scripts/train.sh with the built program in a folder of its own,
+# Every script's --help and old name; scripts/train.sh with the built program in a folder of its own,
 # scripts/install-deps.sh on systems that are told to it, and scripts/bench-pytorch.sh and
 # gpu-check.sh with stand-ins for all that they call.
 
@@ -28,6 +28,11 @@ scripts() {
     find "$root/scripts" -type f -executable -printf '%f\n' | sort
 }
 
+# " NAME NAME ... ", of the scripts that only lead to others.
+old_names() {
+    echo " $(cd "$root/scripts" && grep -l 'The old name of scripts/' -- * | tr '\n' ' ')"
+}
+
 @test "--help says how every script is called, and changes nothing" {
     list=$(scripts)
     before=$(find . -type f -exec sha256sum {} +)
@@ -40,6 +45,28 @@ scripts() {
         done
     done
     [ "$(find . -type f -exec sha256sum {} +)" = "$before" ]
+}
+
+@test "a script's name ends as its language's do, and old names lead to the new" {
+    for script in $(scripts); do
+        case $script in
+        *.sh) head -n 1 "$root/scripts/$script" | grep -q bash ;;
+        *.py) head -n 1 "$root/scripts/$script" | grep -q python3 ;;
+        *) [[ $(old_names) == *" $script "* ]] ;;
+        esac
+    done
+    set -- $(old_names)
+    [ $# -eq 8 ]
+    for script; do
+        new=$(sed -n 's/.*The old name of scripts\/\([a-z_.-]*\);.*/\1/p' "$root/scripts/$script")
+        printf '#!/bin/bash\nprintf "<%%s>" "$@" && exit 3\n' >"$root/scripts/$new"
+        [[ $new != *.py ]] || printf '#!/usr/bin/env python3\nimport sys\nprint(sys.argv[1:])\nsys.exit(3)\n' >"$root/scripts/$new"
+        code=0
+        out=$("$root/scripts/$script" "a b" --c 2>err) || code=$?
+        [ "$code" -eq 3 ]
+        [[ $out == *"a b"*"--c"* ]]
+        [ "$(cat err)" = "scripts/$script is now scripts/$new" ]
+    done
 }
 
 @test "train.sh without data and network trains on synthetic images under another run name" {
