@@ -148,6 +148,33 @@ const char *cairn_executor_describe(const cairn_executor *executor, char *out, s
     return executor->backend->describe(out, size);
 }
 
+const char *cairn_executor_choices(const cairn_executor *executor, char *out, size_t size) {
+    if (executor->ops->choices)
+        return executor->ops->choices(executor, out, size);
+    if (size)
+        *out = '\0';
+    return out;
+}
+
+bool cairn_executor_measures(const cairn_executor *executor) {
+    return executor->ops->measure != NULL;
+}
+
+cairn_status cairn_executor_measure(cairn_executor *executor, cairn_roofline *roofline) {
+    if (!executor->ops->measure)
+        return cairn_error_set(CAIRN_FAILED, "backend %s measures no device",
+                               executor->backend->name);
+    return executor->ops->measure(executor, roofline);
+}
+
+cairn_status cairn_executor_compare(cairn_executor *executor, cairn_timing *rows, int capacity,
+                                    int *count) {
+    *count = 0;
+    if (!executor->ops->contests)
+        return CAIRN_OK;
+    return executor->ops->contests(executor, rows, capacity, count);
+}
+
 cairn_status cairn_executor_upload(cairn_executor *executor, cairn_split_id id,
                                    const cairn_split *split) {
     cairn_shape input = executor->net->input;
@@ -187,22 +214,27 @@ static cairn_status check_step(const cairn_executor *executor, const cairn_step 
     return CAIRN_OK;
 }
 
-/* Checks the step, which then counts as done. */
-static cairn_status begin_step(cairn_executor *executor, const cairn_step *step) {
+cairn_status cairn_executor_train_step(cairn_executor *executor, const cairn_step *step) {
     cairn_status status = check_step(executor, step);
-    executor->trained = step->step + 1;
+    if (!status)
+        status = executor->ops->train_step(executor, step);
+    if (!status) /* one that was refused changed nothing */
+        executor->trained = step->step + 1;
     return status;
 }
 
-cairn_status cairn_executor_train_step(cairn_executor *executor, const cairn_step *step) {
-    cairn_status status = begin_step(executor, step);
-    return status ? status : executor->ops->train_step(executor, step);
+void cairn_executor_set_trained(cairn_executor *executor, uint32_t steps) {
+    executor->trained = steps;
 }
 
 cairn_status cairn_executor_profile_step(cairn_executor *executor, const cairn_step *step,
                                          cairn_timing *rows, int capacity, int *count) {
-    cairn_status status = begin_step(executor, step);
-    return status ? status : executor->ops->profile_step(executor, step, rows, capacity, count);
+    cairn_status status = check_step(executor, step);
+    if (!status)
+        status = executor->ops->profile_step(executor, step, rows, capacity, count);
+    if (!status)
+        executor->trained = step->step + 1;
+    return status;
 }
 
 cairn_augmenter cairn_executor_augmenter(const cairn_executor *executor, cairn_split_id id) {

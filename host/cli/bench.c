@@ -171,8 +171,8 @@ typedef struct {
     cairn_roofline roofline; /* measured by the backend */
     double host_seconds;     /* a step */
     char device_name[256], choices[2048];
-    cairn_timing parts[PARTS_MAX], contests[PARTS_MAX];
-    int part_count, contest_count;
+    cairn_timing parts[PARTS_MAX], compared[PARTS_MAX];
+    int part_count, compared_count;
 } report;
 
 static void print_device(const report *r) {
@@ -215,10 +215,10 @@ static void print_text(const report *r) {
             printf("%9s", "");
         printf(" %6.1f%%\n", 100 * part->seconds / total);
     }
-    if (r->contest_count)
+    if (r->compared_count)
         printf("\n%-34s %8s\n", "the same by two ways", "ms");
-    for (int i = 0; i < r->contest_count; i++)
-        printf("%-34s %8.3f\n", r->contests[i].name, 1e3 * r->contests[i].seconds);
+    for (int i = 0; i < r->compared_count; i++)
+        printf("%-34s %8.3f\n", r->compared[i].name, 1e3 * r->compared[i].seconds);
 }
 
 static cairn_status print_json(const report *r) {
@@ -247,12 +247,12 @@ static cairn_status print_json(const report *r) {
         cJSON_AddNumberToObject(part, "gflops", 1e-9 * r->parts[i].flops / r->parts[i].seconds);
         cJSON_AddItemToArray(parts, part);
     }
-    cJSON *contests = r->device ? cJSON_AddArrayToObject(root, "contests") : NULL;
-    for (int i = 0; i < r->contest_count; i++) {
-        cJSON *contest = cJSON_CreateObject();
-        cJSON_AddStringToObject(contest, "name", r->contests[i].name);
-        cJSON_AddNumberToObject(contest, "milliseconds", 1e3 * r->contests[i].seconds);
-        cJSON_AddItemToArray(contests, contest);
+    cJSON *compared = r->device ? cJSON_AddArrayToObject(root, "contests") : NULL;
+    for (int i = 0; i < r->compared_count; i++) {
+        cJSON *row = cJSON_CreateObject();
+        cJSON_AddStringToObject(row, "name", r->compared[i].name);
+        cJSON_AddNumberToObject(row, "milliseconds", 1e3 * r->compared[i].seconds);
+        cJSON_AddItemToArray(compared, row);
     }
     char *text = cJSON_PrintUnformatted(root);
     cJSON_Delete(root);
@@ -278,15 +278,13 @@ static cairn_status random_split(cairn_split *split, cairn_shape shape, int clas
 }
 
 static cairn_status measure_device(bench *b, report *r) {
-    const cairn_executor_ops *ops = b->executor->ops;
     cairn_executor_describe(b->executor, r->device_name, sizeof r->device_name);
-    if (ops->choices)
-        ops->choices(b->executor, r->choices, sizeof r->choices);
+    cairn_executor_choices(b->executor, r->choices, sizeof r->choices);
     cairn_status status = measure_host(b, &r->host_seconds);
-    if (!status && ops->contests)
-        status = ops->contests(b->executor, r->contests, PARTS_MAX, &r->contest_count);
     if (!status)
-        status = ops->measure(b->executor, &r->roofline);
+        status = cairn_executor_compare(b->executor, r->compared, PARTS_MAX, &r->compared_count);
+    if (!status)
+        status = cairn_executor_measure(b->executor, &r->roofline);
     r->peak = r->roofline.flops;
     return status;
 }
@@ -323,7 +321,7 @@ static cairn_status measure(const cairn_config *config, double seconds, const ch
         r->batch = b.batch;
         r->threads = b.executor->options.threads;
         r->step_flops = cairn_net_flops(net, 1);
-        r->device = b.executor->ops->measure != NULL;
+        r->device = cairn_executor_measures(b.executor);
         if (!r->device)
             r->peak = measure_peak(r->threads);
     }

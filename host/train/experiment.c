@@ -147,9 +147,8 @@ static void announce(const cairn_experiment *run, bool resume) {
                             "files differ from git revision %.12s, and summary.json says so: "
                             "commit them for a run that can be made again",
                             run->provenance.revision);
-    if (run->executor->ops->choices)
-        cairn_terminal_note(run->terminal, "%s",
-                            run->executor->ops->choices(run->executor, choices, sizeof choices));
+    if (*cairn_executor_choices(run->executor, choices, sizeof choices))
+        cairn_terminal_note(run->terminal, "%s", choices);
     if (*run->notice)
         cairn_terminal_note(run->terminal, "%s: going on from %s", run->notice,
                             run->folder.previous);

@@ -129,7 +129,8 @@ cairn_status cairn_model_load(cairn_executor *executor, const char *path) {
     for (size_t i = 0; i < file.tensor_count && !status; i++) {
         const char *name = file.tensor[i].name;
         if (is_counter(executor->net, name) && file.tensor[i].count == 1)
-            executor->trained = (uint32_t)fminf(fmaxf(file.tensor[i].values[0], 0), 0x1p31f);
+            cairn_executor_set_trained(
+                executor, (uint32_t)fminf(fmaxf(file.tensor[i].values[0], 0), 0x1p31f));
         else if (!is_parameter(executor->net, name) && !is_state(name))
             status = cairn_error_set(CAIRN_BAD_INPUT, "%s: tensor '%s' is none of the model's",
                                      path, name);

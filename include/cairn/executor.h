@@ -201,6 +201,18 @@ void cairn_executor_destroy(cairn_executor *executor); /* NULL is allowed */
 /* A line about the device that it runs on and its libraries. Returns `out`. */
 const char *cairn_executor_describe(const cairn_executor *executor, char *out, size_t size);
 
+/* Lines about algorithms that it chose; "" where it chooses none. Returns `out`. */
+const char *cairn_executor_choices(const cairn_executor *executor, char *out, size_t size);
+
+/* Whether it computes on a device that can be measured; waits, and measures it. */
+bool cairn_executor_measures(const cairn_executor *executor);
+cairn_status cairn_executor_measure(cairn_executor *executor, cairn_roofline *roofline);
+
+/* Waits. Times the parts that both the backend's own kernels and a library could do, each by both:
+ * fills rows[*count], at most `capacity`; none where there is no choice. */
+cairn_status cairn_executor_compare(cairn_executor *executor, cairn_timing *rows, int capacity,
+                                    int *count);
+
 cairn_status cairn_executor_upload(cairn_executor *executor, cairn_split_id id,
                                    const cairn_split *split);
 cairn_status cairn_executor_train_step(cairn_executor *executor, const cairn_step *step);
@@ -222,6 +234,9 @@ cairn_status cairn_executor_set_stats(cairn_executor *executor, const cairn_stat
 
 cairn_status cairn_executor_profile_step(cairn_executor *executor, const cairn_step *step,
                                          cairn_timing *rows, int capacity, int *count);
+
+/* The parameters that were set have gone through so many steps. */
+void cairn_executor_set_trained(cairn_executor *executor, uint32_t steps);
 
 /* Sets every parameter and its average to its initial values under `seed`, and the moments to zero.
  */

@@ -166,9 +166,9 @@ static void counters_are_kept_and_not_needed(void **state) {
     assert_int_equal(cairn_backend_find(&backend, &options.device, "reference", CAIRN_FLOAT32), 0);
     assert_int_equal(cairn_executor_create(&executor, backend, net, &options), CAIRN_OK);
     assert_int_equal(cairn_executor_initialise(executor, 1), CAIRN_OK);
-    executor->trained = 391;
+    cairn_executor_set_trained(executor, 391);
     assert_int_equal(cairn_model_save(executor, NULL, path), CAIRN_OK);
-    executor->trained = 0;
+    cairn_executor_set_trained(executor, 0);
     assert_int_equal(cairn_model_load(executor, path), CAIRN_OK);
     assert_int_equal(executor->trained, 391);
 
@@ -192,6 +192,39 @@ static void counters_are_kept_and_not_needed(void **state) {
     unlink(path);
 }
 
+/* A step that was refused, plain or profiled, is none that the model has gone through. */
+static void refused_steps_do_not_count(void **state) {
+    (void)state;
+    uint8_t pixels[3] = {1, 2, 3}, label = 0;
+    const cairn_split split = {1, 3, 1, 1, pixels, &label};
+    const int32_t here = 0, beyond = 1;
+    const cairn_step taken = {.indices = &here, .count = 1, .step = 4},
+                     refused = {.indices = &beyond, .count = 1, .step = 7};
+    cairn_executor_options options = cairn_executor_defaults();
+    const cairn_backend *backend = NULL;
+    cairn_executor *executor = NULL;
+    cairn_net *net = NULL;
+    cairn_timing rows[8];
+    int count = 0;
+    options.batch = 1;
+    assert_int_equal(cairn_net_create(&net, (cairn_shape){3, 1, 1}), CAIRN_OK);
+    assert_int_equal(cairn_net_linear(net, "fc", 2), CAIRN_OK);
+    assert_int_equal(cairn_backend_find(&backend, &options.device, "reference", CAIRN_FLOAT32), 0);
+    assert_int_equal(cairn_executor_create(&executor, backend, net, &options), CAIRN_OK);
+    assert_int_equal(cairn_executor_initialise(executor, 1), CAIRN_OK);
+    assert_int_equal(cairn_executor_upload(executor, CAIRN_SPLIT_TRAIN, &split), CAIRN_OK);
+    assert_int_equal(cairn_executor_train_step(executor, &refused), CAIRN_FAILED);
+    assert_int_equal(executor->trained, 0);
+    assert_int_equal(cairn_executor_train_step(executor, &taken), CAIRN_OK);
+    assert_int_equal(cairn_executor_profile_step(executor, &refused, rows, 8, &count),
+                     CAIRN_FAILED);
+    assert_int_equal(executor->trained, 5);
+    assert_int_equal(cairn_executor_profile_step(executor, &taken, rows, 8, &count), CAIRN_OK);
+    assert_int_equal(executor->trained, 5);
+    cairn_executor_destroy(executor);
+    cairn_net_destroy(net);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_have_their_known_sizes),
@@ -200,6 +233,7 @@ int main(void) {
         cmocka_unit_test(impossible_nets_are_refused),
         cmocka_unit_test(running_statistics_start_as_pytorch_has_them),
         cmocka_unit_test(counters_are_kept_and_not_needed),
+        cmocka_unit_test(refused_steps_do_not_count),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
