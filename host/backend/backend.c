@@ -93,14 +93,14 @@ cairn_executor_options cairn_executor_configure(const cairn_config *config,
     options.batch = (int)config->train.batch_size;
     options.accumulate = (int)config->train.accumulate;
     options.optimizer = cairn_optimizer_configure(config);
-    options.precision = (cairn_precision)config->train.precision;
+    options.precision = config->train.precision;
     options.threads = (int)config->train.threads;
     options.deterministic = config->train.deterministic;
     options.seed = config->seed;
     options.crop_padding = (int)config->data.crop_padding;
     options.augment = cairn_augment_configure(config, dataset->mean);
     options.label_smoothing = config->train.label_smoothing;
-    options.tta = (cairn_tta)config->augment.tta;
+    options.tta = config->augment.tta;
     options.tta_shift = (int)config->augment.tta_shift;
     memcpy(options.mean, dataset->mean, sizeof options.mean);
     memcpy(options.std, dataset->std, sizeof options.std);

@@ -15,14 +15,14 @@ cairn_optimizer cairn_optimizer_defaults(void) {
 }
 
 cairn_optimizer cairn_optimizer_configure(const cairn_config *config) {
-    return (cairn_optimizer){.name = (cairn_optimizer_name)config->optimizer.name,
+    return (cairn_optimizer){.name = config->optimizer.name,
                              .beta1 = config->optimizer.beta1,
                              .beta2 = config->optimizer.beta2,
                              .epsilon = config->optimizer.epsilon,
                              .momentum = config->optimizer.momentum,
                              .nesterov = config->optimizer.nesterov,
                              .weight_decay = config->optimizer.weight_decay,
-                             .decay_exclude = (cairn_decay_exclude)config->optimizer.decay_exclude,
+                             .decay_exclude = config->optimizer.decay_exclude,
                              .clip_norm = config->train.clip_norm,
                              .average = config->ema.decay,
                              .norm_bias_scale = config->optimizer.norm_bias_scale,

@@ -57,7 +57,7 @@ static cairn_status print_rows(const cairn_net *net, const cairn_gradcheck_row *
 static cairn_status check(const cairn_config *config, bool device_named,
                           const cairn_gradcheck_options *options) {
     cairn_executor_options executor = cairn_executor_defaults();
-    executor.precision = device_named ? (cairn_precision)config->train.precision : CAIRN_FLOAT64;
+    executor.precision = device_named ? config->train.precision : CAIRN_FLOAT64;
     executor.threads = (int)config->train.threads;
     executor.seed = config->seed;
     executor.crop_padding = (int)config->data.crop_padding;

@@ -101,7 +101,7 @@ static void print_totals(const cairn_config *config, const cairn_net *net, doubl
            "MiB a batch of %lld, and in training as much "
            "again for their gradients\n",
            4 * values / mega, kept, 4 * (values + (tensors - 1) * trained) / mega,
-           cairn_precision_name((cairn_precision)config->train.precision), activations / mega,
+           cairn_precision_name(config->train.precision), activations / mega,
            (double)config->train.batch_size * activations / mega,
            (long long)config->train.batch_size);
 }

@@ -30,6 +30,8 @@ const char *cairn_config_value(const cairn_config *config, const cairn_key *key,
     const char *field = (const char *)config + key->offset;
     uint64_t whole;
     double number;
+    bool truth;
+    int choice;
     switch (key->type) {
     case CAIRN_KEY_INTEGER:
         memcpy(&whole, field, sizeof whole);
@@ -39,17 +41,17 @@ const char *cairn_config_value(const cairn_config *config, const cairn_key *key,
         memcpy(&number, field, sizeof number);
         format_number(number, out, size);
         break;
+    case CAIRN_KEY_BOOLEAN:
+        memcpy(&truth, field, sizeof truth);
+        snprintf(out, size, "%s", truth ? "true" : "false");
+        break;
+    case CAIRN_KEY_CHOICE:
+        memcpy(&choice, field, sizeof choice);
+        snprintf(out, size, "%s", cairn_choice_text(key->choices, choice));
+        break;
     case CAIRN_KEY_TEXT:
         snprintf(out, size, "%s", field);
         break;
-    case CAIRN_KEY_CHOICE: {
-        const char *choice = key->choices;
-        memcpy(&whole, field, sizeof whole);
-        for (; whole > 0; whole--)
-            choice += strcspn(choice, "|") + 1;
-        snprintf(out, size, "%.*s", (int)strcspn(choice, "|"), choice);
-        break;
-    }
     }
     return out;
 }

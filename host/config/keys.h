@@ -15,6 +15,13 @@ typedef struct {
     size_t line, column; /* from 1 */
 } cairn_scalar;
 
+/* Whether a text is of the form that a key of the schema wants. */
+bool cairn_accepts_device(const char *text);
+bool cairn_accepts_folder_name(const char *text);
+bool cairn_accepts_path(const char *text);
+bool cairn_accepts_milestones(const char *text);
+bool cairn_accepts_widths(const char *text);
+
 /* Plain and empty, ~ or null. */
 bool cairn_scalar_is_null(const cairn_scalar *scalar);
 

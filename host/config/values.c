@@ -109,30 +109,12 @@ static const char *hint(const cairn_key *key, const char *text, char *out, size_
     return out;
 }
 
-/* The position of a text among the choices "a|b|c", or -1. */
-static int choice_index(const char *choices, const char *text) {
-    size_t length = strlen(text);
-    for (int index = 0;; index++) {
-        size_t end = strcspn(choices, "|");
-        if (end == length && memcmp(choices, text, length) == 0)
-            return index;
-        if (choices[end] == '\0')
-            return -1;
-        choices += end + 1;
-    }
-}
-
-static const char *expected_choices(const char *choices, char *out, size_t size) {
+static const char *expected_choices(const cairn_choice *choices, char *out, size_t size) {
     size_t used = 0;
     out[0] = '\0';
-    for (const char *at = choices; used < size;) {
-        size_t end = strcspn(at, "|");
-        bool last = at[end] == '\0';
-        const char *joint = at == choices ? "" : last ? " or " : ", ";
-        used += (size_t)snprintf(out + used, size - used, "%s%.*s", joint, (int)end, at);
-        if (last)
-            break;
-        at += end + 1;
+    for (const cairn_choice *at = choices; at->text && used < size; at++) {
+        const char *joint = at == choices ? "" : at[1].text ? ", " : " or ";
+        used += (size_t)snprintf(out + used, size - used, "%s%s", joint, at->text);
     }
     return out;
 }
@@ -140,7 +122,9 @@ static const char *expected_choices(const char *choices, char *out, size_t size)
 const char *cairn_config_expected(const cairn_key *key, char *out, size_t size) {
     if (key->choices)
         return expected_choices(key->choices, out, size);
-    if (key->type == CAIRN_KEY_TEXT)
+    if (key->type == CAIRN_KEY_BOOLEAN)
+        snprintf(out, size, "true or false");
+    else if (key->type == CAIRN_KEY_TEXT)
         snprintf(out, size, "%s", key->form ? key->form : "a text");
     else if (key->type == CAIRN_KEY_INTEGER && key->high >= 0x1p64)
         snprintf(out, size, "a whole number from %.0f to %llu", key->low,
@@ -201,15 +185,24 @@ static cairn_status set_text(cairn_config *config, const cairn_key *key, const c
                                    "%s: found a control character (\\x%02x); it must be one line "
                                    "of printable text",
                                    where, (unsigned char)*at);
-    int index = key->choices ? choice_index(key->choices, scalar->text) : 0;
-    if (index < 0)
+    const cairn_choice *choice =
+        key->choices ? cairn_choice_find(key->choices, scalar->text) : NULL;
+    if (key->choices && !choice)
         return refuse(key, scalar, where);
     char *field = (char *)config + key->offset;
-    int64_t choice = index;
     if (key->type == CAIRN_KEY_CHOICE)
-        memcpy(field, &choice, sizeof choice);
+        memcpy(field, &choice->value, sizeof choice->value);
     else
         memcpy(field, scalar->text, sizeof scalar->text);
+    return CAIRN_OK;
+}
+
+static cairn_status set_boolean(cairn_config *config, const cairn_key *key,
+                                const cairn_scalar *scalar, const char *where) {
+    bool value = strcmp(scalar->text, "true") == 0;
+    if (!value && strcmp(scalar->text, "false") != 0)
+        return refuse(key, scalar, where);
+    memcpy((char *)config + key->offset, &value, sizeof value);
     return CAIRN_OK;
 }
 
@@ -228,5 +221,7 @@ cairn_status cairn_value_set(cairn_config *config, const cairn_key *key, const c
                                where, scalar->size, CAIRN_TEXT_MAX - 1);
     if (key->type == CAIRN_KEY_INTEGER || key->type == CAIRN_KEY_NUMBER)
         return set_number(config, key, scalar, where);
+    if (key->type == CAIRN_KEY_BOOLEAN)
+        return set_boolean(config, key, scalar, where);
     return set_text(config, key, scalar, where);
 }

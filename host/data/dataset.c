@@ -103,7 +103,7 @@ static cairn_status create(cairn_dataset **dataset, const source *from,
     if (!made)
         return cairn_error_set(CAIRN_FAILED, "out of memory for a data set");
     strcpy(made->name, from->name);
-    made->resize = (cairn_resize)config->data.resize;
+    made->resize = config->data.resize;
     made->held_out = config->data.validation > 0;
     made->test_from = TRAIN_COUNT - (int)config->data.validation;
     made->train = made->test = (cairn_split){.channels = CHANNELS, .height = SIDE, .width = SIDE};

@@ -71,7 +71,7 @@ double cairn_schedule_rate(const cairn_config *config, const cairn_schedule_plac
     }
     x -= warmup;
     double p = total > 0 ? fmin(x / total, 1) : 1;
-    switch ((cairn_schedule)config->schedule.name) {
+    switch (config->schedule.name) {
     case CAIRN_SCHEDULE_STEP:
         return rate * pow(gamma, floor(x / (double)config->schedule.step_size));
     case CAIRN_SCHEDULE_MULTISTEP:
@@ -98,7 +98,7 @@ double cairn_schedule_rate(const cairn_config *config, const cairn_schedule_plac
 }
 
 bool cairn_schedule_needs_length(const cairn_config *config) {
-    cairn_schedule name = (cairn_schedule)config->schedule.name;
+    cairn_schedule name = config->schedule.name;
     return name == CAIRN_SCHEDULE_COSINE || name == CAIRN_SCHEDULE_LINEAR ||
            name == CAIRN_SCHEDULE_POLYNOMIAL || name == CAIRN_SCHEDULE_ONECYCLE;
 }

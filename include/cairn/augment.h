@@ -27,6 +27,7 @@
 #ifndef CAIRN_AUGMENT_H
 #define CAIRN_AUGMENT_H
 
+#include "cairn/choices.h"
 #include "cairn/rng.h"
 
 #include <stdbool.h>
@@ -39,12 +40,6 @@
 #endif
 
 enum { CAIRN_ONE = 1 << 16 };
-
-typedef enum { CAIRN_PADDING_ZERO, CAIRN_PADDING_REFLECT } cairn_padding;
-
-/* Alternating: every image in every other epoch, which ones first by a hash of the index (Jordan,
- * "94% on CIFAR-10 in 3.29 Seconds on a Single GPU", 2024). */
-typedef enum { CAIRN_FLIP_NONE, CAIRN_FLIP_RANDOM, CAIRN_FLIP_ALTERNATING } cairn_flip;
 
 /* Streams of CAIRN_RNG_AUGMENT, never renumbered. Words, in order: */
 typedef enum {

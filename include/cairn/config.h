@@ -5,6 +5,7 @@
 #ifndef CAIRN_CONFIG_H
 #define CAIRN_CONFIG_H
 
+#include "cairn/choices.h"
 #include "cairn/digest.h"
 #include "cairn/status.h"
 
@@ -15,43 +16,14 @@
 
 enum { CAIRN_TEXT_MAX = 1024 }; /* bytes of a text value, with its zero */
 
-/* tf32: stored as float32, multiplied with 10 bits of mantissa. */
-typedef enum { CAIRN_FLOAT32, CAIRN_BF16, CAIRN_FLOAT64, CAIRN_TF32 } cairn_precision;
-enum { CAIRN_PRECISIONS = CAIRN_TF32 + 1 };
-
-/* What a run does when its loss stops being a number. */
-typedef enum { CAIRN_NAN_STOP, CAIRN_NAN_CONTINUE } cairn_on_nan;
-
-/* What an image of another size loses: its proportions; or what lies outside of the largest part in
- * its middle that has the right ones. */
-typedef enum { CAIRN_RESIZE_STRETCH, CAIRN_RESIZE_CROP } cairn_resize;
-
-/* What a test image's logits are the mean of: the image; it and its mirror image; both also
- * shifted towards each corner. */
-typedef enum { CAIRN_TTA_NONE, CAIRN_TTA_FLIP, CAIRN_TTA_CROPS } cairn_tta;
-
-/* How the learning rate moves: cairn/schedule.h. */
-typedef enum {
-    CAIRN_SCHEDULE_CONSTANT,
-    CAIRN_SCHEDULE_STEP,
-    CAIRN_SCHEDULE_MULTISTEP,
-    CAIRN_SCHEDULE_EXPONENTIAL,
-    CAIRN_SCHEDULE_COSINE,
-    CAIRN_SCHEDULE_LINEAR,
-    CAIRN_SCHEDULE_POLYNOMIAL,
-    CAIRN_SCHEDULE_ONECYCLE,
-    CAIRN_SCHEDULE_PLATEAU,
-} cairn_schedule;
-typedef enum { CAIRN_PER_STEP, CAIRN_PER_EPOCH } cairn_schedule_per;
-
 typedef struct {
     uint64_t seed;
     char device[CAIRN_TEXT_MAX]; /* auto, cpu, reference, cuda, cuda:N */
     struct {
         char name[CAIRN_TEXT_MAX]; /* cifar10, cifar100, folder or synthetic */
         char dir[CAIRN_TEXT_MAX];
-        int64_t image_size;  /* folder: pixels a side; 0: as the files have it */
-        int64_t resize;      /* a cairn_resize */
+        int64_t image_size; /* folder: pixels a side; 0: as the files have it */
+        cairn_resize resize;
         int64_t num_workers; /* read for the reference's files; Cairn has no loader processes */
         int64_t train_limit; /* 0: all */
         int64_t test_limit;
@@ -70,28 +42,29 @@ typedef struct {
         int64_t epochs;
         int64_t batch_size;
         double lr;
-        int64_t precision;     /* a cairn_precision */
-        int64_t threads;       /* 0: one for every core that the process may use */
-        int64_t deterministic; /* 0 or 1 */
-        int64_t on_nan;        /* a cairn_on_nan */
+        cairn_precision precision;
+        int64_t threads; /* 0: one for every core that the process may use */
+        bool deterministic;
+        cairn_on_nan on_nan;
         double label_smoothing;
         double clip_norm;   /* 0: no clipping */
         int64_t accumulate; /* batches a step */
     } train;
     struct {
-        int64_t name; /* a cairn_optimizer_name: cairn/optimizer.h */
+        cairn_optimizer_name name;
         double beta1, beta2, epsilon, momentum;
-        int64_t nesterov; /* 0 or 1 */
+        bool nesterov;
         double weight_decay;
-        int64_t decay_exclude; /* a cairn_decay_exclude */
+        cairn_decay_exclude decay_exclude;
         double norm_bias_scale;
     } optimizer;
     struct {
         double decay; /* 0: no average of the weights */
     } ema;
     struct {
-        int64_t name, per; /* a cairn_schedule, a cairn_schedule_per */
-        int64_t warmup;    /* units of `per` */
+        cairn_schedule name;
+        cairn_schedule_per per;
+        int64_t warmup; /* units of `per` */
         double warmup_start;
         int64_t step_size;
         char milestones[CAIRN_TEXT_MAX]; /* rising whole numbers, with blanks between */
@@ -100,21 +73,23 @@ typedef struct {
         double threshold;
     } schedule;
     struct {
-        int64_t padding, flip;        /* a cairn_padding, a cairn_flip of cairn/augment.h */
+        cairn_padding padding;
+        cairn_flip flip;
         int64_t cutout;               /* pixels a side */
         double erasing, erasing_area; /* probability; greatest share of the image */
         double brightness, contrast, saturation;
         double rotation, translation;    /* degrees; share of the side */
         int64_t randaugment, magnitude;  /* operations; of CAIRN_MAGNITUDE_MAX */
         double mixup, cutmix, mix_share; /* alpha of each (0: off); share of samples mixed */
-        int64_t tta, tta_shift;          /* a cairn_tta; pixels */
+        cairn_tta tta;
+        int64_t tta_shift; /* pixels */
     } augment;
     struct {
         int64_t every_steps; /* 0: no matter how many */
         double every_seconds;
     } checkpoint;
     struct {
-        int64_t enabled; /* 0 or 1 */
+        bool enabled;
         int64_t every_steps, every_epochs;
     } tensorboard;
     struct {
@@ -124,21 +99,22 @@ typedef struct {
 } cairn_config;
 
 typedef enum {
-    CAIRN_KEY_INTEGER,
-    CAIRN_KEY_NUMBER,
-    CAIRN_KEY_TEXT,
-    CAIRN_KEY_CHOICE
+    CAIRN_KEY_INTEGER, /* uint64_t or int64_t */
+    CAIRN_KEY_NUMBER,  /* double */
+    CAIRN_KEY_BOOLEAN, /* bool */
+    CAIRN_KEY_CHOICE,  /* an enum */
+    CAIRN_KEY_TEXT,    /* char[CAIRN_TEXT_MAX] */
 } cairn_key_type;
 
 /* One row of the schema. */
 typedef struct {
     const char *name; /* dotted path: "train.lr" */
     cairn_key_type type;
-    size_t offset;        /* of the value in cairn_config: uint64_t or int64_t, double, char[] */
-    const char *fallback; /* the default as YAML text; NULL: required */
-    double low, high;     /* the inclusive range of numbers */
-    bool low_open;        /* the lower end itself is out of range */
-    const char *choices;  /* "a|b|c": CHOICE keeps the index, TEXT the text; NULL: an open set */
+    size_t offset;               /* of the value in cairn_config */
+    const char *fallback;        /* the default as YAML text; NULL: required */
+    double low, high;            /* the inclusive range of numbers */
+    bool low_open;               /* the lower end itself is out of range */
+    const cairn_choice *choices; /* of a CHOICE; of a TEXT, whose values do not matter; or NULL */
     bool idle;            /* changes nothing that a run computes: its digest leaves it out, and a
                              resumed run may have another value */
     bool always_digested; /* also at its default, where the digest leaves other keys out: those are
@@ -179,6 +155,12 @@ const char *cairn_config_value(const cairn_config *config, const cairn_key *key,
 
 /* What a key takes, for people: "a whole number from 1 to 10000". Returns `out`. */
 const char *cairn_config_expected(const cairn_key *key, char *out, size_t size);
+
+/* What a value of a table is called; NULL when it is not there. */
+const char *cairn_choice_text(const cairn_choice *choices, int value);
+
+/* The choice of that name, or NULL. */
+const cairn_choice *cairn_choice_find(const cairn_choice *choices, const char *text);
 
 /* "float32", "bf16", "float64", "tf32". */
 const char *cairn_precision_name(cairn_precision precision);

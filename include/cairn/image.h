@@ -2,6 +2,7 @@
 #ifndef CAIRN_IMAGE_H
 #define CAIRN_IMAGE_H
 
+#include "cairn/choices.h"
 #include "cairn/net.h"
 #include "cairn/status.h"
 
@@ -11,12 +12,14 @@
 #include <stdint.h>
 
 typedef enum {
-    CAIRN_IMAGE_RESIZED, /* an image of another size is resized, whole, whatever its proportions:
-                            linear interpolation, averaged when shrinking */
-    CAIRN_IMAGE_CROPPED, /* the same with the largest part in its middle, in whole pixels, that has
-                            the right proportions */
-    CAIRN_IMAGE_EXACT,   /* it is refused */
-} cairn_image_fit;       /* the first two in the order of cairn_resize */
+    /* An image of another size is resized, whole, whatever its proportions: linear interpolation,
+     * averaged when shrinking. */
+    CAIRN_IMAGE_RESIZED = CAIRN_RESIZE_STRETCH,
+    /* The same with the largest part in its middle, in whole pixels, that has the right
+     * proportions. */
+    CAIRN_IMAGE_CROPPED = CAIRN_RESIZE_CROP,
+    CAIRN_IMAGE_EXACT, /* it is refused */
+} cairn_image_fit;
 
 /* Decodes the file, in grey for one channel, in RGB for three; an image of that size already stays
  * as it is. pixels [shape.c, shape.h, shape.w]. CAIRN_BAD_INPUT names the file: no image, damaged,

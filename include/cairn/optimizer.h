@@ -32,12 +32,6 @@
 #include <stdbool.h>
 #include <stdint.h>
 
-typedef enum { CAIRN_ADAM, CAIRN_ADAMW, CAIRN_SGD } cairn_optimizer_name;
-
-/* Which parameters the decay leaves out: those of rank 1 and less, which are all norms' and biases.
- */
-typedef enum { CAIRN_EXCLUDE_NONE, CAIRN_EXCLUDE_NORMS_AND_BIASES } cairn_decay_exclude;
-
 typedef struct {
     cairn_optimizer_name name;
     double beta1, beta2, epsilon; /* adam, adamw */

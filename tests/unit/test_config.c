@@ -232,7 +232,7 @@ static void refuses_what_follows_the_required_keys(void **state) {
         {"optimizer: {momentum: 1}\n",
          "p.yaml:4:23: optimizer.momentum: found 1; it must be a number from 0 to 0.999999"},
         {"optimizer: {nesterov: 1}\n",
-         "p.yaml:4:23: optimizer.nesterov: found 1; it must be false or true"},
+         "p.yaml:4:23: optimizer.nesterov: found 1; it must be true or false"},
         {"optimizer: {weight_decay: -1}\n",
          "p.yaml:4:27: optimizer.weight_decay: found -1; it must be a number from 0 to 100"},
         {"optimizer: {decay_exclude: bias}\n",
@@ -727,6 +727,13 @@ static void schema_is_consistent(void **state) {
         char expected[256];
         assert_true(strlen(keys[i].help) > 0);
         assert_true(strlen(cairn_config_expected(&keys[i], expected, sizeof expected)) > 0);
+        const cairn_choice *choice = keys[i].choices;
+        assert_true(choice || keys[i].type != CAIRN_KEY_CHOICE);
+        for (; choice && choice->text; choice++) { /* no text twice, and no value */
+            assert_ptr_equal(cairn_choice_find(keys[i].choices, choice->text), choice);
+            if (keys[i].type == CAIRN_KEY_CHOICE)
+                assert_ptr_equal(cairn_choice_text(keys[i].choices, choice->value), choice->text);
+        }
         for (size_t j = 0; j < i; j++) {
             assert_string_not_equal(keys[i].name, keys[j].name);
             assert_true(keys[i].offset != keys[j].offset);

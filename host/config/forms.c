@@ -1,0 +1,59 @@
+/* Texts of a special form: whether one has it. */
+#include "keys.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* auto, a backend's name, or one of several GPUs: cuda:N with N below 1000. */
+bool cairn_accepts_device(const char *text) {
+    static const char *const names[] = {"auto", "cpu", "reference", "cuda"};
+    for (size_t i = 0; i < sizeof names / sizeof names[0]; i++)
+        if (strcmp(text, names[i]) == 0)
+            return true;
+    if (strncmp(text, "cuda:", 5) != 0)
+        return false;
+    const char *ordinal = text + 5;
+    size_t digits = strspn(ordinal, "0123456789");
+    return digits >= 1 && digits <= 3 && ordinal[digits] == '\0' &&
+           (digits == 1 || ordinal[0] != '0');
+}
+
+/* 255 bytes is the limit of Linux's file systems. */
+bool cairn_accepts_folder_name(const char *text) {
+    return *text && !strchr(text, '/') && strcmp(text, ".") != 0 && strcmp(text, "..") != 0 &&
+           strlen(text) <= 255;
+}
+
+bool cairn_accepts_path(const char *text) {
+    return *text != '\0';
+}
+
+/* Rising whole numbers, with blanks between. */
+bool cairn_accepts_milestones(const char *text) {
+    long last = 0;
+    for (const char *at = text; *at;) {
+        size_t digits = strspn(at, "0123456789");
+        long milestone = digits >= 1 && digits <= 9 ? strtol(at, NULL, 10) : 0;
+        if (milestone <= last || (at[digits] && at[digits] != ' '))
+            return false;
+        last = milestone;
+        at += digits;
+        at += strspn(at, " ");
+    }
+    return last > 0;
+}
+
+/* One to eight numbers from 1 to 4096, with single blanks between. */
+bool cairn_accepts_widths(const char *text) {
+    int count = 0;
+    for (bool more = true; more; count++) {
+        size_t digits = strspn(text, "0123456789");
+        long width = digits >= 1 && digits <= 4 ? strtol(text, NULL, 10) : 0;
+        if (width < 1 || width > 4096 || *text == '0')
+            return false;
+        text += digits;
+        more = *text == ' ';
+        text += more;
+    }
+    return *text == '\0' && count <= 8;
+}
