@@ -1,5 +1,5 @@
 #!/usr/bin/env bats
-# A remote of one's own on S3 and over SSH, as README.md says: with the real dvc, a server of S3's
+# A remote of one's own on S3 and over SSH, as docs/dvc.md says: with the real dvc, a server of S3's
 # protocol (moto) and OpenSSH's, both on this machine. `scripts/setup-dvc.sh s3 ssh`, and
 # `.venv/bin/pip install 'moto[server]'` and a package openssh-server, for these tests only.
 
