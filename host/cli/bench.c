@@ -2,8 +2,8 @@
  * request also as a trace. */
 #include "cli.h"
 
-#include "cairn/executor.h"
 #include "cairn/rng.h"
+#include "cairn/session.h"
 #include "cairn/train.h"
 
 #include <cjson/cJSON.h>
@@ -291,19 +291,19 @@ static cairn_status measure_device(bench *b, report *r) {
 
 static cairn_status measure(const cairn_config *config, double seconds, const char *profile,
                             report *r) {
-    cairn_dataset *data = NULL; /* shape and classes: it has no images */
-    cairn_net *net = NULL;
+    cairn_session session = {0}; /* its data are shape and classes: they have no images */
     cairn_split split = {0};
     static bench b;
-    cairn_status status = cairn_dataset_describe(&data, config);
-    if (status)
-        return status;
-    status = cairn_executor_open(&b.executor, &net, config, data, INT_MAX);
-    cairn_dataset_destroy(data);
+    cairn_status status = cairn_session_describe(&session, config, NULL);
+    if (!status)
+        status = cairn_session_plan(&session, config, INT_MAX);
+    if (!status)
+        status = cairn_session_start(&session, NULL);
+    b.executor = session.executor;
     if (!status)
         status = cairn_executor_initialise(b.executor, config->seed);
     if (!status)
-        status = random_split(&split, net->input, cairn_net_classes(net));
+        status = random_split(&split, session.net->input, session.data->classes);
     if (!status)
         status = cairn_executor_upload(b.executor, CAIRN_SPLIT_TRAIN, &split);
     cairn_sampler_order(config->seed, 0, SAMPLES, b.order);
@@ -320,7 +320,7 @@ static cairn_status measure(const cairn_config *config, double seconds, const ch
         r->precision = cairn_precision_name(b.executor->options.precision);
         r->batch = b.batch;
         r->threads = b.executor->options.threads;
-        r->step_flops = cairn_net_flops(net, 1);
+        r->step_flops = cairn_net_flops(session.net, 1);
         r->device = cairn_executor_measures(b.executor);
         if (!r->device)
             r->peak = measure_peak(r->threads);
@@ -331,8 +331,7 @@ static cairn_status measure(const cairn_config *config, double seconds, const ch
     snprintf(message, sizeof message, "%s", cairn_error_message());
     cairn_status written = cairn_trace_close(b.trace);
     status = status ? cairn_error_set(status, "%s", message) : written;
-    cairn_executor_destroy(b.executor);
-    cairn_net_destroy(net);
+    cairn_session_close(&session);
     free(split.images);
     free(split.labels);
     return status;

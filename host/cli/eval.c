@@ -1,10 +1,8 @@
 /* `cairn eval`: a saved model on the test split, or on held-out training images. */
 #include "cli.h"
 
-#include "cairn/dataset.h"
-#include "cairn/executor.h"
-#include "cairn/file.h"
-#include "cairn/train.h"
+#include "cairn/record.h"
+#include "cairn/session.h"
 
 #include <cjson/cJSON.h>
 #include <limits.h>
@@ -12,27 +10,19 @@
 
 /* Loss and accuracy of the model in `path`, over the configured test split. */
 static cairn_status evaluate(const cairn_config *config, const char *path, cairn_stats *stats) {
-    cairn_dataset *data = NULL;
-    cairn_net *net = NULL;
-    cairn_executor *executor = NULL;
-    cairn_status status = cairn_dataset_open(&data, config);
-    if (status)
-        return status;
-    status = cairn_model_match(data, path);
-    const cairn_split *test = &data->test;
+    cairn_session s = {0};
+    cairn_status status = cairn_session_read(&s, config, path, NULL);
     if (!status) /* one batch may hold them all */
-        status = cairn_executor_open(&executor, &net, config, data, test->count);
+        status = cairn_session_plan(&s, config, s.data->test.count);
     if (!status)
-        status = cairn_model_load(executor, path);
+        status = cairn_session_start(&s, path);
     if (!status)
-        status = cairn_executor_upload(executor, CAIRN_SPLIT_TEST, test);
+        status = cairn_executor_upload(s.executor, CAIRN_SPLIT_TEST, &s.data->test);
     if (!status)
-        status = cairn_executor_evaluate(executor, CAIRN_SPLIT_TEST, 0, test->count);
+        status = cairn_executor_evaluate(s.executor, CAIRN_SPLIT_TEST, 0, s.data->test.count);
     if (!status)
-        status = cairn_executor_get_stats(executor, stats);
-    cairn_executor_destroy(executor);
-    cairn_net_destroy(net);
-    cairn_dataset_destroy(data);
+        status = cairn_executor_get_stats(s.executor, stats);
+    cairn_session_close(&s);
     return status;
 }
 

@@ -1,9 +1,9 @@
 /* `cairn export`: a saved model as a file for other programs. */
 #include "cli.h"
 
-#include "cairn/executor.h"
 #include "cairn/file.h"
 #include "cairn/onnx.h"
+#include "cairn/session.h"
 #include "cairn/train.h"
 
 #include <limits.h>
@@ -69,21 +69,17 @@ static cairn_status find_model(const char *given, cairn_common_arguments *argume
 /* The parameters pass through an executor of the plainest backend: all checks are made there. */
 static cairn_status export_model(cairn_config *config, const char *model,
                                  const struct format *format, const char *out) {
-    cairn_dataset *data = NULL;
-    cairn_net *net = NULL;
-    cairn_executor *executor = NULL;
-    cairn_status status = cairn_model_describe(&data, config, model);
+    cairn_session s = {0};
+    cairn_status status = cairn_session_describe(&s, config, model);
     snprintf(config->device, sizeof config->device, "reference");
     config->train.precision = CAIRN_FLOAT32;
     if (!status)
-        status = cairn_executor_open(&executor, &net, config, data, 1);
+        status = cairn_session_plan(&s, config, 1);
     if (!status)
-        status = cairn_model_load(executor, model);
+        status = cairn_session_start(&s, model);
     if (!status)
-        status = format->write(executor, data, out);
-    cairn_executor_destroy(executor);
-    cairn_net_destroy(net);
-    cairn_dataset_destroy(data);
+        status = format->write(s.executor, s.data, out);
+    cairn_session_close(&s);
     return status;
 }
 

@@ -2,7 +2,7 @@
 #include "cli.h"
 
 #include "cairn/gradcheck.h"
-#include "cairn/model.h"
+#include "cairn/session.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,39 +54,44 @@ static cairn_status print_rows(const cairn_net *net, const cairn_gradcheck_row *
     return used ? cairn_error_set(CAIRN_FAILED, "gradients are wrong: %s", failed) : CAIRN_OK;
 }
 
-static cairn_status check(const cairn_config *config, bool device_named,
-                          const cairn_gradcheck_options *options) {
-    cairn_executor_options executor = cairn_executor_defaults();
-    executor.precision = device_named ? config->train.precision : CAIRN_FLOAT64;
-    executor.threads = (int)config->train.threads;
-    executor.seed = config->seed;
-    executor.crop_padding = (int)config->data.crop_padding;
-    for (int c = 0; c < CAIRN_CHANNELS_MAX; c++) {
-        executor.mean[c] = 0.5f; /* random bytes, to mean 0 and a variance near 1 */
-        executor.std[c] = 0.25f;
+/* The images are random, and so `synthetic` tells their shape and classes. */
+static cairn_status plan(cairn_session *session, cairn_config *config, bool device_named,
+                         int batch) {
+    if (!device_named) {
+        snprintf(config->device, sizeof config->device, "reference");
+        config->train.precision = CAIRN_FLOAT64;
     }
-    executor.augment = cairn_augment_configure(config, executor.mean);
-    executor.label_smoothing = config->train.label_smoothing;
-    const cairn_backend *backend = NULL;
-    cairn_net *net = NULL;
-    cairn_gradcheck_row *rows = NULL;
-    cairn_status status =
-        cairn_backend_find(&backend, &executor.device, device_named ? config->device : "reference",
-                           executor.precision);
+    snprintf(config->data.name, sizeof config->data.name, "synthetic");
+    cairn_status status = cairn_session_describe(session, config, NULL);
+    for (int c = 0; c < CAIRN_CHANNELS_MAX && !status; c++) {
+        session->data->mean[c] = 0.5f; /* random bytes, to mean 0 and a variance near 1 */
+        session->data->std[c] = 0.25f;
+    }
     if (!status)
-        status = cairn_model_build(&net, config, (cairn_shape){3, 32, 32}, 10);
+        status = cairn_session_plan(session, config, batch);
+    session->options.optimizer = cairn_optimizer_defaults(); /* no step changes anything */
+    return status;
+}
+
+static cairn_status check(cairn_config *config, bool device_named,
+                          const cairn_gradcheck_options *options) {
+    cairn_session session = {0};
+    cairn_gradcheck_row *rows = NULL;
+    cairn_status status = plan(&session, config, device_named, options->batch);
+    const cairn_net *net = session.net;
     if (!status && !(rows = calloc((size_t)net->parameter_count + 1, sizeof *rows)))
         status = cairn_error_set(CAIRN_FAILED, "out of memory for the results");
     if (!status)
-        status = cairn_gradcheck(net, backend, &executor, options, rows);
+        status = cairn_gradcheck(net, session.backend, &session.options, options, rows);
     if (!status) {
-        printf("%s on %s, %s, a batch of %d; tolerance %.0e\n", config->model.name, backend->name,
-               cairn_precision_name(executor.precision), options->batch,
-               cairn_gradcheck_tolerance(executor.precision));
+        cairn_precision precision = session.options.precision;
+        printf("%s on %s, %s, a batch of %d; tolerance %.0e\n", config->model.name,
+               session.backend->name, cairn_precision_name(precision), options->batch,
+               cairn_gradcheck_tolerance(precision));
         status = print_rows(net, rows);
     }
     free(rows);
-    cairn_net_destroy(net);
+    cairn_session_close(&session);
     return status;
 }
 

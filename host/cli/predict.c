@@ -2,12 +2,10 @@
  * folder of any size takes no more memory than a block. */
 #include "cli.h"
 
-#include "cairn/dataset.h"
-#include "cairn/executor.h"
 #include "cairn/file.h"
 #include "cairn/image.h"
 #include "cairn/record.h"
-#include "cairn/train.h"
+#include "cairn/session.h"
 
 #include <assert.h>
 #include <cjson/cJSON.h>
@@ -25,13 +23,11 @@ typedef struct {
     bool json;
 } request;
 
-/* The model, ready to run, and room for a block of images. */
+/* The model, ready to run, and a block of images. */
 typedef struct {
     const request *request;
-    cairn_dataset *data; /* described only: it has no images */
-    cairn_net *net;
-    cairn_executor *executor;
-    cairn_split split; /* [block] */
+    cairn_session session; /* its data are described only: they have no images */
+    cairn_split split;     /* [block] */
     cairn_image_outcome outcomes[BLOCK];
     float *logits;  /* [block, classes] */
     cJSON *answers; /* with --json: printed at the end */
@@ -39,19 +35,18 @@ typedef struct {
 } predictor;
 
 static cairn_status open_predictor(predictor *p, const cairn_config *config, int block) {
-    cairn_status status = cairn_model_describe(&p->data, config, p->request->model);
-    if (status)
-        return status;
-    p->split = p->data->test;
-    cairn_shape shape = {p->split.channels, p->split.height, p->split.width};
-    status = cairn_executor_open(&p->executor, &p->net, config, p->data, block);
+    cairn_session *session = &p->session;
+    cairn_status status = cairn_session_describe(session, config, p->request->model);
     if (!status)
-        status = cairn_model_load(p->executor, p->request->model);
+        status = cairn_session_plan(session, config, block);
+    if (!status)
+        status = cairn_session_start(session, p->request->model);
     if (status)
         return status;
-    p->split.images = calloc((size_t)block, cairn_shape_count(shape));
+    p->split = session->data->test;
+    p->split.images = calloc((size_t)block, cairn_shape_count(session->net->input));
     p->split.labels = calloc((size_t)block, 1); /* unknown; only the logits are wanted */
-    p->logits = calloc((size_t)block * (size_t)p->data->classes, sizeof p->logits[0]);
+    p->logits = calloc((size_t)block * (size_t)session->data->classes, sizeof p->logits[0]);
     p->answers = cJSON_CreateArray();
     if (!p->split.images || !p->split.labels || !p->logits || !p->answers)
         return cairn_error_set(CAIRN_FAILED, "out of memory for %d images", block);
@@ -59,9 +54,7 @@ static cairn_status open_predictor(predictor *p, const cairn_config *config, int
 }
 
 static void close_predictor(predictor *p) {
-    cairn_executor_destroy(p->executor); /* first: it may read the images in place */
-    cairn_net_destroy(p->net);
-    cairn_dataset_destroy(p->data);
+    cairn_session_close(&p->session); /* first: it may read the images in place */
     free(p->split.images);
     free(p->split.labels);
     free(p->logits);
@@ -109,23 +102,23 @@ static void put_name(const char *name) {
 
 static void answer(predictor *p, const char *name, const float *logits) {
     double probabilities[CAIRN_CLASSES_MAX];
-    int order[CAIRN_CLASSES_MAX], classes = p->data->classes;
+    int order[CAIRN_CLASSES_MAX], classes = p->session.data->classes;
     int top = p->request->top < classes ? p->request->top : classes;
     cairn_softmax(logits, classes, probabilities);
     rank_classes(probabilities, classes, top, order);
     if (p->request->json)
-        cJSON_AddItemToArray(p->answers,
-                             describe_image(name, p->data, order, top, probabilities, logits));
+        cJSON_AddItemToArray(
+            p->answers, describe_image(name, p->session.data, order, top, probabilities, logits));
     for (int k = 0; k < top && !p->request->json; k++) {
         put_name(name);
-        printf(": %s %.4f\n", p->data->class_names[order[k]], probabilities[order[k]]);
+        printf(": %s %.4f\n", p->session.data->class_names[order[k]], probabilities[order[k]]);
     }
 }
 
 /* The images into the split; "-" is the standard input. */
 static void read_block(predictor *p, const char *const *names, int count, int threads) {
-    cairn_shape shape = p->net->input;
-    cairn_image_fit fit = (cairn_image_fit)p->data->resize;
+    cairn_shape shape = p->session.net->input;
+    cairn_image_fit fit = (cairn_image_fit)p->session.data->resize;
     cairn_images_read(names, count, shape, fit, threads, NULL, p->split.images, p->outcomes);
     for (int i = 0; i < count; i++)
         if (strcmp(names[i], "-") == 0) {
@@ -142,9 +135,9 @@ static void read_block(predictor *p, const char *const *names, int count, int th
 static cairn_status predict_block(predictor *p, const char *const *names, int count, int threads) {
     read_block(p, names, count, threads);
     p->split.count = count;
-    cairn_status status = cairn_executor_upload(p->executor, CAIRN_SPLIT_TEST, &p->split);
+    cairn_status status = cairn_executor_upload(p->session.executor, CAIRN_SPLIT_TEST, &p->split);
     if (!status)
-        status = cairn_executor_logits(p->executor, CAIRN_SPLIT_TEST, 0, count, p->logits);
+        status = cairn_executor_logits(p->session.executor, CAIRN_SPLIT_TEST, 0, count, p->logits);
     for (int i = 0; i < count; i++) {
         cairn_image_outcome *outcome = &p->outcomes[i];
         if (!status && outcome->status) {
@@ -152,7 +145,7 @@ static cairn_status predict_block(predictor *p, const char *const *names, int co
             fprintf(stderr, "cairn: %s\n", outcome->message ? outcome->message : names[i]);
             p->failed++;
         } else if (!status) {
-            answer(p, names[i], p->logits + (size_t)i * (size_t)p->data->classes);
+            answer(p, names[i], p->logits + (size_t)i * (size_t)p->session.data->classes);
         }
         free(outcome->message);
     }

@@ -28,13 +28,13 @@ const cairn_epoch_row *cairn_experiment_best(const cairn_experiment *run) {
 
 /* Of a whole step: some batches, at most the epoch. */
 static int samples_per_step(const cairn_experiment *run) {
-    const cairn_executor_options *options = &run->executor->options;
+    const cairn_executor_options *options = &run->session.executor->options;
     int64_t samples = (int64_t)options->batch * options->accumulate;
-    return samples < run->data->train.count ? (int)samples : run->data->train.count;
+    return samples < run->session.data->train.count ? (int)samples : run->session.data->train.count;
 }
 
 uint32_t cairn_experiment_steps_per_epoch(const cairn_experiment *run) {
-    uint32_t count = (uint32_t)run->data->train.count;
+    uint32_t count = (uint32_t)run->session.data->train.count;
     uint32_t samples = (uint32_t)samples_per_step(run);
     return (count + samples - 1) / samples;
 }
@@ -47,49 +47,27 @@ double cairn_experiment_rate(const cairn_experiment *run, uint32_t epoch, uint32
 
 /* Preparing ------------------------------------------------------------------------------------ */
 
-/* A device that no other run on this machine has, where the configuration names none: jobs that are
- * started together spread over the GPUs, and one too many waits for the first to end. */
-static cairn_status choose_device(cairn_experiment *run, const cairn_backend *backend,
-                                  int *ordinal) {
-    if (!backend->identify || strchr(run->config->device, ':'))
-        return CAIRN_OK;
-    cairn_status status =
-        cairn_lock_take_device(&run->device, backend->identify, false, run->options->stop, ordinal);
-    if (status != CAIRN_BAD_INPUT)
+static cairn_status open_session(cairn_experiment *run) {
+    cairn_session *session = &run->session;
+    const cairn_experiment_options *options = run->options;
+    cairn_status status = cairn_session_read(session, run->config, NULL, options->stop);
+    if (status)
         return status;
-    if (!run->options->quiet)
-        fprintf(stderr, "%s: waiting for one; device: %s:N shares one\n", cairn_error_message(),
-                backend->name);
-    return cairn_lock_take_device(&run->device, backend->identify, true, run->options->stop,
-                                  ordinal);
-}
-
-static cairn_status make_executor(cairn_experiment *run) {
-    const cairn_config *config = run->config;
-    const cairn_split *train = &run->data->train;
-    const cairn_backend *backend = NULL;
-    cairn_executor_options options = cairn_executor_configure(config, run->data);
-    cairn_shape input = {train->channels, train->height, train->width};
-    if (options.batch > train->count) /* one batch holds them all */
-        options.batch = train->count;
-    cairn_status status =
-        cairn_backend_find(&backend, &options.device, config->device, options.precision);
-    snprintf(run->passed_over, sizeof run->passed_over, "%s", status ? "" : cairn_error_message());
+    cairn_provenance_begin(&run->provenance, session->data);
+    status = cairn_session_plan(session, run->config, session->data->train.count);
     if (!status)
-        status = choose_device(run, backend, &options.device);
+        status = cairn_session_claim(session, run->config, options->quiet, options->stop);
     if (!status)
-        status = cairn_model_build(&run->net, config, input, run->data->classes);
+        status = cairn_session_start(session, NULL);
     if (!status)
-        status = cairn_executor_create(&run->executor, backend, run->net, &options);
+        status = cairn_executor_upload(session->executor, CAIRN_SPLIT_TRAIN, &session->data->train);
     if (!status)
-        status = cairn_executor_upload(run->executor, CAIRN_SPLIT_TRAIN, &run->data->train);
-    if (!status)
-        status = cairn_executor_upload(run->executor, CAIRN_SPLIT_TEST, &run->data->test);
+        status = cairn_executor_upload(session->executor, CAIRN_SPLIT_TEST, &session->data->test);
     return status;
 }
 
 cairn_status cairn_experiment_settle(cairn_experiment *run) {
-    cairn_status status = cairn_provenance_end(&run->provenance, run->executor);
+    cairn_status status = cairn_provenance_end(&run->provenance, run->session.executor);
     memcpy(run->at.data_digest, run->provenance.data_digest, sizeof run->at.data_digest);
     return status;
 }
@@ -98,9 +76,9 @@ cairn_status cairn_experiment_settle(cairn_experiment *run) {
 static cairn_status make_start(cairn_experiment *run, const cairn_checkpoint *held,
                                const char *from) {
     if (!from) {
-        run->at = (cairn_checkpoint){.config = *run->config, .data = run->data};
-        cairn_status status = cairn_executor_initialise(run->executor, run->config->seed);
-        return status ? status : cairn_whiten(run->executor, run->data);
+        run->at = (cairn_checkpoint){.config = *run->config, .data = run->session.data};
+        cairn_status status = cairn_executor_initialise(run->session.executor, run->config->seed);
+        return status ? status : cairn_whiten(run->session.executor, run->session.data);
     }
     cairn_status status = cairn_experiment_settle(run);
     if (status)
@@ -110,44 +88,45 @@ static cairn_status make_start(cairn_experiment *run, const cairn_checkpoint *he
                                "%s: was trained on data with digest %.12s, the data at hand has "
                                "%.12s; bring that data back or use --overwrite",
                                from, held->data_digest, run->provenance.data_digest);
-    status = cairn_checkpoint_load(run->executor, &run->at, from);
+    status = cairn_checkpoint_load(run->session.executor, &run->at, from);
     run->at.config = *run->config;
-    run->at.data = run->data;
+    run->at.data = run->session.data;
     run->saved = true;
     run->saved_step = run->at.step;
     run->damaged = from == run->folder.previous;
-    if (!status && (int64_t)run->at.batch * samples_per_step(run) > run->data->train.count)
+    if (!status && (int64_t)run->at.batch * samples_per_step(run) > run->session.data->train.count)
         status = cairn_error_set(CAIRN_BAD_INPUT, "%s: has %u steps done of an epoch of fewer",
                                  from, run->at.batch);
     return status;
 }
 
 static void announce(const cairn_experiment *run, bool resume) {
-    const cairn_executor_options *options = &run->executor->options;
+    const cairn_executor_options *options = &run->session.executor->options;
     char device[256], choices[2048];
-    if (*run->passed_over)
+    if (*run->session.passed_over)
         cairn_terminal_note(run->terminal, "device auto: %s computes (%s)",
-                            run->executor->backend->name, run->passed_over);
-    if (strcmp(run->data->name, "synthetic") == 0)
+                            run->session.executor->backend->name, run->session.passed_over);
+    if (strcmp(run->session.data->name, "synthetic") == 0)
         cairn_terminal_note(run->terminal, "data: SYNTHETIC images, not CIFAR-10; accuracies say "
                                            "nothing about CIFAR-10");
-    cairn_terminal_note(
-        run->terminal, "training %s (%zu parameters) on %s (%s), %s, %d threads; %s, %d images",
-        run->config->model.name, cairn_net_parameter_total(run->net), run->executor->backend->name,
-        cairn_executor_describe(run->executor, device, sizeof device),
-        cairn_precision_name(options->precision), options->threads, run->data->name,
-        run->data->train.count);
-    if (run->data->held_out)
+    cairn_terminal_note(run->terminal,
+                        "training %s (%zu parameters) on %s (%s), %s, %d threads; %s, %d images",
+                        run->config->model.name, cairn_net_parameter_total(run->session.net),
+                        run->session.executor->backend->name,
+                        cairn_executor_describe(run->session.executor, device, sizeof device),
+                        cairn_precision_name(options->precision), options->threads,
+                        run->session.data->name, run->session.data->train.count);
+    if (run->session.data->held_out)
         cairn_terminal_note(run->terminal,
                             "data.validation: val is %d training images that are held out; nothing "
                             "here is measured on the test split",
-                            run->data->test.count);
+                            run->session.data->test.count);
     if (run->options->dvclive && run->provenance.dirty)
         cairn_terminal_note(run->terminal,
                             "files differ from git revision %.12s, and summary.json says so: "
                             "commit them for a run that can be made again",
                             run->provenance.revision);
-    if (*cairn_executor_choices(run->executor, choices, sizeof choices))
+    if (*cairn_executor_choices(run->session.executor, choices, sizeof choices))
         cairn_terminal_note(run->terminal, "%s", choices);
     if (*run->notice)
         cairn_terminal_note(run->terminal, "%s: going on from %s", run->notice,
@@ -172,25 +151,22 @@ static cairn_status prepare(cairn_experiment *run) {
         status = cairn_run_folder_check(&run->folder, run->config, run->options, &held, &from,
                                         run->notice, sizeof run->notice);
     if (!status)
-        status = cairn_dataset_open_until(&run->data, run->config, run->options->stop);
-    if (!status) {
-        cairn_provenance_begin(&run->provenance, run->data);
-        status = make_executor(run);
-    }
+        status = open_session(run);
     if (!status)
         status = make_start(run, &held, from);
     if (!status)
         status = cairn_metrics_extend(&run->at.metrics, run->at.rows, run->at.epoch);
     if (!status)
-        status = cairn_profile_open(&run->trace, run->options->profile, run->executor);
+        status = cairn_profile_open(&run->trace, run->options->profile, run->session.executor);
     if (!status)
         status = cairn_run_folder_begin(&run->folder, run->config, !from);
     if (!status)
         status = cairn_results_record(run);
     if (!status)
-        status = cairn_board_open(&run->board, &run->folder, &run->at, run->data, run->executor);
+        status = cairn_board_open(&run->board, &run->folder, &run->at, run->session.data,
+                                  run->session.executor);
     if (!status) {
-        run->order = malloc((size_t)run->data->train.count * sizeof *run->order);
+        run->order = malloc((size_t)run->session.data->train.count * sizeof *run->order);
         run->terminal = cairn_terminal_open(run->options->quiet, (int)run->config->train.epochs);
         if (!run->order || !run->terminal)
             status = cairn_error_set(CAIRN_FAILED, "out of memory for the order of an epoch");
@@ -225,10 +201,10 @@ cairn_status cairn_experiment_check_loss(cairn_experiment *run, const char *whic
 static cairn_status watch_loss(cairn_experiment *run, double time) {
     enum { LOOKS_A_SECOND = 4 };
     cairn_stats stats;
-    if (!run->executor->backend->immediate && time - run->looked < 1.0 / LOOKS_A_SECOND)
+    if (!run->session.executor->backend->immediate && time - run->looked < 1.0 / LOOKS_A_SECOND)
         return CAIRN_OK;
     run->looked = time;
-    cairn_status status = cairn_executor_get_stats(run->executor, &stats);
+    cairn_status status = cairn_executor_get_stats(run->session.executor, &stats);
     return status ? status : cairn_experiment_check_loss(run, "train", stats.loss);
 }
 
@@ -238,14 +214,14 @@ static cairn_status take_step(cairn_experiment *run, const cairn_step *step) {
     int count = 0;
     cairn_status status = cairn_board_begin_step(run->board, step);
     if (!status)
-        status = traced ? cairn_profile_step(run->trace, run->executor, step, parts, &count)
-                        : cairn_executor_train_step(run->executor, step);
+        status = traced ? cairn_profile_step(run->trace, run->session.executor, step, parts, &count)
+                        : cairn_executor_train_step(run->session.executor, step);
     return status ? status : cairn_board_end_step(run->board, step);
 }
 
 /* The rest of the epoch under way, from step at.batch on; at.batch is 0 again when it is done. */
 static cairn_status train_epoch(cairn_experiment *run) {
-    int count = run->data->train.count, samples = samples_per_step(run);
+    int count = run->session.data->train.count, samples = samples_per_step(run);
     double begin = cairn_clock_now();
     cairn_sampler_order(run->config->seed, run->at.epoch, count, run->order);
     for (int first = (int)run->at.batch * samples; first < count; first += samples) {
@@ -280,17 +256,17 @@ static cairn_status train_epoch(cairn_experiment *run) {
 static cairn_status take_means(cairn_experiment *run, double *loss, double *accuracy) {
     const cairn_stats zero = {0};
     cairn_stats stats;
-    cairn_status status = cairn_executor_get_stats(run->executor, &stats);
+    cairn_status status = cairn_executor_get_stats(run->session.executor, &stats);
     if (status)
         return status;
     *loss = stats.loss / (double)stats.seen;
     *accuracy = (double)stats.correct / (double)stats.seen;
-    return cairn_executor_set_stats(run->executor, &zero);
+    return cairn_executor_set_stats(run->session.executor, &zero);
 }
 
 static cairn_status measure_epoch(cairn_experiment *run, cairn_epoch_row *row) {
     row->epoch = (int)run->at.epoch + 1;
-    row->held_out = run->data->held_out;
+    row->held_out = run->session.data->held_out;
     double begin = cairn_clock_now();
     cairn_status status = take_means(run, &row->train_loss, &row->train_acc);
     run->at.train_seconds +=
@@ -299,13 +275,14 @@ static cairn_status measure_epoch(cairn_experiment *run, cairn_epoch_row *row) {
         status = cairn_experiment_check_loss(run, "train", row->train_loss);
     double trained = cairn_trace_now(run->trace);
     if (!status)
-        status = cairn_executor_use_average(run->executor, true);
+        status = cairn_executor_use_average(run->session.executor, true);
     if (!status)
-        status = cairn_executor_evaluate(run->executor, CAIRN_SPLIT_TEST, 0, run->data->test.count);
+        status = cairn_executor_evaluate(run->session.executor, CAIRN_SPLIT_TEST, 0,
+                                         run->session.data->test.count);
     if (!status)
         status = take_means(run, &row->test_loss, &row->test_acc);
     if (!status)
-        status = cairn_executor_use_average(run->executor, false);
+        status = cairn_executor_use_average(run->session.executor, false);
     cairn_trace_since(run->trace, "evaluate", trained);
     /* The train loss is measured before each update: the last one may have broken the weights. */
     return status
@@ -386,10 +363,7 @@ cairn_status cairn_experiment_run(const cairn_config *config,
     status = status ? cairn_error_set(status, "%s", message) : traced;
     cairn_checkpoint_free(&run.at);
     cairn_safetensors_free(&run.best);
-    cairn_executor_destroy(run.executor);
-    cairn_net_destroy(run.net);
-    cairn_dataset_destroy(run.data);
-    cairn_lock_release(&run.device);
+    cairn_session_close(&run.session);
     cairn_run_folder_end(&run.folder);
     return status;
 }

@@ -4,6 +4,8 @@
 
 #include "train.h"
 
+#include "cairn/session.h"
+
 /* How long it took to write something, and when that was. */
 typedef struct {
     double took, ended;
@@ -13,14 +15,11 @@ typedef struct {
     const cairn_config *config;
     const cairn_experiment_options *options;
     cairn_run_folder folder;
-    cairn_dataset *data;
-    cairn_net *net;
-    cairn_executor *executor;
+    cairn_session session;
     cairn_terminal *terminal;
     cairn_board *board;
     cairn_trace *trace; /* NULL: not wanted */
     cairn_provenance provenance;
-    cairn_lock device;   /* held where the device was left to Cairn to choose */
     cairn_checkpoint at; /* where the run stands */
     int32_t *order;      /* of the epoch under way */
     double began;        /* this process's clock when at.seconds was last brought up to date */
@@ -32,8 +31,7 @@ typedef struct {
     cairn_safetensors best; /* the best model; empty: it is on disk, or there is none yet */
     uint32_t recorded;      /* epochs whose rows this process has written */
     bool nan_noted;
-    char passed_over[512]; /* why `auto` did not take a faster backend; "": it did */
-    char notice[1024];     /* why not the last checkpoint but the one before; "" */
+    char notice[1024]; /* why not the last checkpoint but the one before; "" */
 } cairn_experiment;
 
 /* experiment.c --------------------------------------------------------------------------------- */

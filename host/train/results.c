@@ -38,8 +38,8 @@ static cairn_pace pace_since(double begin) {
 
 cairn_status cairn_results_summarise(cairn_experiment *run, const char *state) {
     const cairn_config *config = run->config;
-    const cairn_executor_options *options = &run->executor->options;
-    const cairn_epoch_row none = {.held_out = run->data->held_out},
+    const cairn_executor_options *options = &run->session.executor->options;
+    const cairn_epoch_row none = {.held_out = run->session.data->held_out},
                           *best = cairn_experiment_best(run);
     char device[256], digest[CAIRN_DIGEST_HEX];
     cairn_status status = cairn_experiment_settle(run);
@@ -49,19 +49,19 @@ cairn_status cairn_results_summarise(cairn_experiment *run, const char *state) {
         .run_name = config->run.name,
         .status = state,
         .version = CAIRN_VERSION,
-        .device = run->executor->backend->name,
-        .device_description = cairn_executor_describe(run->executor, device, sizeof device),
+        .device = run->session.executor->backend->name,
+        .device_description = cairn_executor_describe(run->session.executor, device, sizeof device),
         .precision = cairn_precision_name(options->precision),
         .model = config->model.name,
-        .data = run->data->name,
+        .data = run->session.data->name,
         .data_digest = run->at.data_digest,
         .config_digest = digest,
         .epochs = run->at.epoch,
         .batch_size = config->train.batch_size,
-        .threads = run->executor->options.threads,
-        .train_count = run->data->train.count,
-        .test_count = run->data->test.count,
-        .parameters = (int64_t)cairn_net_parameter_total(run->net),
+        .threads = run->session.executor->options.threads,
+        .train_count = run->session.data->train.count,
+        .test_count = run->session.data->test.count,
+        .parameters = (int64_t)cairn_net_parameter_total(run->session.net),
         .lr = config->train.lr,
         .seed = config->seed,
         .final = best ? run->at.rows[run->at.epoch - 1] : none,
@@ -90,7 +90,7 @@ static cairn_status record_live(cairn_experiment *run) {
     for (uint32_t epoch = 0; epoch < run->at.epoch; epoch++)
         rates[epoch] = cairn_experiment_rate(
             run, epoch, epoch * cairn_experiment_steps_per_epoch(run)); /* its first step's */
-    cairn_status status = cairn_dvclive_write(run->folder.dvclive, run->data->held_out,
+    cairn_status status = cairn_dvclive_write(run->folder.dvclive, run->session.data->held_out,
                                               run->at.rows, rates, run->at.epoch);
     free(rates);
     if (!status)
@@ -115,12 +115,12 @@ cairn_status cairn_results_record(cairn_experiment *run) {
 /* Of what was evaluated. */
 static cairn_status take_best(cairn_experiment *run) {
     cairn_safetensors_free(&run->best);
-    cairn_status status = cairn_executor_use_average(run->executor, true);
+    cairn_status status = cairn_executor_use_average(run->session.executor, true);
     if (!status)
-        status = cairn_model_gather(&run->best, run->executor, run->data);
+        status = cairn_model_gather(&run->best, run->session.executor, run->session.data);
     if (status)
         cairn_safetensors_free(&run->best); /* half a model */
-    return status ? status : cairn_executor_use_average(run->executor, false);
+    return status ? status : cairn_executor_use_average(run->session.executor, false);
 }
 
 static cairn_status write_best(cairn_experiment *run) {
@@ -142,7 +142,7 @@ cairn_status cairn_results_save(cairn_experiment *run) {
     run->at.seconds += time - run->began;
     run->began = time;
     bool finite = run->config->train.on_nan == CAIRN_NAN_STOP;
-    status = cairn_executor_get_stats(run->executor, &run->at.stats);
+    status = cairn_executor_get_stats(run->session.executor, &run->at.stats);
     if (!status)
         status = cairn_experiment_check_loss(run, "train", run->at.stats.loss);
     if (!status)
@@ -152,7 +152,8 @@ cairn_status cairn_results_save(cairn_experiment *run) {
     if (!status && !run->damaged)
         status = cairn_file_keep(run->folder.checkpoint, run->folder.previous);
     if (!status)
-        status = cairn_checkpoint_save(run->executor, &run->at, run->folder.checkpoint, finite);
+        status =
+            cairn_checkpoint_save(run->session.executor, &run->at, run->folder.checkpoint, finite);
     if (!status) {
         run->saved = true;
         run->damaged = false;
@@ -214,20 +215,22 @@ void cairn_results_rescue(cairn_experiment *run) {
 
 /* The best model's predictions for the test split. */
 cairn_status cairn_results_predict(cairn_experiment *run) {
-    const cairn_split *test = &run->data->test;
-    int classes = run->data->classes;
+    const cairn_split *test = &run->session.data->test;
+    int classes = run->session.data->classes;
     float *logits = malloc((size_t)test->count * (size_t)classes * sizeof *logits);
     if (!logits)
         return cairn_error_set(CAIRN_FAILED, "out of memory for %d predictions", test->count);
-    cairn_status status = cairn_model_load(run->executor, run->folder.model);
+    cairn_status status = cairn_model_load(run->session.executor, run->folder.model);
     if (!status)
-        status = cairn_executor_logits(run->executor, CAIRN_SPLIT_TEST, 0, test->count, logits);
+        status =
+            cairn_executor_logits(run->session.executor, CAIRN_SPLIT_TEST, 0, test->count, logits);
     if (!status)
         status = cairn_predictions_write(run->folder.predictions, logits, test->labels,
-                                         run->data->test_files, test->count, classes);
+                                         run->session.data->test_files, test->count, classes);
     if (!status)
-        status = cairn_confusion_write(run->folder.confusion, logits, test->labels, test->count,
-                                       classes, (const cairn_class_name *)run->data->class_names);
+        status =
+            cairn_confusion_write(run->folder.confusion, logits, test->labels, test->count, classes,
+                                  (const cairn_class_name *)run->session.data->class_names);
     free(logits);
     return status;
 }

@@ -32,12 +32,6 @@ typedef struct {
 cairn_status cairn_experiment_run(const cairn_config *config,
                                   const cairn_experiment_options *options);
 
-/* The net that config->model names for the data's images, and an executor of it on config->device,
- * whose batches are of config->train.batch_size or, where that is fewer, of `most`. Destroy the
- * executor, then the net, after a failure too; NULL before. */
-cairn_status cairn_executor_open(cairn_executor **executor, cairn_net **net,
-                                 const cairn_config *config, const cairn_dataset *data, int most);
-
 /* Writes or reads the executor's parameters as a safetensors file under PyTorch's names. Reading
  * refuses missing, extra (but for checkpoint tensors) and misshapen ones by name. The data set's
  * description (shape, statistics, class names) goes into the file's metadata; NULL: not. */
