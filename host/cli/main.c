@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,6 +36,13 @@ static void open_standard_streams(void) {
     while (fd >= 0 && fd <= STDERR_FILENO);
     if (fd >= 0)
         close(fd);
+}
+
+/* What whoever started the program ignored: of a child that ends (git) nothing could be learned,
+ * and a file that grows too large would end the program; ignored, that is an error of writing. */
+static void settle_signals(void) {
+    signal(SIGCHLD, SIG_DFL);
+    signal(SIGXFSZ, SIG_IGN);
 }
 
 /* How long a thread of gcc's OpenMP spins before it sleeps, in rounds of a loop. Its own setting
@@ -81,6 +89,7 @@ static int end(cairn_status status) {
 
 int main(int argc, char **argv) {
     open_standard_streams();
+    settle_signals();
     settle_threads(argv);
     if (argc < 2) {
         print_help(stderr);

@@ -51,7 +51,8 @@ static bool add_provenance(cJSON *object, const cairn_summary *s) {
            add_known(object, "binary_digest", s->binary_digest) &&
            add_known(object, "plugin_digest", s->plugin_digest) &&
            add_known(object, "processor", s->processor) &&
-           add_known(object, "experiment", s->experiment);
+           add_known(object, "experiment", s->experiment) &&
+           add_known(object, "provenance_note", s->provenance_note);
 }
 
 static bool fill(cJSON *object, const cairn_summary *s) {

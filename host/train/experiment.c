@@ -316,6 +316,10 @@ static cairn_status train(cairn_experiment *run) {
 
 static cairn_status finish(cairn_experiment *run, cairn_status trained) {
     cairn_status status = run->recorded < run->at.epoch ? cairn_results_record(run) : CAIRN_OK;
+    if (!status)
+        status = cairn_experiment_settle(run);
+    if (*run->provenance.warning)
+        cairn_terminal_note(run->terminal, "git revision unknown: %s", run->provenance.warning);
     if (trained == CAIRN_INTERRUPTED) {
         if (!status)
             status = cairn_results_summarise(run, "interrupted");

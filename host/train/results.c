@@ -75,6 +75,7 @@ cairn_status cairn_results_summarise(cairn_experiment *run, const char *state) {
         .plugin_digest = run->provenance.plugin_digest,
         .processor = run->provenance.processor,
         .experiment = run->provenance.experiment,
+        .provenance_note = run->provenance.note,
     };
     status = cairn_config_digest(config, digest);
     return status ? status : cairn_summary_write(run->folder.summary, &summary);

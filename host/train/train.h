@@ -80,6 +80,8 @@ typedef struct {
     char plugin_digest[CAIRN_DIGEST_HEX]; /* and of the plugin, where one computes */
     char processor[256];
     char experiment[256]; /* DVC's name for it */
+    char note[1024];      /* "<key>: <why it is not known>; ..." */
+    char warning[512];    /* why not a repository's revision, though there is one; "" */
     /* Of the search. */
     const cairn_dataset *data;
     pthread_t thread;
@@ -87,6 +89,11 @@ typedef struct {
     cairn_status status;
     char message[256];
 } cairn_provenance;
+
+/* git's revision of the repository that the process works in, and whether a tracked file differs
+ * from it; runs no program that the repository names, and takes some seconds at most. No repository,
+ * and no git, are CAIRN_BAD_INPUT. */
+cairn_status cairn_git_look(char revision[CAIRN_DIGEST_HEX], bool *dirty);
 
 /* Finds it out beside the caller's work. The end, which has to come and may come again, waits for
  * it; the executor says whether a plugin computes, NULL: nobody wants to know any more. */

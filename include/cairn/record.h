@@ -66,6 +66,7 @@ typedef struct {
     double train_images_per_second; /* training passes only */
     /* Where the numbers come from; NULL or "" becomes null, and without a revision `dirty` does. */
     const char *git_revision, *binary_digest, *plugin_digest, *processor, *experiment;
+    const char *provenance_note; /* why one of those is not known */
     bool git_dirty;
 } cairn_summary;
 cairn_status cairn_summary_write(const char *path, const cairn_summary *summary);

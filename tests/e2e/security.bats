@@ -106,7 +106,7 @@ get() { # PATH: a download, which fails: the output has both streams
     run grep -xE 'system|popen|exec(l|le|lp|ve|vp|vpe|veat)|fexecve|posix_spawn|v?fork|clone' imports
     [ "$status" -eq 1 ]
     mkdir bin
-    printf '#!/bin/sh\nprintf "%%s\\n" "$@" >"%s/arguments"\n' "$PWD" >bin/git
+    printf '#!/bin/sh\nprintf "%%s\\n" "$@" >>"%s/arguments"\n' "$PWD" >bin/git
     chmod +x bin/git
     cat >params.yaml <<'YAML'
 data: {name: synthetic, dir: "$(touch owned)", train_limit: 4, test_limit: 4}
@@ -115,6 +115,154 @@ run: {name: "; touch owned"}
 YAML
     PATH=$PWD/bin:$PATH DVC_EXP_NAME='`touch owned`' "$CAIRN" train --quiet
     [ ! -e owned ]
-    [ "$(tr '\n' ' ' <arguments)" = "-c core.fsmonitor=false --no-optional-locks status \
---porcelain=v2 --branch --untracked-files=no --ignore-submodules -- :/ :(top,exclude)params.yaml :(top,exclude)dvc.lock " ]
+    safely="--no-pager -c core.fsmonitor=false -c core.hooksPath=/dev/null -c protocol.allow=never"
+    safely+=" -c safe.bareRepository=explicit"
+    [ "$(tr '\n' ' ' <arguments)" = "$safely config --null --name-only --get-regexp \
+^filter\..*\.[a-z]*$ $safely status --porcelain=v2 --branch --no-ahead-behind \
+--untracked-files=no --ignore-submodules=all -- :/ :(top,exclude)params.yaml :(top,exclude)dvc.lock " ]
+}
+
+# A folder `there` that a stranger packed, with a file that git has to look into, and the words of
+# SHELL (which would make ../owned) where CONFIGURE puts them; a run in it must not make that file.
+strangers_repository() { # NAME, CONFIGURE...: run in the repository, with $evil to be started
+    rm -rf there owned evil
+    printf '#!/bin/sh\necho "$0 $*" >>"%s/owned"\nexec cat\n' "$PWD" >evil
+    chmod +x evil
+    evil=$PWD/evil
+    git init -q -b main there
+    cp params.yaml there
+    (
+        cd there
+        git config user.name t
+        git config user.email t@example.org
+        printf '* filter=x diff=x merge=x\n' >.gitattributes
+        echo one >a.txt
+        mkdir sub
+        echo two >sub/b.txt
+        git add .
+        git commit -q -m one
+        "${@:2}"
+        touch -d '+1 second' a.txt # another time than git knows of: it has to look
+    )
+    rm -f owned # by what made it
+    (cd there && "$CAIRN" train --quiet --overwrite --run-dir "$BATS_TEST_TMPDIR/run" </dev/null)
+    if [ -e owned ]; then
+        echo "$1 ran: $(cat owned)"
+        return 1
+    fi
+}
+
+configure() { # KEY VALUE...
+    while [ $# -gt 0 ]; do
+        git config "$1" "$2"
+        shift 2
+    done
+}
+
+partial_clone() { # KEY VALUE...: objects are missing, which a remote is to send
+    configure extensions.partialClone origin remote.origin.promisor true "$@"
+    rm -rf .git/objects/??
+}
+
+embedded() { # a bare repository, as a folder of an ordinary clone
+    git init -q --bare -b main bare
+    configure filter.x.clean "" # the outer one is harmless
+    git -C bare config core.bare false
+    git -C bare config core.worktree "$PWD"
+    git -C bare config core.fsmonitor "$evil"
+    git -C bare config filter.x.clean "$evil"
+    cp .git/index bare
+    cp -r .git/objects bare
+    cp .git/refs/heads/main bare/refs/heads/main
+    cp params.yaml bare
+}
+
+@test "training in a stranger's repository runs none of the programs that it names" {
+    cat >params.yaml <<'YAML'
+data: {name: synthetic, dir: raw, train_limit: 4, test_limit: 4}
+train: {epochs: 1, batch_size: 4, lr: 0.001}
+model: {widths: 4 4, hidden: 8}
+run: {name: a}
+YAML
+    export GIT_CONFIG_GLOBAL=$PWD/own
+    printf '%s\n' '[core]' 'pager = cat' >own
+    for variable in clean smudge process; do
+        strangers_repository "filter $variable" \
+            eval 'configure filter.x.required true filter.x.$variable "$evil"'
+        jq -e '(.git_revision | length == 40) and .git_dirty == false' run/summary.json
+    done
+    strangers_repository "a filter of an included file" \
+        eval 'configure include.path inc; printf "[filter \"x\"]\nclean = %s\n" "$evil" >.git/inc'
+    strangers_repository "a filter whose name has an equals sign" eval 'configure \
+        "filter.x=y.clean" "$evil"; echo "* filter=x=y" >.git/info/attributes'
+    jq -e '.git_revision == null and (.provenance_note | test("git_revision: .*filters"))' \
+        run/summary.json
+    strangers_repository "two filters" eval 'configure filter.x.clean "$evil" filter.Y.Z.clean "$evil"
+        echo "*.txt filter=Y.Z" >.git/info/attributes'
+    strangers_repository "the file monitor" eval 'configure core.fsmonitor "$evil"'
+    strangers_repository "a hook" eval 'cp "$evil" .git/hooks/post-index-change'
+    strangers_repository "hooks elsewhere" \
+        eval 'mkdir h; cp "$evil" h/post-index-change; configure core.hooksPath h'
+    strangers_repository "drivers and pagers" eval 'configure diff.x.textconv "$evil" \
+        diff.x.command "$evil" diff.external "$evil" merge.x.driver "$evil" core.pager "$evil" \
+        pager.status "$evil" pager.config "$evil" core.editor "$evil" core.askPass "$evil" \
+        alias.status "!$evil" alias.config "!$evil" gpg.program "$evil" credential.helper "!$evil" \
+        status.submoduleSummary true status.aheadBehind true'
+    strangers_repository "a remote's uploadpack" eval 'git init -q --bare r; partial_clone \
+        remote.origin.url "$PWD/r" remote.origin.uploadpack "$evil" protocol.file.allow always'
+    strangers_repository "a remote by ext" eval 'partial_clone remote.origin.url "ext::$evil" \
+        protocol.allow always protocol.ext.allow always'
+    strangers_repository "a remote by ssh" eval 'partial_clone remote.origin.url ssh://h/p \
+        core.sshCommand "$evil" protocol.ssh.allow always'
+    strangers_repository "a remote through a proxy" eval 'partial_clone \
+        remote.origin.url git://127.0.0.1/p core.gitProxy "$evil" protocol.git.allow always'
+    strangers_repository "a submodule" eval 'git init -q m; cd m; git config user.name t
+        git config user.email t@t; echo x >f; echo "* filter=x" >.gitattributes; git add .
+        git commit -q -m m; git config filter.x.clean "$evil"; git config core.fsmonitor "$evil"
+        touch -d "+1 second" f; cd ..; git -c advice.addEmbeddedRepo=false add m
+        git commit -q -m m; configure diff.ignoreSubmodules none submodule.m.ignore none'
+    strangers_repository "an embedded repository" embedded
+    (cd there/bare && "$CAIRN" train --quiet --overwrite --run-dir "$BATS_TEST_TMPDIR/run")
+    [ ! -e owned ]
+}
+
+@test "a git that hangs or dies holds no run, and summary.json has the reason" {
+    printf 'data: {name: synthetic, dir: raw, train_limit: 4, test_limit: 4}
+train: {epochs: 1, batch_size: 4, lr: 0.001}\nmodel: {widths: 4 4, hidden: 8}\nrun: {name: a}\n' >params.yaml
+    mkdir bin
+    printf '#!/bin/sh\nsleep 60 &\nsleep 60\n' >bin/git
+    chmod +x bin/git
+    PATH=$PWD/bin:$PATH timeout 30 "$CAIRN" train --quiet --run-dir run
+    jq -e '.git_revision == null and (.provenance_note | test("did not answer"))' run/summary.json
+    for words in 'exit 3' 'kill -9 $$' 'echo "fatal: no $(printf "\033")[31mway" >&2; exit 128' \
+        'head -c 300000 /dev/zero; exit 1' 'head -c 300000 /dev/zero >&2; exit 1' 'exec >&- 2>&-'; do
+        printf '#!/bin/sh\n%s\n' "$words" >bin/git
+        PATH=$PWD/bin:$PATH "$CAIRN" train --overwrite --run-dir run 2>said
+        jq -e '.git_revision == null and (.provenance_note | startswith("git_revision: "))' \
+            run/summary.json
+        ! grep -q $'\033' said run/summary.json
+    done
+    git init -q -b main .
+    "$CAIRN" train --overwrite --run-dir run 2>said
+    jq -e '.provenance_note == "git_revision: the git repository has no commit yet"' run/summary.json
+    grep -q 'git revision unknown: the git repository has no commit yet' said
+}
+
+@test "the revision is found whatever the parent did with its signals" {
+    printf 'data: {name: synthetic, dir: raw, train_limit: 4, test_limit: 4}
+train: {epochs: 1, batch_size: 4, lr: 0.001}\nmodel: {widths: 4 4, hidden: 8}\nrun: {name: a}\n' >params.yaml
+    git init -q -b main .
+    git -c user.name=t -c user.email=t@t commit -q --allow-empty -m one
+    for signal in SIGCHLD SIGPIPE SIGTERM SIGXFSZ; do
+        python3 -c 'import os, signal, sys
+signal.signal(getattr(signal, sys.argv[1]), signal.SIG_IGN)
+signal.pthread_sigmask(signal.SIG_BLOCK, [getattr(signal, sys.argv[1])])
+os.execv(sys.argv[2], sys.argv[2:])' $signal "$CAIRN" train --quiet --overwrite --run-dir run
+        jq -e '(.git_revision | length == 40) and .provenance_note == null' run/summary.json
+    done
+    [ "$(id -u)" -eq 0 ] || skip "only root can give a repository away"
+    chown -R 12345 .git
+    chown 12345 .
+    "$CAIRN" train --overwrite --run-dir run 2>said
+    grep -q 'git revision unknown: git: detected dubious ownership' said
 }
