@@ -263,3 +263,65 @@ SH
     [[ $output == *"| bench, bf16 "*"| FAILED "* ]]
     [[ $output == *"| PyTorch "*"| FAILED "*"float32: 2 times PyTorch at its best"* ]]
 }
+
+@test "reproduce.py trusts nothing that a run's files say" {
+    cd "$root"
+    export GIT_CONFIG_GLOBAL=$PWD/own
+    git config --global user.name t
+    git config --global user.email t@example.org
+    git init -q -b main .
+    git commit -q --allow-empty -m one
+    git checkout -q -b other # which was fetched to be read, and never checked out
+    printf '#!/bin/sh\necho ran >"%s/owned"\nexit 1\n' "$PWD" >scripts/build.sh
+    git add -f scripts/build.sh
+    git commit -q -m two
+    theirs=$(git rev-parse HEAD)
+    git checkout -q main
+    git branch -q -m other pull-42
+    "$CAIRN" train --quiet -S data.name=synthetic --run-dir run
+    reproduce() { # JQ [FILE]: with the summary, or FILE, changed so
+        rm -rf changed
+        cp -r run changed
+        jq "$1" "run/${2:-summary.json}" >"changed/${2:-summary.json}"
+        run timeout 60 scripts/reproduce.py changed
+        [ ! -e owned ]
+        ! grep -q $'\033\|\302\233\|\342\200\256' <<<"$output"
+        [[ "$output" != *Traceback* ]]
+    }
+    for words in '.status = "\u001b]0;a\u0007\u009b31m\u202e"' '.binary_digest = "0" | .git_dirty = false |
+        .git_revision = "\u001b[31m"' ".binary_digest = \"0\" | .git_dirty = false |
+        .git_revision = \"$theirs\"" '.binary_digest = "0" | .git_dirty = false |
+        .git_revision = "pull-42"' '.binary_digest = "0" | .git_revision = "--output=owned"' \
+        '.git_revision = 5' 'del(.data_digest)' '.data_digest = 7' '[.]' '"text"' '.plugin_digest = []'; do
+        reproduce "$words"
+        [ "$status" -eq 2 ]
+    done
+    for words in '.[0].epoch = "x\u001b[31m"' '{}' '[1]' '[[]]' '.[0].test_loss = {}' \
+        'del(.[0].test_acc)' '.[0].train_acc = "\u009b"'; do
+        reproduce "$words" metrics.json
+        [ "$status" -eq 2 ]
+    done
+    for words in '[]' '.[0].test_loss = null' '.[0].val_loss = 1 | .[0].val_acc = 1'; do
+        reproduce "$words" metrics.json
+        [ "$status" -eq 1 ]
+    done
+    mkdir -p lone
+    mkfifo lone/summary.json
+    run timeout 10 scripts/reproduce.py lone
+    [ "$status" -eq 2 ]
+    # A revision of one's own is built, and another's where one says so.
+    reproduce ".binary_digest = \"0\" | .git_dirty = false | .git_revision = \"$(git rev-parse HEAD)\""
+    [[ "$output" == *"building cairn at"*"to build it by"* ]]
+    sed -i "s/\"git_revision\".*/\"git_revision\": \"$theirs\",/; s/\"binary_digest\".*/\"binary_digest\": \"0\",/
+        s/\"git_dirty\".*/\"git_dirty\": false,/" changed/summary.json
+    run scripts/reproduce.py --any-revision changed
+    [ -e owned ]
+}
+
+@test "reproduce.py compares runs that were measured on a validation part" {
+    cd "$root"
+    "$CAIRN" train --quiet -S data.name=synthetic -S data.validation=16 --run-dir run
+    run scripts/reproduce.py run
+    [ "$status" -eq 0 ]
+    [[ "$output" == *"val loss"*"the same bytes"* ]]
+}
