@@ -27,7 +27,7 @@ newest=${architectures[-1]}
 # One compilation a kernel file and architecture, and one that goes through the host's compiler to
 # an object with PTX; each leaves its output in a file. What is newer than its sources is kept.
 sources=(cuda/kernels/*.cu)
-mapfile -t headers < <(find cuda include scripts/check-kernels.sh -name '*.h' -o -name '*.cuh' \
+mapfile -t headers < <(find cuda include host/data scripts/check-kernels.sh -name '*.h' -o -name '*.cuh' \
     -o -name check-kernels.sh)
 jobs=()
 for source in "${sources[@]}"; do
@@ -45,7 +45,7 @@ export nvcc newest
     source=$0 result=$1 target=$2
     kind=(-cubin "-arch=sm_$target" --resource-usage)
     [ "$target" != ptx ] || kind=(-c "-gencode=arch=compute_$newest,code=compute_$newest")
-    if "$nvcc" -std=c++17 -O3 -Iinclude --Werror all-warnings -Xcompiler -Wall,-Wextra \
+    if "$nvcc" -std=c++17 -O3 -I. -Iinclude --Werror all-warnings -Xcompiler -Wall,-Wextra \
         "${kind[@]}" -o "$result.o" "$source" >"$result.new" 2>&1; then
         mv "$result.new" "$result"
     else

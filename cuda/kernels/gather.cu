@@ -3,7 +3,7 @@
  * the table of normalised values into shared memory. */
 #include "common.cuh"
 
-#include "cairn/augment_pixels.h"
+#include "host/data/transform_pixels.h"
 
 enum { GATHER_THREADS = 512, TABLE_CHANNELS = 4, BYTES = 256 };
 
@@ -93,31 +93,31 @@ static __global__ void __launch_bounds__(GATHER_THREADS)
 }
 
 /* The augmented batch, in parts: which sample and what becomes of it; its target; where they are
- * wanted, its tones; its bytes. */
+ * wanted, its lookup tables; its bytes. */
 static __device__ uint32_t augment_find(const cuda_gather &gather, const cuda_ring &ring,
-                                        cuda_state *state, int n, cairn_recipe *recipe) {
+                                        cuda_state *state, int n, cairn_transform *transform) {
     const volatile cuda_slot *slot = gather_slot(ring, state);
     const uint32_t epoch = gather_begin(slot, state, n);
     const uint32_t index = (uint32_t)(gather.by_index ? slot->indices[n] : slot->first + n);
     const cairn_glance glance = {slot->glance.flip, slot->glance.dy, slot->glance.dx};
     if (gather.by_index)
-        cairn_recipe_find(gather.augmenter, recipe, epoch, index);
+        cairn_transform_draw(gather.augmenter, transform, epoch, index);
     else
-        cairn_recipe_glance(gather.augmenter, recipe, glance, index);
+        cairn_transform_glance(gather.augmenter, transform, glance, index);
     return index;
 }
 
-/* The tones of the sample's views, by the block's threads together. */
+/* The lookup tables of the sample's views, by the block's threads together. */
 static __device__ __attribute__((noinline)) void
-augment_measure(const cuda_gather &gather, cairn_recipe *recipe, uint32_t index) {
+augment_measure(const cuda_gather &gather, cairn_transform *transform, uint32_t index) {
     SHARED(int32_t, count, [3][BYTES]);
     const int thread = (int)threadIdx.x;
     const int plane = gather.augmenter->height * gather.augmenter->width;
     for (int which = 0; which < 2; which++) {
-        cairn_view *view = which == 0 ? &recipe->own : &recipe->other;
-        const size_t sample = which == 0 ? index : recipe->partner;
+        cairn_view *view = which == 0 ? &transform->own : &transform->other;
+        const size_t sample = which == 0 ? index : transform->partner;
         const uint8_t *image = gather.images + sample * 3 * plane;
-        if (!view->toned)
+        if (!view->uses_lut)
             continue;
         for (int t = thread; t < 3 * BYTES; t += GATHER_THREADS)
             count[t / BYTES][t % BYTES] = 0;
@@ -126,25 +126,25 @@ augment_measure(const cuda_gather &gather, cairn_recipe *recipe, uint32_t index)
             atomicAdd(&count[p / plane][image[p]], 1);
         __syncthreads();
         if (thread < 3)
-            cairn_tone_find(view, count[thread], view->tone[thread]);
+            cairn_lut_build(view, count[thread], view->lut[thread]);
         __syncthreads();
     }
 }
 
-static __device__ void augment_target(const cuda_gather &gather, const cairn_recipe &recipe,
+static __device__ void augment_target(const cuda_gather &gather, const cairn_transform &transform,
                                       uint32_t index, int n, const cuda_targets &targets) {
     targets.label[n] = gather.labels[index];
     if (targets.other) {
-        targets.other[n] = gather.labels[recipe.partner];
-        targets.share[n] = (float)recipe.weight / (float)CAIRN_ONE;
+        targets.other[n] = gather.labels[transform.partner];
+        targets.share[n] = (float)transform.weight / (float)CAIRN_ONE;
     }
 }
 
 /* Compiled once, not into every place of every loop: it is long. */
 static __device__ __attribute__((noinline)) int augment_level(const cuda_gather &gather,
-                                                              const cairn_recipe *recipe,
+                                                              const cairn_transform *transform,
                                                               uint32_t index, int c, int i, int j) {
-    return cairn_recipe_level(gather.augmenter, recipe, gather.images, index, c, i, j);
+    return cairn_transform_level(gather.augmenter, transform, gather.images, index, c, i, j);
 }
 
 template <typename T, int V, bool NHWC>
@@ -152,18 +152,18 @@ static __global__ void __launch_bounds__(GATHER_THREADS, 1)
     augment_batch(cuda_gather gather, cuda_ring ring, cuda_state *state, cuda_tensor shape,
                   T *__restrict__ x, cuda_targets targets) {
     SHARED(T, table, [TABLE_CHANNELS * BYTES]);
-    SHARED(cairn_recipe, recipe, [1]);
+    SHARED(cairn_transform, transform, [1]);
     SHARED(uint32_t, index, [1]);
     const int n = (int)blockIdx.x, thread = (int)threadIdx.x;
     if (thread == 0) {
-        *index = augment_find(gather, ring, state, n, recipe);
-        augment_target(gather, *recipe, *index, n, targets);
+        *index = augment_find(gather, ring, state, n, transform);
+        augment_target(gather, *transform, *index, n, targets);
     }
     for (int t = thread; t < min(shape.c, (int)TABLE_CHANNELS) * BYTES; t += GATHER_THREADS)
         table[t] = from_float<T>(gather.table[t]);
     __syncthreads();
-    if (recipe->own.toned || recipe->other.toned)
-        augment_measure(gather, recipe, *index);
+    if (transform->own.uses_lut || transform->other.uses_lut)
+        augment_measure(gather, transform, *index);
 
     T *to = x + (size_t)n * sample_size(shape);
     for (unsigned p = threadIdx.x; p < sample_size(shape) / V; p += GATHER_THREADS) {
@@ -175,7 +175,7 @@ static __global__ void __launch_bounds__(GATHER_THREADS, 1)
             values.at[l] = from_float<T>(0);
             if (c < shape.c)
                 values.at[l] = table[c % TABLE_CHANNELS * BYTES +
-                                     augment_level(gather, recipe, *index, c, at.i, at.j)];
+                                     augment_level(gather, transform, *index, c, at.i, at.j)];
         }
         store(to + (size_t)p * V, values);
     }

@@ -12,10 +12,10 @@ typedef struct {
     float share;
 } loss_target;
 
-static inline loss_target target_of(const cairn_recipe *recipe, const uint8_t *labels,
+static inline loss_target target_of(const cairn_transform *transform, const uint8_t *labels,
                                     size_t index) {
-    float share = (float)recipe->weight / (float)CAIRN_ONE;
-    return (loss_target){labels[index], labels[recipe->partner], share};
+    float share = (float)transform->weight / (float)CAIRN_ONE;
+    return (loss_target){labels[index], labels[transform->partner], share};
 }
 
 /* The label that a right guess names: the one with the larger share. */

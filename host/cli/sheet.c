@@ -2,7 +2,7 @@
  * sees it in one epoch after the other. */
 #include "cli.h"
 
-#include "cairn/augment_pixels.h"
+#include "cairn/augment.h"
 #include "cairn/dataset.h"
 #include "cairn/image.h"
 
@@ -39,9 +39,9 @@ static void fill(const sheet *to, const cairn_split *split, const cairn_augmente
         int top = GAP + row * down;
         paste(to, split, split->images + index * size, top, GAP);
         for (int epoch = 0; epoch < wanted->epochs; epoch++) {
-            cairn_recipe recipe;
-            cairn_recipe_make(augmenter, &recipe, split->images, (uint32_t)epoch, index);
-            cairn_recipe_apply(augmenter, &recipe, split->images, index, pixels);
+            cairn_transform transform;
+            cairn_transform_make(augmenter, &transform, split->images, (uint32_t)epoch, index);
+            cairn_transform_apply(augmenter, &transform, split->images, index, pixels);
             paste(to, split, pixels, top, GAP + MARGIN + (1 + epoch) * right);
         }
     }

@@ -1,6 +1,7 @@
-/* Augmentation's other half: strengths from the configuration, and a whole sample at a time. */
-#include "cairn/augment_pixels.h"
+/* Augmentation: strengths from the configuration, and a whole sample at a time. */
+#include "cairn/augment.h"
 #include "cairn/dataset.h"
+#include "transform_pixels.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -66,9 +67,17 @@ cairn_augment cairn_augment_configure(const cairn_config *config, const float *m
 /* Samples ----------------------------------------------------------------------------------------
  */
 
-/* A view with a tone, as cairn_view_source has it. */
-static void take_toned(const cairn_augmenter *a, const cairn_view *v, const uint8_t *image,
-                       uint8_t *pixels) {
+void cairn_transform_make(const cairn_augmenter *a, cairn_transform *transform,
+                          const uint8_t *images, uint32_t epoch, uint32_t index) {
+    const int64_t size = (int64_t)a->channels * a->height * a->width;
+    cairn_transform_draw(a, transform, epoch, index);
+    cairn_view_build_luts(a, &transform->own, images + index * size);
+    cairn_view_build_luts(a, &transform->other, images + transform->partner * size);
+}
+
+/* A view with lookup tables, as cairn_view_source has it. */
+static void take_by_lut(const cairn_augmenter *a, const cairn_view *v, const uint8_t *image,
+                        uint8_t *pixels) {
     for (int c = 0; c < a->channels; c++)
         for (int i = 0; i < a->height; i++)
             for (int j = 0; j < a->width; j++)
@@ -108,8 +117,8 @@ static void take_slanting_row(const cairn_augmenter *a, const cairn_view *v, con
 
 static void take_view(const cairn_augmenter *a, const cairn_view *v, const uint8_t *image,
                       uint8_t *pixels) {
-    if (v->toned) {
-        take_toned(a, v, image, pixels);
+    if (v->uses_lut) {
+        take_by_lut(a, v, image, pixels);
         return;
     }
     bool straight = !v->between && v->map[0][1] == 0 && v->map[1][0] == 0;
@@ -141,28 +150,29 @@ static void fill_hole(const cairn_augmenter *a, const cairn_box *hole, uint8_t *
                    (size_t)(hole->right - hole->left));
 }
 
-static void mix(const cairn_augmenter *a, const cairn_recipe *recipe, const uint8_t *other,
+static void mix(const cairn_augmenter *a, const cairn_transform *transform, const uint8_t *other,
                 uint8_t *pixels) {
     for (int c = 0; c < a->channels; c++)
         for (int i = 0; i < a->height; i++)
             for (int j = 0; j < a->width; j++, pixels++) {
-                if (recipe->patched && !cairn_box_holds(&recipe->patch, i, j))
+                if (transform->patched && !cairn_box_holds(&transform->patch, i, j))
                     continue;
-                int level = cairn_view_level(a, &recipe->other, other, c, i, j);
-                *pixels =
-                    (uint8_t)(recipe->patched ? level : cairn_recipe_blend(recipe, *pixels, level));
+                int level = cairn_view_level(a, &transform->other, other, c, i, j);
+                *pixels = (uint8_t)(transform->patched
+                                        ? level
+                                        : cairn_transform_blend(transform, *pixels, level));
             }
 }
 
-void cairn_recipe_apply(const cairn_augmenter *a, const cairn_recipe *recipe, const uint8_t *images,
-                        uint32_t index, uint8_t *pixels) {
+void cairn_transform_apply(const cairn_augmenter *a, const cairn_transform *transform,
+                           const uint8_t *images, uint32_t index, uint8_t *pixels) {
     int plane = a->height * a->width;
     size_t size = (size_t)a->channels * (size_t)plane;
-    take_view(a, &recipe->own, images + index * size, pixels);
-    if (recipe->own.recolours)
-        recolour(&recipe->own, plane, pixels);
+    take_view(a, &transform->own, images + index * size, pixels);
+    if (transform->own.recolours)
+        recolour(&transform->own, plane, pixels);
     for (int k = 0; k < 2; k++)
-        fill_hole(a, &recipe->own.hole[k], pixels);
-    if (recipe->weight < CAIRN_ONE)
-        mix(a, recipe, images + recipe->partner * size, pixels);
+        fill_hole(a, &transform->own.hole[k], pixels);
+    if (transform->weight < CAIRN_ONE)
+        mix(a, transform, images + transform->partner * size, pixels);
 }

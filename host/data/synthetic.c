@@ -55,21 +55,21 @@ static void draw_texture(texture out, uint64_t seed, uint32_t label) {
         }
 }
 
-/* A sample is drawn from these. */
+/* What a sample shows: two textures, each shifted and weighted. */
 typedef struct {
     texture *own, *other;
     int x, y, other_x, other_y; /* shifts */
     int weight, other_weight;   /* 256ths, contrast applied */
-} recipe;
+} mixture;
 
-static recipe draw_recipe(texture *textures, uint64_t seed, uint32_t sample) {
+static mixture draw_mixture(texture *textures, uint64_t seed, uint32_t sample) {
     cairn_rng_block a = cairn_rng(seed, CAIRN_RNG_SYNTHETIC, sample, DRAW_SAMPLE, 0);
     cairn_rng_block b = cairn_rng(seed, CAIRN_RNG_SYNTHETIC, sample, DRAW_SAMPLE, 1);
     uint32_t label = sample % CLASSES;
     uint32_t other = (label + 1 + cairn_rng_below(a.word[0], CLASSES - 1)) % CLASSES;
     int contrast = CONTRAST_LOW + (int)cairn_rng_below(a.word[1], CONTRAST_SPAN);
     int blend = (int)cairn_rng_below(a.word[2], BLEND_MAX);
-    return (recipe){
+    return (mixture){
         .own = &textures[label],
         .other = &textures[other],
         .x = (int)cairn_rng_below(b.word[0], SIDE),
@@ -83,12 +83,12 @@ static recipe draw_recipe(texture *textures, uint64_t seed, uint32_t sample) {
 
 /* pixel = 128 + blend of the textures + noise; the noise is the sum of two bytes, so triangular. */
 static void draw_sample(texture *textures, uint64_t seed, uint32_t sample, uint8_t *image) {
-    recipe r = draw_recipe(textures, seed, sample);
+    mixture m = draw_mixture(textures, seed, sample);
     enum { NOISES = sizeof(cairn_rng_block) / 2 }; /* pixels that one block of words serves */
     for (int c = 0; c < CHANNELS; c++)
         for (int y = 0; y < SIDE; y++) {
-            const int16_t *own = (*r.own)[c][(y + r.y) % SIDE] + r.x;
-            const int16_t *other = (*r.other)[c][(y + r.other_y) % SIDE] + r.other_x;
+            const int16_t *own = (*m.own)[c][(y + m.y) % SIDE] + m.x;
+            const int16_t *other = (*m.other)[c][(y + m.other_y) % SIDE] + m.other_x;
             uint8_t *row = image + (c * SIDE + y) * SIDE;
             for (int x = 0; x < SIDE; x += NOISES) {
                 cairn_rng_block noise = cairn_rng(seed, CAIRN_RNG_SYNTHETIC, sample, DRAW_NOISE,
@@ -96,7 +96,7 @@ static void draw_sample(texture *textures, uint64_t seed, uint32_t sample, uint8
                 for (int i = 0; i < NOISES; i++) {
                     uint32_t word = noise.word[i / 2] >> (16 * (i % 2));
                     int triangle = (int)(word & 255) + (int)(word >> 8 & 255) - 255;
-                    int level = 128 + (own[x + i] * r.weight + other[x + i] * r.other_weight +
+                    int level = 128 + (own[x + i] * m.weight + other[x + i] * m.other_weight +
                                        triangle * NOISE) /
                                           256;
                     row[x + i] = (uint8_t)(level < 0 ? 0 : level > 255 ? 255 : level);

@@ -3,7 +3,6 @@
 #ifndef CAIRN_DATASET_H
 #define CAIRN_DATASET_H
 
-#include "cairn/augment.h"
 #include "cairn/config.h"
 #include "cairn/digest.h"
 #include "cairn/status.h"
@@ -88,16 +87,6 @@ typedef struct {
  * final place and renames. An incomplete folder in that place is kept, as `<its name>.old-XXXXXX`.
  * Returns at once when the folder already holds complete data. CAIRN_INTERRUPTED after a stop. */
 cairn_status cairn_dataset_fetch(const cairn_fetch *fetch);
-
-/* config->augment's strengths, for a data set of those channel means. */
-cairn_augment cairn_augment_configure(const cairn_config *config, const float *mean);
-
-/* Quantiles of Beta(alpha, alpha), in 1/65536, as cairn_augment has them. */
-void cairn_beta_quantiles(double alpha, uint16_t quantile[CAIRN_QUANTILES + 1]);
-
-/* All of cairn_recipe_level's bytes: pixels [channels, height, width]. */
-void cairn_recipe_apply(const cairn_augmenter *a, const cairn_recipe *recipe, const uint8_t *images,
-                        uint32_t index, uint8_t *pixels);
 
 /* The order of one epoch: a permutation of 0..count-1 by Fisher-Yates,
  * for i = count-1 .. 1: swap(order[i], order[below(word 0 of (seed, SHUFFLE, epoch, 0, i), i +

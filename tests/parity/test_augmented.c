@@ -3,7 +3,7 @@
  * of `reference` in float64; and a training can be broken off and go on with the same bytes. */
 #include "parity.h"
 
-#include "cairn/augment_pixels.h"
+#include "cairn/augment.h"
 
 /* More pixels than the 255 that equalize wants. */
 enum { SAMPLES = 9, HIGH = 19, WIDE = 17, PIXELS = 3 * HIGH * WIDE };
@@ -108,10 +108,10 @@ static int compare_bytes(const augment_case *given, const subject *s, const cair
     int bad = 0;
     for (int32_t index = 0; index < SAMPLES; index++) {
         cairn_step step = {&index, 1, (uint32_t)index / 3, (uint32_t)index, 0};
-        cairn_recipe recipe;
+        cairn_transform transform;
         uint8_t bytes[PIXELS];
-        cairn_recipe_make(&augmenter, &recipe, split->images, step.epoch, (uint32_t)index);
-        cairn_recipe_apply(&augmenter, &recipe, split->images, (uint32_t)index, bytes);
+        cairn_transform_make(&augmenter, &transform, split->images, step.epoch, (uint32_t)index);
+        cairn_transform_apply(&augmenter, &transform, split->images, (uint32_t)index, bytes);
         must(cairn_executor_train_step(executor, &step));
         float *weight = get_tensor(executor, CAIRN_GRADIENT, 0);
         float *bias = get_tensor(executor, CAIRN_GRADIENT, 1);

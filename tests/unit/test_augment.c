@@ -6,7 +6,7 @@
 #include <stdint.h>
 #include <cmocka.h>
 
-#include "cairn/augment_pixels.h"
+#include "host/data/transform_pixels.h"
 #include "cairn/dataset.h"
 
 #include <math.h>
@@ -35,37 +35,37 @@ static cairn_augmenter nothing(void) {
         .count = SAMPLES};
 }
 
-static cairn_recipe find(const cairn_augmenter *a, uint32_t epoch, uint32_t index) {
-    cairn_recipe recipe = {0};
+static cairn_transform find(const cairn_augmenter *a, uint32_t epoch, uint32_t index) {
+    cairn_transform transform = {0};
     if (index < SAMPLES)
-        cairn_recipe_make(a, &recipe, images, epoch, index);
+        cairn_transform_make(a, &transform, images, epoch, index);
     else
-        cairn_recipe_find(a, &recipe, epoch, index);
-    return recipe;
+        cairn_transform_draw(a, &transform, epoch, index);
+    return transform;
 }
 
 static int original(uint32_t index, int c, int i, int j) {
     return images[(int)index * SIZE + c * PLANE + i * WIDTH + j];
 }
 
-/* Calls check(a, recipe, epoch, index, c, i, j, level) for every byte of some samples. */
-typedef void (*checker)(const cairn_augmenter *, const cairn_recipe *, uint32_t, uint32_t, int, int,
-                        int, int);
+/* Calls check(a, transform, epoch, index, c, i, j, level) for every byte of some samples. */
+typedef void (*checker)(const cairn_augmenter *, const cairn_transform *, uint32_t, uint32_t, int,
+                        int, int, int);
 static void for_every_byte(const cairn_augmenter *a, checker check) {
     for (uint32_t epoch = 0; epoch < 4; epoch++)
         for (uint32_t index = 0; index < SAMPLES; index++) {
-            cairn_recipe recipe = find(a, epoch, index);
+            cairn_transform transform = find(a, epoch, index);
             for (int c = 0; c < a->channels; c++)
                 for (int i = 0; i < HEIGHT; i++)
                     for (int j = 0; j < WIDTH; j++)
-                        check(a, &recipe, epoch, index, c, i, j,
-                              cairn_recipe_level(a, &recipe, images, index, c, i, j));
+                        check(a, &transform, epoch, index, c, i, j,
+                              cairn_transform_level(a, &transform, images, index, c, i, j));
         }
 }
 
-static void is_original(const cairn_augmenter *a, const cairn_recipe *recipe, uint32_t epoch,
+static void is_original(const cairn_augmenter *a, const cairn_transform *transform, uint32_t epoch,
                         uint32_t index, int c, int i, int j, int level) {
-    (void)a, (void)recipe, (void)epoch;
+    (void)a, (void)transform, (void)epoch;
     assert_int_equal(level, original(index, c, i, j));
 }
 
@@ -83,9 +83,9 @@ static void test_no_strength_is_identity(void **state) {
 
 /* Crop and flip ---------------------------------------------------------------------------------*/
 
-static void is_cropped(const cairn_augmenter *a, const cairn_recipe *recipe, uint32_t epoch,
+static void is_cropped(const cairn_augmenter *a, const cairn_transform *transform, uint32_t epoch,
                        uint32_t index, int c, int i, int j, int level) {
-    (void)recipe;
+    (void)transform;
     cairn_rng_block random = cairn_rng(a->seed, CAIRN_RNG_CROP, epoch, 0, index);
     uint32_t places = 2 * (uint32_t)a->crop_padding + 1;
     int row = i + (int)cairn_rng_below(random.word[0], places) - a->crop_padding;
@@ -116,9 +116,9 @@ static void test_reflection(void **state) {
     assert_int_equal(cairn_reflect(3, 1), 0);
 }
 
-static void is_flipped(const cairn_augmenter *a, const cairn_recipe *recipe, uint32_t epoch,
+static void is_flipped(const cairn_augmenter *a, const cairn_transform *transform, uint32_t epoch,
                        uint32_t index, int c, int i, int j, int level) {
-    (void)recipe;
+    (void)transform;
     bool flips = cairn_augment_flips(a, epoch, index);
     assert_int_equal(level, original(index, c, i, flips ? WIDTH - 1 - j : j));
 }
@@ -150,20 +150,20 @@ static void test_flip_twice(void **state) {
     const cairn_augmenter a = nothing();
     const cairn_glance mirror = {1, 0, 0};
     uint8_t once[SIZE], twice[SIZE];
-    cairn_recipe recipe;
-    cairn_recipe_glance(&a, &recipe, mirror, 0);
-    cairn_recipe_apply(&a, &recipe, images, 0, once);
-    cairn_recipe_apply(&a, &recipe, once, 0, twice);
+    cairn_transform transform;
+    cairn_transform_glance(&a, &transform, mirror, 0);
+    cairn_transform_apply(&a, &transform, images, 0, once);
+    cairn_transform_apply(&a, &transform, once, 0, twice);
     assert_memory_not_equal(once, images, SIZE);
     assert_memory_equal(twice, images, SIZE);
 }
 
 /* Holes -----------------------------------------------------------------------------------------*/
 
-static void has_holes(const cairn_augmenter *a, const cairn_recipe *recipe, uint32_t epoch,
+static void has_holes(const cairn_augmenter *a, const cairn_transform *transform, uint32_t epoch,
                       uint32_t index, int c, int i, int j, int level) {
     (void)epoch;
-    bool hole = cairn_view_is_hole(&recipe->own, i, j);
+    bool hole = cairn_view_is_hole(&transform->own, i, j);
     assert_int_equal(level, hole ? a->how.fill[c] : original(index, c, i, j));
 }
 
@@ -239,9 +239,9 @@ static double between(uint32_t index, int c, double row, double column) {
 }
 
 /* The rotation's draw, by the inverse map about the centre. */
-static void is_turned(const cairn_augmenter *a, const cairn_recipe *recipe, uint32_t epoch,
+static void is_turned(const cairn_augmenter *a, const cairn_transform *transform, uint32_t epoch,
                       uint32_t index, int c, int i, int j, int level) {
-    (void)recipe;
+    (void)transform;
     cairn_rng_block random = cairn_augment_draw(a, CAIRN_AUGMENT_AFFINE, epoch, index);
     double angle =
         2 * 3.14159265358979323846 * cairn_rng_within(random.word[0], a->how.rotation) / CAIRN_ONE;
@@ -266,22 +266,22 @@ static void test_quarter_turn_is_exact(void **state) {
     (void)state;
     cairn_augmenter a = nothing();
     a.width = a.height; /* of the same bytes */
-    cairn_recipe recipe = find(&a, 0, 0);
-    cairn_view_begin(&a, &recipe.own);
-    cairn_view_rotate(&recipe.own, CAIRN_ONE / 4);
-    cairn_view_end(&a, &recipe.own, 0, 0, false);
-    assert_false(recipe.own.between);
+    cairn_transform transform = find(&a, 0, 0);
+    cairn_view_begin(&a, &transform.own);
+    cairn_view_rotate(&transform.own, CAIRN_ONE / 4);
+    cairn_view_end(&a, &transform.own, 0, 0, false);
+    assert_false(transform.own.between);
     for (int i = 0; i < HEIGHT; i++)
         for (int j = 0; j < HEIGHT; j++)
-            assert_int_equal(cairn_recipe_level(&a, &recipe, images, 0, 0, i, j),
+            assert_int_equal(cairn_transform_level(&a, &transform, images, 0, 0, i, j),
                              images[(HEIGHT - 1 - j) * HEIGHT + i]);
 }
 
 /* Colour ----------------------------------------------------------------------------------------*/
 
-static void is_recoloured(const cairn_augmenter *a, const cairn_recipe *recipe, uint32_t epoch,
-                          uint32_t index, int c, int i, int j, int level) {
-    (void)recipe;
+static void is_recoloured(const cairn_augmenter *a, const cairn_transform *transform,
+                          uint32_t epoch, uint32_t index, int c, int i, int j, int level) {
+    (void)transform;
     const cairn_augment *how = &a->how;
     cairn_rng_block random = cairn_augment_draw(a, CAIRN_AUGMENT_COLOUR, epoch, index);
     double brightness = 1 + cairn_rng_within(random.word[0], how->brightness) / 65536.0;
@@ -306,18 +306,19 @@ static void test_colour(void **state) {
     for_every_byte(&a, is_recoloured);
     /* Images of one channel keep their levels. */
     a.channels = 1;
-    cairn_recipe recipe = find(&a, 0, 0);
-    assert_int_equal(cairn_recipe_level(&a, &recipe, images, 0, 0, 5, 5), images[5 * WIDTH + 5]);
+    cairn_transform transform = find(&a, 0, 0);
+    assert_int_equal(cairn_transform_level(&a, &transform, images, 0, 0, 5, 5),
+                     images[5 * WIDTH + 5]);
 }
 
 /* Each operation alone, at a known magnitude. */
-static cairn_recipe operate(const cairn_augmenter *a, uint32_t which, bool negative) {
-    cairn_recipe recipe = find(a, 0, 0);
-    cairn_view_begin(a, &recipe.own);
-    cairn_view_operate(a, &recipe.own, which, negative);
-    cairn_view_end(a, &recipe.own, 0, 0, false);
-    cairn_view_measure(a, &recipe.own, images);
-    return recipe;
+static cairn_transform operate(const cairn_augmenter *a, uint32_t which, bool negative) {
+    cairn_transform transform = find(a, 0, 0);
+    cairn_view_begin(a, &transform.own);
+    cairn_view_operate(a, &transform.own, which, negative);
+    cairn_view_end(a, &transform.own, 0, 0, false);
+    cairn_view_build_luts(a, &transform.own, images);
+    return transform;
 }
 
 static void test_operations(void **state) {
@@ -325,30 +326,30 @@ static void test_operations(void **state) {
     cairn_augmenter a = nothing();
     int seen[CAIRN_OPERATIONS] = {0};
     for (uint32_t which = 0; which < CAIRN_OPERATION_AUTOCONTRAST; which++) { /* of magnitude 0 */
-        cairn_recipe recipe = operate(&a, which, false);
+        cairn_transform transform = operate(&a, which, false);
         for (int p = 0; p < PLANE; p++)
-            is_original(&a, &recipe, 0, 0, 0, p / WIDTH, p % WIDTH,
-                        cairn_recipe_level(&a, &recipe, images, 0, 0, p / WIDTH, p % WIDTH));
+            is_original(&a, &transform, 0, 0, 0, p / WIDTH, p % WIDTH,
+                        cairn_transform_level(&a, &transform, images, 0, 0, p / WIDTH, p % WIDTH));
     }
     a.how.magnitude = 15;
     for (int p = 0; p < PLANE; p++) {
         int i = p / WIDTH, j = p % WIDTH, level = original(0, 0, i, j);
-        cairn_recipe recipe = operate(&a, CAIRN_OPERATION_SOLARIZE, false); /* from 128 on */
-        assert_int_equal(cairn_recipe_level(&a, &recipe, images, 0, 0, i, j),
+        cairn_transform transform = operate(&a, CAIRN_OPERATION_SOLARIZE, false); /* from 128 on */
+        assert_int_equal(cairn_transform_level(&a, &transform, images, 0, 0, i, j),
                          level >= 128 ? 255 - level : level);
-        recipe = operate(&a, CAIRN_OPERATION_POSTERIZE, true); /* to 6 bits */
-        assert_int_equal(cairn_recipe_level(&a, &recipe, images, 0, 0, i, j), level & 0xFC);
-        recipe = operate(&a, CAIRN_OPERATION_TRANSLATE_X, false); /* 10 * 15/30 * 150/331 */
-        assert_int_equal(cairn_recipe_level(&a, &recipe, images, 0, 0, i, j),
+        transform = operate(&a, CAIRN_OPERATION_POSTERIZE, true); /* to 6 bits */
+        assert_int_equal(cairn_transform_level(&a, &transform, images, 0, 0, i, j), level & 0xFC);
+        transform = operate(&a, CAIRN_OPERATION_TRANSLATE_X, false); /* 10 * 15/30 * 150/331 */
+        assert_int_equal(cairn_transform_level(&a, &transform, images, 0, 0, i, j),
                          j + 2 < WIDTH ? original(0, 0, i, j + 2) : 0);
-        recipe = operate(&a, CAIRN_OPERATION_TRANSLATE_Y, true);
-        assert_int_equal(cairn_recipe_level(&a, &recipe, images, 0, 0, i, j),
+        transform = operate(&a, CAIRN_OPERATION_TRANSLATE_Y, true);
+        assert_int_equal(cairn_transform_level(&a, &transform, images, 0, 0, i, j),
                          i >= 2 ? original(0, 0, i - 2, j) : 0);
-        recipe = operate(&a, CAIRN_OPERATION_BRIGHTNESS, true); /* by 0.55 */
-        int darker = cairn_recipe_level(&a, &recipe, images, 0, 0, i, j);
+        transform = operate(&a, CAIRN_OPERATION_BRIGHTNESS, true); /* by 0.55 */
+        int darker = cairn_transform_level(&a, &transform, images, 0, 0, i, j);
         assert_true(fabs(darker - 0.55 * level) <= 0.51);
-        recipe = operate(&a, CAIRN_OPERATION_SHEAR_X, false); /* 0.15 a row from the middle */
-        int sheared = cairn_recipe_level(&a, &recipe, images, 0, 0, i, j);
+        transform = operate(&a, CAIRN_OPERATION_SHEAR_X, false); /* 0.15 a row from the middle */
+        int sheared = cairn_transform_level(&a, &transform, images, 0, 0, i, j);
         assert_true(fabs(sheared - between(0, 0, i, j + 0.15 * (i - (HEIGHT - 1) / 2.0))) <= 2.5);
     }
     for (uint32_t index = 0; index < 1400; index++)
@@ -386,15 +387,15 @@ static void test_beta_quantiles(void **state) {
     assert_true(fabs(squares / 4096 * 4 * 5 - 1) < 0.002);
 }
 
-static void is_mixed(const cairn_augmenter *a, const cairn_recipe *recipe, uint32_t epoch,
+static void is_mixed(const cairn_augmenter *a, const cairn_transform *transform, uint32_t epoch,
                      uint32_t index, int c, int i, int j, int level) {
     (void)epoch;
-    double share = recipe->weight / 65536.0;
-    int own = cairn_view_level(a, &recipe->own, images + index * SIZE, c, i, j);
-    int other = cairn_view_level(a, &recipe->other, images + recipe->partner * SIZE, c, i, j);
-    assert_true(share >= 0 && share <= 1 && recipe->partner < SAMPLES);
-    if (recipe->patched)
-        assert_int_equal(level, cairn_box_holds(&recipe->patch, i, j) ? other : own);
+    double share = transform->weight / 65536.0;
+    int own = cairn_view_level(a, &transform->own, images + index * SIZE, c, i, j);
+    int other = cairn_view_level(a, &transform->other, images + transform->partner * SIZE, c, i, j);
+    assert_true(share >= 0 && share <= 1 && transform->partner < SAMPLES);
+    if (transform->patched)
+        assert_int_equal(level, cairn_box_holds(&transform->patch, i, j) ? other : own);
     else
         assert_true(fabs(level - (share * own + (1 - share) * other)) <= 0.51);
 }
@@ -420,20 +421,20 @@ static void test_mixing(void **state) {
     cairn_augmenter a = mixing(1, 1);
     a.how.mix_share = CAIRN_ONE / 2;
     for (uint32_t index = 0; index < MANY; index++) {
-        cairn_recipe recipe = find(&a, 0, index);
-        mixed += recipe.weight < CAIRN_ONE;
-        patched += recipe.patched;
-        if (!recipe.patched)
+        cairn_transform transform = find(&a, 0, index);
+        mixed += transform.weight < CAIRN_ONE;
+        patched += transform.patched;
+        if (!transform.patched)
             continue;
-        double share = (double)(recipe.patch.bottom - recipe.patch.top) *
-                       (recipe.patch.right - recipe.patch.left) / PLANE;
-        assert_true(fabs(recipe.weight / 65536.0 - (1 - share)) <= 1.0 / 65536);
+        double share = (double)(transform.patch.bottom - transform.patch.top) *
+                       (transform.patch.right - transform.patch.left) / PLANE;
+        assert_true(fabs(transform.weight / 65536.0 - (1 - share)) <= 1.0 / 65536);
     }
     assert_in_range(mixed, MANY / 2 - 200, MANY / 2 + 200);
     assert_in_range(patched, MANY / 4 - 150, MANY / 4 + 150);
     /* The partner is seen as it is seen when its own turn comes. */
-    cairn_recipe recipe = find(&a, 2, 3), partner = find(&a, 2, recipe.partner);
-    assert_memory_equal(&recipe.other, &partner.own, offsetof(cairn_view, tone));
+    cairn_transform transform = find(&a, 2, 3), partner = find(&a, 2, transform.partner);
+    assert_memory_equal(&transform.other, &partner.own, offsetof(cairn_view, lut));
 }
 
 /* All of it -------------------------------------------------------------------------------------*/
@@ -477,12 +478,12 @@ static void test_whole_samples(void **state) {
         a.crop_padding = k == 10 || !k ? 5 : 0;
         for (uint32_t index = 0; index < SAMPLES; index++) {
             uint8_t pixels[SIZE];
-            cairn_recipe recipe = find(&a, 1, index);
-            cairn_recipe_apply(&a, &recipe, images, index, pixels);
+            cairn_transform transform = find(&a, 1, index);
+            cairn_transform_apply(&a, &transform, images, index, pixels);
             for (int p = 0; p < SIZE; p++)
                 assert_int_equal(pixels[p],
-                                 cairn_recipe_level(&a, &recipe, images, index, p / PLANE,
-                                                    p % PLANE / WIDTH, p % WIDTH));
+                                 cairn_transform_level(&a, &transform, images, index, p / PLANE,
+                                                       p % PLANE / WIDTH, p % WIDTH));
         }
     }
 }
@@ -493,11 +494,12 @@ static void test_draws(void **state) {
     cairn_augmenter a = everything(), b = everything();
     b.seed++;
     uint8_t first[SIZE], again[SIZE];
-    cairn_recipe recipe = find(&a, 3, 5);
-    cairn_recipe_apply(&a, &recipe, images, 5, first);
-    const cairn_recipe others[] = {find(&a, 3, 5), find(&a, 4, 5), find(&b, 3, 5), find(&a, 3, 6)};
+    cairn_transform transform = find(&a, 3, 5);
+    cairn_transform_apply(&a, &transform, images, 5, first);
+    const cairn_transform others[] = {find(&a, 3, 5), find(&a, 4, 5), find(&b, 3, 5),
+                                      find(&a, 3, 6)};
     for (int k = 0; k < 4; k++) {
-        cairn_recipe_apply(&a, &others[k], images, 5, again);
+        cairn_transform_apply(&a, &others[k], images, 5, again);
         assert_int_equal(memcmp(first, again, SIZE) == 0, k == 0);
     }
 }
@@ -509,8 +511,8 @@ static void test_pinned_sample(void **state) {
     uint8_t pixels[SIZE];
     uint32_t sum = 0;
     for (uint32_t index = 0; index < SAMPLES; index++) {
-        cairn_recipe recipe = find(&a, 2, index);
-        cairn_recipe_apply(&a, &recipe, images, index, pixels);
+        cairn_transform transform = find(&a, 2, index);
+        cairn_transform_apply(&a, &transform, images, index, pixels);
         for (int p = 0; p < SIZE; p++)
             sum = sum * 31 + pixels[p];
     }

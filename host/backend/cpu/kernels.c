@@ -4,7 +4,7 @@
 
 #include "gelu.h"
 
-#include "cairn/augment_pixels.h"
+#include "host/data/transform_pixels.h"
 #include "cairn/rng.h"
 
 #include <assert.h>
@@ -90,18 +90,18 @@ static void assemble_sample(const normal_table *table, cairn_shape shape, const 
     }
 }
 
-/* By the sample's recipe: its bytes, then their normalised values. */
-static void assemble_recipe(const normal_table *table, cairn_shape shape,
-                            const batch_source *source, uint32_t index, uint8_t *bytes, void *x,
-                            bool half, loss_target *target) {
-    cairn_recipe recipe;
+/* By the sample's transform: its bytes, then their normalised values. */
+static void assemble_augmented(const normal_table *table, cairn_shape shape,
+                               const batch_source *source, uint32_t index, uint8_t *bytes, void *x,
+                               bool half, loss_target *target) {
+    cairn_transform transform;
     if (source->training)
-        cairn_recipe_make(&source->augmenter, &recipe, source->images, source->epoch, index);
+        cairn_transform_make(&source->augmenter, &transform, source->images, source->epoch, index);
     else
-        cairn_recipe_glance(&source->augmenter, &recipe, source->glance, index);
-    cairn_recipe_apply(&source->augmenter, &recipe, source->images, index, bytes);
+        cairn_transform_glance(&source->augmenter, &transform, source->glance, index);
+    cairn_transform_apply(&source->augmenter, &transform, source->images, index, bytes);
     assemble_sample(table, shape, bytes, 0, 0, x, half);
-    *target = target_of(&recipe, source->labels, index);
+    *target = target_of(&transform, source->labels, index);
 }
 
 void assemble_batch(const cairn_executor_options *options, const batch_source *source, int count,
@@ -116,8 +116,8 @@ void assemble_batch(const cairn_executor_options *options, const batch_source *s
         int32_t index = source->indices ? source->indices[n] : source->first + n;
         char *to = (char *)x + (half ? sizeof(bf16) : sizeof(float)) * size * (size_t)n;
         if (source->bytes) {
-            assemble_recipe(&table, shape, source, (uint32_t)index,
-                            source->bytes + (size_t)n * size, to, half, &targets[n]);
+            assemble_augmented(&table, shape, source, (uint32_t)index,
+                               source->bytes + (size_t)n * size, to, half, &targets[n]);
             continue;
         }
         int shift_y, shift_x;

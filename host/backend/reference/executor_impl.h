@@ -6,7 +6,7 @@
 #include "update_impl.h"
 
 #include "cairn/arena.h"
-#include "cairn/augment_pixels.h"
+#include "host/data/transform_pixels.h"
 #include "cairn/executor.h"
 
 #include <stdlib.h>
@@ -40,16 +40,16 @@ typedef struct {
 /* The batch ---------------------------------------------------------------------------------------
  */
 
-/* x[c,i,j] = (byte[c,i,j] / 255 - mean[c]) / std[c], the bytes being those of the recipe. */
+/* x[c,i,j] = (byte[c,i,j] / 255 - mean[c]) / std[c], the bytes being those of the transform. */
 static void take_image(const cairn_executor_options *options, cairn_shape shape,
-                       const cairn_augmenter *augmenter, const cairn_recipe *recipe,
+                       const cairn_augmenter *augmenter, const cairn_transform *transform,
                        const uint8_t *images, uint32_t index, real *x) {
     for (int c = 0; c < shape.c; c++) {
         real mean = (real)options->mean[c % CAIRN_CHANNELS_MAX];
         real std = (real)options->std[c % CAIRN_CHANNELS_MAX];
         for (int i = 0; i < shape.h; i++)
             for (int j = 0; j < shape.w; j++) {
-                int pixel = cairn_recipe_level(augmenter, recipe, images, index, c, i, j);
+                int pixel = cairn_transform_level(augmenter, transform, images, index, c, i, j);
                 x[(c * shape.h + i) * shape.w + j] = ((real)pixel / 255 - mean) / std;
             }
     }
@@ -71,14 +71,14 @@ static void assemble(executor *e, cairn_split_id id, const cairn_step *step, int
 #pragma omp parallel for num_threads(e->threads)
     for (int n = 0; n < count; n++) {
         uint32_t index = (uint32_t)(step ? step->indices[n] : first + n);
-        cairn_recipe recipe;
+        cairn_transform transform;
         if (step)
-            cairn_recipe_make(&augmenter, &recipe, split->images, step->epoch, index);
+            cairn_transform_make(&augmenter, &transform, split->images, step->epoch, index);
         else
-            cairn_recipe_glance(&augmenter, &recipe, e->base.glance, index);
-        take_image(options, shape, &augmenter, &recipe, split->images, index,
+            cairn_transform_glance(&augmenter, &transform, e->base.glance, index);
+        take_image(options, shape, &augmenter, &transform, split->images, index,
                    e->input + (size_t)n * size);
-        e->targets[n] = target_of(&recipe, split->labels, index);
+        e->targets[n] = target_of(&transform, split->labels, index);
     }
     note(e, "batch assembly", NULL, 0, begin);
 }

@@ -1,19 +1,20 @@
-/* Augmentation's other half: the bytes that a recipe makes of the split's. Every backend calls
- * cairn_recipe_level for each byte of a sample, after the tones of its views have been found:
- * cairn_recipe_make does that too, on one thread. Plain C11 and CUDA C++. */
-#ifndef CAIRN_AUGMENT_PIXELS_H
-#define CAIRN_AUGMENT_PIXELS_H
+/* The bytes that a transform makes of the split's. A backend calls cairn_transform_level for each
+ * byte of a sample, or goes a shorter way to the same bytes, once the lookup tables of its views
+ * have been built. Plain C11 and CUDA C++. */
+#ifndef CAIRN_TRANSFORM_PIXELS_H
+#define CAIRN_TRANSFORM_PIXELS_H
 
-#include "cairn/augment.h"
+#include "transform.h"
 
-/* Tone --------------------------------------------------------------------------------------------
+/* Levels ------------------------------------------------------------------------------------------
  */
 
-/* A channel's tone, from how often it has each level. Autocontrast stretches the levels to 0..255,
- * rounded down. Equalize shares them out by how many pixels are darker, in steps of as many as it
- * takes for the brightest to reach 255; where there are too few pixels for that it does nothing. As
- * it goes by the levels' order alone, which autocontrast keeps, it leaves nothing of the latter. */
-CAIRN_CALLED_FN void cairn_tone_find(const cairn_view *v, const int32_t *count, uint8_t *tone) {
+/* A channel's lookup table, from how often it has each level. Autocontrast stretches the levels to
+ * 0..255, rounded down. Equalize shares them out by how many pixels are darker, in steps of as many
+ * as it takes for the brightest to reach 255; where there are too few pixels for that it does
+ * nothing. As it goes by the levels' order alone, which autocontrast keeps, it leaves nothing of
+ * the latter. */
+CAIRN_CALLED_FN void cairn_lut_build(const cairn_view *v, const int32_t *count, uint8_t *lut) {
     int32_t low = 256, high = 0, all = 0, darker = 0;
     for (int level = 0; level < 256; level++)
         if (count[level]) {
@@ -27,44 +28,36 @@ CAIRN_CALLED_FN void cairn_tone_find(const cairn_view *v, const int32_t *count, 
         int32_t becomes = step        ? (darker + step / 2) / step
                           : stretches ? (level - low) * 255 / (high - low)
                                       : level;
-        tone[level] = (uint8_t)cairn_clamp(becomes, 0, 255);
+        lut[level] = (uint8_t)cairn_clamp(becomes, 0, 255);
         darker += count[level];
     }
 }
 
-/* The view's tone of its image [c, h, w]. */
-CAIRN_RNG_FN void cairn_view_measure(const cairn_augmenter *a, cairn_view *v,
-                                     const uint8_t *image) {
+/* The view's lookup tables, of its image [c, h, w]. */
+CAIRN_RNG_FN void cairn_view_build_luts(const cairn_augmenter *a, cairn_view *v,
+                                        const uint8_t *image) {
     const int plane = a->height * a->width;
-    for (int c = 0; c < 3 && v->toned; c++) {
+    for (int c = 0; c < 3 && v->uses_lut; c++) {
         int32_t count[256] = {0};
         for (int p = 0; p < plane; p++)
             count[image[c * plane + p]]++;
-        cairn_tone_find(v, count, v->tone[c]);
+        cairn_lut_build(v, count, v->lut[c]);
     }
 }
 
-CAIRN_RNG_FN void cairn_recipe_make(const cairn_augmenter *a, cairn_recipe *recipe,
-                                    const uint8_t *images, uint32_t epoch, uint32_t index) {
-    const int64_t size = (int64_t)a->channels * a->height * a->width;
-    cairn_recipe_find(a, recipe, epoch, index);
-    cairn_view_measure(a, &recipe->own, images + index * size);
-    cairn_view_measure(a, &recipe->other, images + recipe->partner * size);
-}
-
-/* The level at a place of channel c, in its tone; inside the image also moved away from the mean of
- * its neighbourhood, in which it counts five times, or towards that. */
-CAIRN_CALLED_FN int cairn_tone_level(const cairn_augmenter *a, const cairn_view *v, int c,
-                                     const uint8_t *plane, int row, int column) {
-    const uint8_t *at = plane + row * a->width + column, *tone = v->tone[c];
-    const int level = tone[*at];
+/* The level at a place of channel c, by its table; inside the image also moved away from the mean
+ * of its neighbourhood, in which it counts five times, or towards that. */
+CAIRN_CALLED_FN int cairn_lut_level(const cairn_augmenter *a, const cairn_view *v, int c,
+                                    const uint8_t *plane, int row, int column) {
+    const uint8_t *at = plane + row * a->width + column, *lut = v->lut[c];
+    const int level = lut[*at];
     if (v->sharpness == CAIRN_ONE || row == 0 || row == a->height - 1 || column == 0 ||
         column == a->width - 1)
         return level;
     int sum = 4 * level;
     for (int down = -1; down <= 1; down++)
         for (int right = -1; right <= 1; right++)
-            sum += tone[at[down * a->width + right]];
+            sum += lut[at[down * a->width + right]];
     const int smooth = (sum + 6) / 13;
     return cairn_clamp(
         (level * v->sharpness + smooth * (CAIRN_ONE - v->sharpness) + CAIRN_ONE / 2) >> 16, 0, 255);
@@ -91,8 +84,8 @@ CAIRN_RNG_FN int cairn_plane_level(const cairn_augmenter *a, const cairn_view *v
         row = cairn_reflect(row, a->height);
         column = cairn_reflect(column, a->width);
     }
-    return v->toned ? cairn_tone_level(a, v, c, plane, row, column)
-                    : plane[row * a->width + column];
+    return v->uses_lut ? cairn_lut_level(a, v, c, plane, row, column)
+                       : plane[row * a->width + column];
 }
 
 /* Between four levels: `low` down and `right` right of the first, in 1/256. */
@@ -103,7 +96,7 @@ CAIRN_RNG_FN int cairn_level_between(int upper_left, int upper_right, int lower_
     return (upper * (256 - low) + lower * low + CAIRN_ONE / 2) >> 16;
 }
 
-/* Tone and geometry alone. */
+/* Levels and geometry alone. */
 CAIRN_CALLED_FN int cairn_view_source(const cairn_augmenter *a, const cairn_view *v, int c,
                                       const uint8_t *image, int i, int j) {
     const uint8_t *plane = image + c * a->height * a->width;
@@ -147,22 +140,23 @@ CAIRN_RNG_FN int cairn_view_level(const cairn_augmenter *a, const cairn_view *v,
 }
 
 /* Mixup of two levels. */
-CAIRN_RNG_FN int cairn_recipe_blend(const cairn_recipe *recipe, int own, int other) {
-    return (own * recipe->weight + other * (CAIRN_ONE - recipe->weight) + CAIRN_ONE / 2) >> 16;
+CAIRN_RNG_FN int cairn_transform_blend(const cairn_transform *transform, int own, int other) {
+    return (own * transform->weight + other * (CAIRN_ONE - transform->weight) + CAIRN_ONE / 2) >>
+           16;
 }
 
 /* The byte of channel c at (i, j); `images` [count, c, h, w] is the split. */
-CAIRN_RNG_FN int cairn_recipe_level(const cairn_augmenter *a, const cairn_recipe *recipe,
-                                    const uint8_t *images, uint32_t index, int c, int i, int j) {
+CAIRN_RNG_FN int cairn_transform_level(const cairn_augmenter *a, const cairn_transform *transform,
+                                       const uint8_t *images, uint32_t index, int c, int i, int j) {
     const int64_t size = (int64_t)a->channels * a->height * a->width;
-    const uint8_t *image = images + index * size, *other = images + recipe->partner * size;
-    bool mixed = recipe->weight != CAIRN_ONE;
-    bool patch = mixed && recipe->patched && cairn_box_holds(&recipe->patch, i, j);
-    int level =
-        cairn_view_level(a, patch ? &recipe->other : &recipe->own, patch ? other : image, c, i, j);
-    if (mixed && !recipe->patched)
-        level =
-            cairn_recipe_blend(recipe, level, cairn_view_level(a, &recipe->other, other, c, i, j));
+    const uint8_t *image = images + index * size, *other = images + transform->partner * size;
+    bool mixed = transform->weight != CAIRN_ONE;
+    bool patch = mixed && transform->patched && cairn_box_holds(&transform->patch, i, j);
+    int level = cairn_view_level(a, patch ? &transform->other : &transform->own,
+                                 patch ? other : image, c, i, j);
+    if (mixed && !transform->patched)
+        level = cairn_transform_blend(transform, level,
+                                      cairn_view_level(a, &transform->other, other, c, i, j));
     return level;
 }
 

@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Makes tests/unit/fixtures/tones.txt: an image after torchvision's operations that look at more than one pixel.
+"""Makes tests/unit/fixtures/randaugment.txt: an image after torchvision's operations that look at more than one pixel.
 
     python3 -m venv venv && venv/bin/pip install torchvision
-    venv/bin/python tests/unit/make_tones.py
+    venv/bin/python tests/unit/make_randaugment.py
 
 A line is an operation of RandAugment, its magnitude (of 30, with its sign) and the levels of the result, [3,26,21], as hexadecimal
 digits. The image is a rule, as the test has it too.
@@ -13,7 +13,7 @@ import torch
 from torchvision.transforms import InterpolationMode, autoaugment
 
 HEIGHT, WIDTH = 26, 21
-OUT = Path(__file__).parent / "fixtures" / "tones.txt"
+OUT = Path(__file__).parent / "fixtures" / "randaugment.txt"
 
 
 def image():
