@@ -76,15 +76,24 @@ static cairn_status read_all(int fd, const char *path, uint8_t *data, size_t cap
 }
 
 cairn_status cairn_file_read(const char *path, uint8_t **data, size_t *size) {
+    return cairn_file_read_at_most(path, SIZE_MAX, data, size);
+}
+
+cairn_status cairn_file_read_at_most(const char *path, size_t most, uint8_t **data, size_t *size) {
     cairn_status status = CAIRN_OK;
     uint8_t *bytes = NULL;
     struct stat info;
-    int fd = open(path, O_RDONLY | O_CLOEXEC);
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* no pipe is waited for */
     if (fd < 0)
         return cairn_error_set(errno == ENOENT ? CAIRN_BAD_INPUT : CAIRN_FAILED,
                                "%s: cannot open: %s", path, strerror(errno));
     if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode)) {
         status = cairn_error_set(CAIRN_BAD_INPUT, "%s: is not a regular file", path);
+        goto done;
+    }
+    if ((uintmax_t)info.st_size > most) {
+        status = cairn_error_set(CAIRN_BAD_INPUT, "%s: is %lld bytes long; at most %zu are read",
+                                 path, (long long)info.st_size, most);
         goto done;
     }
     bytes = malloc((size_t)info.st_size + 1);

@@ -461,7 +461,7 @@ cairn_status cairn_config_read(cairn_config *config, const char *path, const cha
                                "%s: no such file; name a configuration with "
                                "--params FILE, or write one (`cairn params` lists the keys)",
                                path);
-    cairn_status status = cairn_file_read(path, &text, &size);
+    cairn_status status = cairn_file_read_at_most(path, FILE_BYTES_MAX, &text, &size);
     if (status)
         return status;
     status = cairn_config_parse(config, (const char *)text, size, path, overrides, override_count);

@@ -101,12 +101,14 @@ bool cairn_class_name_printable(const char *name, size_t length) {
     return true;
 }
 
+enum { NAMES_MAX = 1 << 20 }; /* bytes of a list of names: 256 of 255 are a sixteenth of it */
+
 cairn_status cairn_class_names_read(cairn_dataset *dataset, const char *path) {
     uint8_t *file = NULL;
     size_t size;
     if (!cairn_file_exists(path))
         return CAIRN_OK;
-    cairn_status status = cairn_file_read(path, &file, &size);
+    cairn_status status = cairn_file_read_at_most(path, NAMES_MAX, &file, &size);
     if (status)
         return status;
     const char *text = (const char *)file;

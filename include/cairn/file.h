@@ -13,6 +13,10 @@
  * text can be used as a C string; `size` does not count it. A missing file is CAIRN_BAD_INPUT. */
 cairn_status cairn_file_read(const char *path, uint8_t **data, size_t *size);
 
+/* The same of a file of at most so many bytes: a longer one is CAIRN_BAD_INPUT before any memory is
+ * taken for it. */
+cairn_status cairn_file_read_at_most(const char *path, size_t most, uint8_t **data, size_t *size);
+
 /* Writes a whole file atomically: temporary file beside it, fsync, rename, fsync of the folder.
  * After a failure `path` is as it was, or the new file where the folder's fsync is what failed; the
  * temporary file is gone. */

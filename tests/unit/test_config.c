@@ -8,6 +8,9 @@
 #include <stddef.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
 
 #include <cmocka.h>
 
@@ -469,6 +472,29 @@ static void bears_hostile_sizes(void **state) {
                    "p.yaml: found 1048577 bytes; a configuration has at most 1048576");
 }
 
+/* A file's length is looked at before memory is taken for it, and nothing is waited for. */
+static void long_files_and_pipes_cost_nothing(void **state) {
+    (void)state;
+    char path[] = "/tmp/cairn-params-XXXXXX";
+    cairn_config config;
+    struct rusage before, after;
+    const int fd = mkstemp(path);
+    assert_int_equal(ftruncate(fd, (off_t)900 << 20), 0);
+    close(fd);
+    getrusage(RUSAGE_SELF, &before);
+    assert_int_equal(cairn_config_read(&config, path, NULL, 0), CAIRN_BAD_INPUT);
+    getrusage(RUSAGE_SELF, &after);
+    assert_non_null(strstr(cairn_error_message(), "is 943718400 bytes long; at most 1048576"));
+    assert_in_range(after.ru_maxrss - before.ru_maxrss, 0, 2048); /* KiB */
+    assert_int_equal(unlink(path), 0);
+    assert_int_equal(mkfifo(path, 0600), 0);
+    alarm(20);
+    assert_int_equal(cairn_config_read(&config, path, NULL, 0), CAIRN_BAD_INPUT);
+    alarm(0);
+    assert_non_null(strstr(cairn_error_message(), "is not a regular file"));
+    unlink(path);
+}
+
 /* Back to text -------------------------------------------------------------------------------- */
 
 static void writes_the_whole_configuration(void **state) {
@@ -781,6 +807,7 @@ int main(void) {
         cmocka_unit_test(refuses_files_it_cannot_read),
         cmocka_unit_test(leaves_the_configuration_alone_when_refusing),
         cmocka_unit_test(bears_hostile_sizes),
+        cmocka_unit_test(long_files_and_pipes_cost_nothing),
         cmocka_unit_test(writes_the_whole_configuration),
         cmocka_unit_test(reads_back_what_it_writes),
         cmocka_unit_test(digest_covers_what_shapes_the_result),

@@ -189,6 +189,10 @@ static void class_names_come_from_the_folder(void **state) {
     fputs("only\nthree\nnames\n", file);
     fclose(file);
     expect_refusal("batches.meta.txt", "3 class names");
+    file = create(bin_folder, "batches.meta.txt");
+    assert_int_equal(ftruncate(fileno(file), (off_t)900 << 20), 0);
+    fclose(file);
+    expect_refusal("batches.meta.txt", "is 943718400 bytes long; at most");
 }
 
 static void missing_data_says_how_to_get_it(void **state) {
