@@ -24,7 +24,8 @@ build | ca-certificates      | file /etc/ssl/certs          | downloads the data
 build | libarchive-dev       | module libarchive            | unpacks the data
 build | libpng-dev           | module libpng                | reads image files
 build | libjpeg-dev          | module libjpeg               | reads image files
-build | libstb-dev           | header stb/stb_image.h       | reads and resizes image files
+build | libwebp-dev          | module libwebpdemux          | reads image files
+build | libstb-dev           | header stb/stb_easy_font.h   | resizes images, draws letters
 build | libprotobuf-c-dev    | module libprotobuf-c         | writes protocol buffers
 build | protobuf-c-compiler  | command protoc-c             | writes protocol buffers
 build | libdnnl-dev          | header oneapi/dnnl/dnnl.h    | oneDNN, for speed; Cairn works without

@@ -238,9 +238,10 @@ const cairn_command cairn_command_predict = {
     "predict", "say what a saved model sees in image files",
     "usage: cairn predict [--model FILE | --run-dir DIR] [--top K] [--json]\n"
     "                     [--params FILE] [-S key=value]... [--device D] IMAGE...\n\n"
-    "Prints `file: class confidence` for every PNG, JPEG or BMP image. An IMAGE is a file, a\n"
-    "folder (its images and those below it, in the order of their names), or - for the standard\n"
-    "input. One of another size than the model reads is resized as those were that it was\n"
+    "Prints `file: class confidence` for every PNG, JPEG, BMP or WebP image. An IMAGE is a\n"
+    "file, a folder (its images and those below it, in the order of their names), or - for\n"
+    "the standard input. One of another size than the model reads is resized as those were that it "
+    "was\n"
     "trained on: whole, whatever its proportions, or with data.resize=crop the middle of it.\n"
     "The model is model.safetensors of the run folder that params.yaml names, unless given. It\n"
     "knows its classes' names; for one that does not, such as PyTorch's, data.name tells them.\n"

@@ -1,6 +1,6 @@
-/* One image file: PNG and JPEG by their own libraries (png.c, jpeg.c), BMP by stb_image, to the
- * wanted size by resize.c. stb_image has its faults with hostile PNG and JPEG files; its BMP reader
- * is small enough to be asked only what it can answer. Many files at once are images.c. */
+/* One image file: told by its first bytes, decoded by the reader of its format (png.c, jpeg.c,
+ * bmp.c, webp.c), turned the right way up (orient.c), brought to the wanted size (resize.c). Many
+ * files at once are images.c. */
 #include "cairn/image.h"
 
 #include "cairn/file.h"
@@ -8,59 +8,63 @@
 
 #include <errno.h>
 #include <limits.h>
-#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/stat.h>
 #include <unistd.h>
 
-#define STBI_ONLY_BMP
-#define STBI_NO_STDIO
-#define STBI_NO_FAILURE_STRINGS
-#define STB_IMAGE_IMPLEMENTATION
-#include <stb_image.h>
-
 enum { FILE_MAX = 64 << 20 };
+
+#define READ_FORMATS "PNG, JPEG, BMP or WebP"
 
 picture_outcome cairn_picture_allocate(picture *out, uint64_t width, uint64_t height) {
     out->width = width < INT_MAX ? (int)width : INT_MAX;
     out->height = height < INT_MAX ? (int)height : INT_MAX;
-    if (width < 1 || height < 1 || width > PICTURE_PIXELS_MAX / height)
+    if (width < 1 || height < 1)
+        return PICTURE_DAMAGED;
+    if (width > PICTURE_PIXELS_MAX / height)
         return PICTURE_TOO_LARGE;
-    out->pixels = malloc((size_t)(width * height) * (size_t)out->channels);
+    out->pixels = calloc((size_t)(width * height), (size_t)out->channels);
     return out->pixels ? PICTURE_DECODED : PICTURE_NO_MEMORY;
 }
 
-/* stb_image takes what is missing at the end of an uncompressed BMP for zeros. The file says where
- * its rows begin and how deep they are. */
-static bool bmp_cut_short(const uint8_t *file, size_t size, const picture *p) {
-    bool os2 = file[14] == 12; /* the older header, of 12 bytes */
-    uint64_t begin = (uint64_t)file[10] | (uint64_t)file[11] << 8 | (uint64_t)file[12] << 16 |
-                     (uint64_t)file[13] << 24;
-    uint64_t bits = os2 ? file[24] : file[28];
-    uint64_t stride = ((uint64_t)p->width * bits + 31) / 32 * 4;
-    return begin + stride * (uint64_t)p->height > size;
+picture_outcome cairn_picture_refuse(picture *out, const char *form) {
+    out->form = form;
+    return PICTURE_UNSUPPORTED;
 }
 
-static picture_outcome decode_bmp(const uint8_t *file, size_t size, picture *out) {
-    int width, height, found;
-    if (size < 30 || !stbi_info_from_memory(file, (int)size, &width, &height, &found))
-        return PICTURE_UNREADABLE;
-    if (height < 0 && height >= -PICTURE_PIXELS_MAX) /* the top row comes first */
-        height = -height;
-    picture_outcome outcome = cairn_picture_allocate(out, width > 0 ? (uint64_t)width : 0,
-                                                     height > 0 ? (uint64_t)height : 0);
-    if (outcome)
-        return outcome;
-    if (bmp_cut_short(file, size, out))
-        return PICTURE_DAMAGED;
-    uint8_t *pixels =
-        stbi_load_from_memory(file, (int)size, &width, &height, &found, out->channels);
-    if (!pixels)
-        return PICTURE_DAMAGED;
-    memcpy(out->pixels, pixels, (size_t)width * (size_t)height * (size_t)out->channels);
-    stbi_image_free(pixels);
-    return PICTURE_DECODED;
+/* What a file is by its first bytes: with a decoder, or with the name of a format that has none. */
+typedef struct {
+    const char *bytes;
+    size_t count, at;
+    picture_outcome (*decode)(const uint8_t *file, size_t size, picture *out);
+    const char *form;
+} signature;
+
+static const signature signatures[] = {
+    {"\x89PNG", 4, 0, cairn_png_decode, NULL},
+    {"\xFF\xD8", 2, 0, cairn_jpeg_decode, NULL},
+    {"BM", 2, 0, cairn_bmp_decode, NULL},
+    {"WEBP", 4, 8, cairn_webp_decode, NULL},
+    {"GIF8", 4, 0, NULL, "a GIF"},
+    {"II*", 4, 0, NULL, "a TIFF"},
+    {"MM\0*", 4, 0, NULL, "a TIFF"},
+    {"ftypavi", 7, 4, NULL, "an AVIF"},
+    {"ftyphe", 6, 4, NULL, "a HEIC"},
+    {"ftypmif1", 8, 4, NULL, "a HEIC or AVIF"},
+    {"jP  ", 4, 4, NULL, "a JPEG 2000"},
+    {"JXL ", 4, 4, NULL, "a JPEG XL"},
+    {"\xFF\x0A", 2, 0, NULL, "a JPEG XL"},
+    {"8BPS", 4, 0, NULL, "a Photoshop file"},
+    {"%PDF", 4, 0, NULL, "a PDF"},
+};
+
+static const signature *recognise(const uint8_t *file, size_t size) {
+    for (size_t i = 0; i < sizeof signatures / sizeof signatures[0]; i++) {
+        const signature *s = &signatures[i];
+        if (size >= s->at + s->count && memcmp(file + s->at, s->bytes, s->count) == 0)
+            return s;
+    }
+    return NULL;
 }
 
 static cairn_status too_long(const char *name, size_t size) {
@@ -68,20 +72,13 @@ static cairn_status too_long(const char *name, size_t size) {
                            size, FILE_MAX);
 }
 
-static cairn_status decode(const uint8_t *file, size_t size, const char *name, picture *out) {
-    picture_outcome outcome = PICTURE_UNREADABLE;
-    if (size > FILE_MAX)
-        return too_long(name, size);
-    if (size >= 2 && file[0] == 0x89 && file[1] == 'P')
-        outcome = cairn_png_decode(file, size, out);
-    else if (size >= 2 && file[0] == 0xFF && file[1] == 0xD8)
-        outcome = cairn_jpeg_decode(file, size, out);
-    else if (size >= 2 && file[0] == 'B' && file[1] == 'M')
-        outcome = decode_bmp(file, size, out);
+/* A failure in words. */
+static cairn_status explain(picture_outcome outcome, const char *name, const picture *out) {
     switch (outcome) {
     case PICTURE_UNREADABLE:
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: is no PNG, JPEG or BMP image that can be read",
-                               name);
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: is no " READ_FORMATS " image", name);
+    case PICTURE_UNSUPPORTED:
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: is %s, which is not read", name, out->form);
     case PICTURE_TOO_LARGE:
         return cairn_error_set(CAIRN_BAD_INPUT,
                                "%s: is %d by %d pixels; up to %d million in all are read", name,
@@ -97,9 +94,36 @@ static cairn_status decode(const uint8_t *file, size_t size, const char *name, p
     return CAIRN_OK;
 }
 
+static cairn_status decode(const uint8_t *file, size_t size, const char *name, picture *out) {
+    const signature *found = recognise(file, size);
+    picture_outcome outcome = PICTURE_UNREADABLE;
+    if (size > FILE_MAX)
+        return too_long(name, size);
+    if (size == 0)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: is empty, so no " READ_FORMATS " image", name);
+    out->channels = 3;
+    if (found)
+        outcome =
+            found->decode ? found->decode(file, size, out) : cairn_picture_refuse(out, found->form);
+    if (!outcome && !cairn_picture_orient(out, cairn_orientation_read(file, size)))
+        outcome = PICTURE_NO_MEMORY;
+    return explain(outcome, name, out);
+}
+
+/* In place: the luma of ITU-R BT.601, by Pillow's integers. */
+static void make_grey(picture *p) {
+    const size_t count = (size_t)p->width * (size_t)p->height;
+    for (size_t i = 0; i < count; i++) {
+        const uint8_t *from = p->pixels + 3 * i;
+        p->pixels[i] =
+            (uint8_t)((from[0] * 19595 + from[1] * 38470 + from[2] * 7471 + 0x8000) >> 16);
+    }
+    p->channels = 1;
+}
+
 cairn_status cairn_image_decode(const uint8_t *bytes, size_t size, const char *name,
                                 cairn_shape shape, cairn_image_fit fit, uint8_t *pixels) {
-    picture decoded = {.channels = shape.c};
+    picture decoded = {0};
     size_t plane = (size_t)shape.h * (size_t)shape.w;
     if (shape.c != 1 && shape.c != 3)
         return cairn_error_set(
@@ -108,6 +132,8 @@ cairn_status cairn_image_decode(const uint8_t *bytes, size_t size, const char *n
     if (!sized)
         return cairn_error_set(CAIRN_FAILED, "out of memory for %s", name);
     cairn_status status = decode(bytes, size, name, &decoded);
+    if (!status && shape.c == 1)
+        make_grey(&decoded);
     if (!status && decoded.width == shape.w && decoded.height == shape.h)
         memcpy(sized, decoded.pixels, plane * (size_t)shape.c);
     else if (!status && fit == CAIRN_IMAGE_EXACT)
@@ -127,21 +153,11 @@ cairn_status cairn_image_decode(const uint8_t *bytes, size_t size, const char *n
     return status;
 }
 
-/* Before it is read, so that a giant file costs no memory and a pipe is not waited for. */
-static cairn_status read_file(const char *path, uint8_t **file, size_t *size) {
-    struct stat info;
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: is not a regular file", path);
-    if (stat(path, &info) == 0 && info.st_size > FILE_MAX)
-        return too_long(path, (size_t)info.st_size);
-    return cairn_file_read(path, file, size);
-}
-
 cairn_status cairn_image_read(const char *path, cairn_shape shape, cairn_image_fit fit,
                               uint8_t *pixels) {
     uint8_t *file = NULL;
     size_t size = 0;
-    cairn_status status = read_file(path, &file, &size);
+    cairn_status status = cairn_file_read_at_most(path, FILE_MAX, &file, &size);
     if (!status)
         status = cairn_image_decode(file, size, path, shape, fit, pixels);
     free(file);
@@ -151,8 +167,8 @@ cairn_status cairn_image_read(const char *path, cairn_shape shape, cairn_image_f
 cairn_status cairn_image_size(const char *path, int *width, int *height) {
     uint8_t *file = NULL;
     size_t size = 0;
-    picture decoded = {.channels = 3};
-    cairn_status status = read_file(path, &file, &size);
+    picture decoded = {0};
+    cairn_status status = cairn_file_read_at_most(path, FILE_MAX, &file, &size);
     if (!status)
         status = decode(file, size, path, &decoded);
     *width = decoded.width;

@@ -1,10 +1,13 @@
-/* PNG files by libpng. Levels are taken as they are: no gamma; 16 bits are cut to 8; transparency
- * is left out. */
+/* PNG files by libpng. Levels are taken as they are: no gamma; 16 bits are cut to 8; what is
+ * transparent is laid over white. Of the chunks that a picture can do without none is read: texts
+ * and profiles of kilobytes may unfold to gigabytes. */
 #include "picture.h"
 
 #include <png.h>
 #include <setjmp.h>
 #include <string.h>
+
+enum { CHUNK_MAX = 1 << 20 }; /* bytes of what is kept of one chunk: of palettes, 768 */
 
 typedef struct {
     const uint8_t *at;
@@ -21,7 +24,9 @@ static void read_bytes(png_structp png, png_bytep out, size_t count) {
 }
 
 static PNG_NORETURN void on_error(png_structp png, png_const_charp text) {
-    (void)text;
+    picture_outcome *outcome = png_get_error_ptr(png);
+    if (strcasestr(text, "out of memory") || strcasestr(text, "insufficient memory"))
+        *outcome = PICTURE_NO_MEMORY;
     png_longjmp(png, 1);
 }
 
@@ -30,16 +35,15 @@ static void on_warning(png_structp png, png_const_charp text) {
     (void)text;
 }
 
-/* Asks libpng for 8-bit samples of the wanted channels, whatever the file has. */
-static void set_conversion(png_structp png, png_infop info, int channels) {
-    int colour = png_get_color_type(png, info) & PNG_COLOR_MASK_COLOR;
+/* Asks libpng for 8 bits each of red, green and blue, whatever the file has. */
+static void set_conversion(png_structp png, png_infop info) {
+    const png_color_16 white = {.red = 255, .green = 255, .blue = 255, .gray = 255};
     png_set_strip_16(png);
     png_set_expand(png);
-    png_set_strip_alpha(png);
-    if (channels == 3 && !colour)
-        png_set_gray_to_rgb(png);
-    if (channels == 1 && colour) /* the luma of ITU-R BT.601, as JPEG has it */
-        png_set_rgb_to_gray_fixed(png, PNG_ERROR_ACTION_NONE, 29900, 58700);
+    png_set_gray_to_rgb(png);
+    if (png_get_color_type(png, info) & PNG_COLOR_MASK_ALPHA ||
+        png_get_valid(png, info, PNG_INFO_tRNS))
+        png_set_background_fixed(png, &white, PNG_BACKGROUND_GAMMA_SCREEN, 0, 0);
 }
 
 static void read_rows(png_structp png, png_infop info, const picture *out) {
@@ -58,15 +62,17 @@ static void read_rows(png_structp png, png_infop info, const picture *out) {
 static void decode(png_structp png, png_infop info, picture *out, picture_outcome *outcome) {
     if (setjmp(png_jmpbuf(png)))
         return;
-    *outcome = PICTURE_UNREADABLE;
+    *outcome = PICTURE_DAMAGED;
     png_set_user_limits(png, PNG_UINT_31_MAX, PNG_UINT_31_MAX);
+    png_set_keep_unknown_chunks(png, PNG_HANDLE_CHUNK_NEVER, NULL, -1); /* all but tRNS */
+    png_set_chunk_malloc_max(png, CHUNK_MAX);
     png_read_info(png, info);
     *outcome = cairn_picture_allocate(out, png_get_image_width(png, info),
                                       png_get_image_height(png, info));
     if (*outcome)
         return;
     *outcome = PICTURE_DAMAGED;
-    set_conversion(png, info, out->channels);
+    set_conversion(png, info);
     read_rows(png, info, out);
     *outcome = PICTURE_DECODED;
 }
@@ -74,7 +80,9 @@ static void decode(png_structp png, png_infop info, picture *out, picture_outcom
 picture_outcome cairn_png_decode(const uint8_t *file, size_t size, picture *out) {
     source from = {file, size};
     picture_outcome outcome = PICTURE_NO_MEMORY;
-    png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, NULL, on_error, on_warning);
+    if (size >= 16 && memcmp(file + 12, "CgBI", 4) == 0)
+        return cairn_picture_refuse(out, "a PNG as Apple's tools change them (CgBI)");
+    png_structp png = png_create_read_struct(PNG_LIBPNG_VER_STRING, &outcome, on_error, on_warning);
     png_infop info = png ? png_create_info_struct(png) : NULL;
     if (info) {
         png_set_read_fn(png, &from, read_bytes);

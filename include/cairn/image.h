@@ -1,4 +1,4 @@
-/* Image files from outside: PNG, JPEG and BMP, brought to the shape that a net reads. */
+/* Image files from outside: PNG, JPEG, BMP and WebP, brought to the shape that a net reads. */
 #ifndef CAIRN_IMAGE_H
 #define CAIRN_IMAGE_H
 
@@ -23,7 +23,10 @@ typedef enum {
 
 /* Decodes the file, in grey for one channel, in RGB for three; an image of that size already stays
  * as it is. pixels [shape.c, shape.h, shape.w]. CAIRN_BAD_INPUT names the file: no image, damaged,
- * above 64 MiB or 64 million pixels. Transparency, gamma and orientation tags are not applied. */
+ * of a form that is not read, above 64 MiB or 64 million pixels. As Pillow's `convert("RGB")` after
+ * `exif_transpose`: turned as EXIF says; print's inks converted; of 16 bits the upper 8. What is
+ * transparent is laid over white, alpha in a BMP left out; gamma and colour profiles are not
+ * applied; of a moving picture the first frame is taken. */
 cairn_status cairn_image_read(const char *path, cairn_shape shape, cairn_image_fit fit,
                               uint8_t *pixels);
 

@@ -120,8 +120,8 @@ metadata() { # FILE: the description of the data in a safetensors file
     cairn predict --run-dir run photos photos/notes.txt - <photos/notes.txt
     [ "$code" -eq 2 ]
     [ "$(wc -l <out)" -eq 2 ]
-    grep -qx 'cairn: photos/notes.txt: is no PNG, JPEG or BMP image that can be read' err
-    grep -qx 'cairn: standard input: is no PNG, JPEG or BMP image that can be read' err
+    grep -qx 'cairn: photos/notes.txt: is no PNG, JPEG, BMP or WebP image' err
+    grep -qx 'cairn: standard input: is no PNG, JPEG, BMP or WebP image' err
     grep -qx 'cairn: 2 of 4 images could not be read' err
     mkdir empty
     cairn predict --run-dir run empty

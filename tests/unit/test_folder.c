@@ -242,7 +242,7 @@ static void broken_files_are_named_and_counted(void **state) {
     (void)state;
     write_small();
     write_text("train/c d/2.png", "no image");
-    expect_refusal("train/c d/2.png", "is no PNG, JPEG or BMP image");
+    expect_refusal("train/c d/2.png", "is no PNG, JPEG, BMP or WebP image");
     assert_null(strstr(cairn_error_message(), "first of"));
     assert_int_equal(truncate(path_of("train/b/10.png"), 50), 0);
     expect_refusal("train/c d/2.png", "the first of 2 such files");

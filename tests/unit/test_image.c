@@ -209,7 +209,7 @@ static void sizes_are_checked_before_decoding(void **state) {
     assert_int_equal(truncate(path, (64 << 20) + 1), 0);
     refused("67108865 bytes");
     write_file((const uint8_t *)"GIF89a.............................", 35);
-    refused("is no PNG, JPEG or BMP");
+    refused("is a GIF, which is not read");
 }
 
 /* A picture of the wanted size is taken as it is, another one refused with both sizes. */
@@ -247,7 +247,7 @@ static void streams_are_read_to_their_end(void **state) {
         assert_int_equal(status, f < FILES ? CAIRN_OK : CAIRN_BAD_INPUT);
         near(pixels[2][1][3], 255, 4);
     }
-    assert_non_null(strstr(cairn_error_message(), "input: is no PNG"));
+    assert_non_null(strstr(cairn_error_message(), "input: is empty"));
 }
 
 /* Many files: each has its own outcome, in its own place. */
