@@ -93,6 +93,14 @@ get() { # PATH: a download, which fails: the output has both streams
     nm -D "$CAIRN" | grep -q '__snprintf_chk\|__memcpy_chk\|__vsnprintf_chk'
 }
 
+@test "what the program shows to its plugin bears its prefix" {
+    ! "$CAIRN" info | grep -q -- -fsanitize || skip "a sanitizer shows symbols of its own"
+    # With a version behind an @: variables of the libraries that lie in the program.
+    nm -D --defined-only "$CAIRN" | sed 's/.* //' >shown
+    run grep -v -e '^cairn_' -e @ shown
+    [ "$status" -eq 1 ] && [ -z "$output" ]
+}
+
 @test "libraries are not looked for in the folder that the program is started in" {
     path=$(readelf -dW "$CAIRN" | sed -n 's/.*R\(UN\)\?PATH.*\[\(.*\)\]/\2/p')
     echo "RUNPATH: $path"
