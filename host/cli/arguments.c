@@ -20,7 +20,8 @@ static cairn_status take_common(cairn_common_arguments *common, int code, const 
     else if (code == DEVICE)
         common->device = value;
     else if (common->override_count == CAIRN_OVERRIDES_MAX)
-        return cairn_error_set(CAIRN_BAD_INPUT, "more than %d -S overrides", CAIRN_OVERRIDES_MAX);
+        return cairn_error_set(CAIRN_BAD_INPUT, "too many -S: at most %d are possible",
+                               CAIRN_OVERRIDES_MAX);
     else
         common->overrides[common->override_count++] = value;
     return CAIRN_OK;
@@ -82,7 +83,7 @@ cairn_status cairn_common_config(cairn_config *config, const cairn_common_argume
 cairn_status cairn_params_positional(cairn_common_arguments *arguments,
                                      const char *const *positionals, size_t count) {
     if (count > 1)
-        return cairn_error_set(CAIRN_BAD_INPUT, "one params.yaml is enough, found also '%s'",
+        return cairn_error_set(CAIRN_BAD_INPUT, "unexpected '%s': one params.yaml is enough",
                                positionals[1]);
     if (count == 1)
         arguments->params = positionals[0];
@@ -100,7 +101,7 @@ cairn_status cairn_run_params(cairn_common_arguments *arguments, const char *run
 cairn_status cairn_model_path(char *path, size_t size, const cairn_config *config,
                               const char *model, const char *run_dir) {
     if (model && run_dir)
-        return cairn_error_set(CAIRN_BAD_INPUT, "--model and --run-dir: give one of the two");
+        return cairn_error_set(CAIRN_BAD_INPUT, "give --model or --run-dir, not both");
     if (model)
         return cairn_path_format(path, size, "%s", model);
     if (run_dir)

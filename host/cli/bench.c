@@ -374,18 +374,18 @@ static cairn_status run(int argc, char **argv) {
 const cairn_command cairn_command_bench = {
     "bench", "measure the speed of a training step, whole and by part",
     "usage: cairn bench [params.yaml] [-S key=value]... [--device D] [--seconds N] [--json]\n"
-    "                   [--profile FILE]\n\n"
+    "                   [--profile FILE]\n"
+    "\n"
     "Runs training steps of the configured model on random images of the configured data set's\n"
-    "size: batch assembly, forward, backward and optimiser. Prints the median images per second of "
-    "15\n"
-    "stretches, its share of the peak that is measured on the same threads or device, and a table\n"
-    "of the step's parts; for a GPU also the launches of a step, what asking for one costs the\n"
-    "host, and the time of pooling and dropout by our kernels and by cuDNN's, forward and\n"
-    "backward.\n\n"
-    "  --seconds N     how long the whole measurement takes, about; 10 unless given\n"
-    "  --json          one JSON object instead of text\n"
-    "  --profile FILE  writes a trace for ui.perfetto.dev and chrome://tracing: the 15 steps "
-    "whose\n"
-    "                  parts the table gives the medians of\n\n"
-    "Exit codes: 0 done; 1 failed; 2 wrong usage or configuration.\n",
+    "size: batch assembly, forward, backward and optimiser. Prints the median of the images per\n"
+    "second of 15 stretches, its share of the peak that is measured on the same threads or\n"
+    "device, and a table of the step's parts. For a GPU it also prints the launches of a step,\n"
+    "what asking for one costs the host, and the time of pooling and dropout by Cairn's kernels\n"
+    "and by cuDNN's, forward and backward.\n"
+    "\n"
+    "  --seconds N     how long the whole measurement takes, about (default 10)\n"
+    "  --json          print one JSON object instead of text\n"
+    "  --profile FILE  write a trace for ui.perfetto.dev and chrome://tracing, of the 15 steps\n"
+    "                  whose parts the table gives the medians of\n" CAIRN_HELP_COMMON "\n"
+    "  cairn bench -S train.precision=bf16\n",
     run};

@@ -10,9 +10,14 @@
 #include <stdbool.h>
 #include <stddef.h>
 
+/* The manual page and the shells' completions are made from the help texts
+ * (scripts/make-manual.sh). So each has this form: the usage, whose lines go up to the first blank
+ * one; paragraphs; every option as "  --name VALUE  what it does", where VALUE may be a list of
+ * choices ("a|b"), with what it does from column 18 on, or on the next line; examples as "  cairn
+ * ...". */
 typedef struct {
     const char *name;
-    const char *summary; /* one line for `cairn --help` */
+    const char *summary; /* one line for `cairn help` */
     const char *help;    /* the whole text of `cairn NAME --help` */
     cairn_status (*run)(int argc, char **argv);
 } cairn_command;
@@ -32,6 +37,10 @@ typedef struct {
 enum { CAIRN_OVERRIDES_MAX = 64 };
 
 /* What most commands share: [--params FILE] [-S key=value]... [--device D]. */
+#define CAIRN_HELP_COMMON                                                                          \
+    "  --params FILE   the configuration (default params.yaml)\n"                                  \
+    "  -S key=value    override one key; `cairn params` lists them\n"                              \
+    "  --device D      auto, cpu, reference, cuda or cuda:N; the same as -S device=D\n"
 typedef struct {
     const char *params; /* NULL: "params.yaml" */
     const char *overrides[CAIRN_OVERRIDES_MAX];

@@ -10,29 +10,41 @@
 #include <unistd.h>
 
 static const char help[] =
-    "usage: cairn data get   [--from PATH|URL] [--md5 HEX] [--sha256 HEX] [--dir DIR] [--quiet]\n"
-    "                        [--name cifar10|cifar100] [params.yaml] [-S key=value]...\n"
-    "       cairn data check [params.yaml] [-S key=value]...\n"
+    "usage: cairn data get [--from PATH|URL] [--md5 HEX] [--sha256 HEX] [--dir DIR] [--quiet]\n"
+    "                      [--name cifar10|cifar100] [params.yaml] [-S key=value]...\n"
+    "       cairn data check [--dir DIR] [params.yaml] [-S key=value]...\n"
     "       cairn data show N [--split train|test] [params.yaml] [-S key=value]...\n"
-    "       cairn data show N --out FILE.png [--count K] [--epochs E] [params.yaml] [-S ...]...\n"
+    "       cairn data show N --out FILE [--count K] [--epochs E] [params.yaml] [-S key=value]...\n"
     "\n"
-    "get    brings CIFAR-10 or CIFAR-100 into the configuration's data.dir, as its data.name says, "
-    "or\n"
-    "       into DIR, there CIFAR-10 unless --name says otherwise; complete data stays as it is. "
-    "The\n"
-    "       archive comes from its official address, or from a path or http, https or file "
-    "address\n"
-    "       given by --from. It is verified before use: by the official checksum, or by --md5 or\n"
-    "       --sha256, which a given address needs. A partial download is resumed.\n"
-    "       CURL_CA_BUNDLE names a file of the authorities to trust instead of the system's.\n"
-    "check  reads the data set that the configuration names, and prints its counts, the memory it\n"
-    "       takes and its digest; or what is wrong with which file.\n"
-    "show   prints image N (from 0) and its label: in colour on a terminal, else as characters.\n"
-    "       With --out it writes a contact sheet instead: a row for each of K training images (8)\n"
-    "       from N on, first as it is, then as training sees it in the first E epochs (8).\n"
+    "get downloads CIFAR-10 or CIFAR-100, as data.name says, and unpacks it into data.dir. The\n"
+    "archive is verified before use, by the official checksum or by the one that is given. A\n"
+    "partial download is resumed; data that is complete stays as it is. CURL_CA_BUNDLE names a\n"
+    "file of certificate authorities to trust instead of the system's.\n"
     "\n"
-    "The configuration is params.yaml, the file named after the subcommand, or --params FILE.\n"
-    "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or data; 130 interrupted.\n";
+    "check reads the data set and prints its counts, the memory that it takes and its digest; or\n"
+    "what is wrong with which file.\n"
+    "\n"
+    "show prints image N, counted from 0, and its label: in colour on a terminal, else as\n"
+    "characters. With --out it writes a PNG picture instead: a row for each of K training images\n"
+    "from N on, first as it is, then as training sees it in each of the first E epochs.\n"
+    "\n"
+    "  --from PATH|URL\n"
+    "                  where the archive comes from, instead of its official address: a path, or\n"
+    "                  an http, https or file address; an address needs a checksum\n"
+    "  --md5 HEX       the checksum that the archive must have\n"
+    "  --sha256 HEX    the same by SHA-256\n"
+    "  --dir DIR       the folder of the data, instead of data.dir; `get` then brings CIFAR-10\n"
+    "                  unless --name says otherwise\n"
+    "  --name cifar10|cifar100\n"
+    "                  the data set to get, instead of data.name\n"
+    "  --quiet         print nothing but errors\n"
+    "  --split train|test\n"
+    "                  the split that `show` takes the image from (default train)\n"
+    "  --out FILE      the PNG file that `show` writes\n"
+    "  --count K       how many images it has (default 8)\n"
+    "  --epochs E      how many epochs it has (default 8)\n" CAIRN_HELP_COMMON "\n"
+    "  cairn data get\n"
+    "  cairn data show 0 --out sheet.png --count 4 -S augment.flip=random\n";
 
 typedef struct {
     cairn_common_arguments common;
@@ -149,9 +161,9 @@ static cairn_status show_sheet(const data_arguments *arguments, const char *numb
     cairn_config config;
     long first = 0, count = 0, epochs = 0;
     cairn_status status =
-        arguments->split
-            ? cairn_error_set(CAIRN_BAD_INPUT, "--out shows training images: leave --split away")
-            : open_dataset(&dataset, &config, arguments);
+        arguments->split ? cairn_error_set(CAIRN_BAD_INPUT,
+                                           "--out shows training images only: leave --split out")
+                         : open_dataset(&dataset, &config, arguments);
     if (status)
         return status;
     int last = dataset->train.count - 1;
@@ -217,8 +229,9 @@ static cairn_status run(int argc, char **argv) {
     size_t wanted = shows ? 2 : 1; /* then params.yaml, perhaps */
     if (!status && (count < wanted || count > wanted + 1))
         status = cairn_error_set(
-            CAIRN_BAD_INPUT, shows ? "data show: give one image's number; see `cairn data --help`"
-                                   : "data: give get, check or show; see `cairn data --help`");
+            CAIRN_BAD_INPUT,
+            shows ? "data show needs the number of one image; see `cairn data --help`"
+                  : "data needs get, check or show; see `cairn data --help`");
     if (!status && count > wanted)
         arguments.common.params = words[wanted];
     if (!status && strcmp(words[0], "get") == 0)
@@ -235,4 +248,4 @@ static cairn_status run(int argc, char **argv) {
     return status;
 }
 
-const cairn_command cairn_command_data = {"data", "get, check or look at the data set", help, run};
+const cairn_command cairn_command_data = {"data", "get, check or show the data set", help, run};

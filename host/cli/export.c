@@ -43,8 +43,8 @@ static cairn_status find_format(const struct format **found, const char *name, c
         return cairn_error_set(CAIRN_BAD_INPUT, "--format: '%s' is neither safetensors nor onnx",
                                name);
     return cairn_error_set(CAIRN_BAD_INPUT,
-                           "--out: '%s' ends in neither .safetensors nor .onnx; --format says "
-                           "which it is to be",
+                           "--out: '%s' ends in neither .safetensors nor .onnx; choose with "
+                           "--format",
                            path);
 }
 
@@ -94,7 +94,7 @@ static cairn_status run(int argc, char **argv) {
     cairn_status status =
         cairn_arguments_parse(argc, argv, options, 2, &common, positionals, &count);
     if (!status && (count != 1 || !out))
-        status = cairn_error_set(CAIRN_BAD_INPUT, "export wants a run folder or a model's file, "
+        status = cairn_error_set(CAIRN_BAD_INPUT, "export needs a run folder or a model's file, "
                                                   "and --out; see `cairn export --help`");
     if (!status)
         status = find_format(&format, format_name, out);
@@ -108,19 +108,26 @@ static cairn_status run(int argc, char **argv) {
 const cairn_command cairn_command_export = {
     "export", "write a saved model for other programs",
     "usage: cairn export RUN|MODEL --out FILE [--format safetensors|onnx]\n"
-    "                    [--params FILE] [-S key=value]...\n\n"
-    "Writes the weights of a run folder's best epoch, or of a model's or checkpoint's file.\n\n"
-    "  --out FILE      where to; replaced if it is there\n"
-    "  --format F      safetensors or onnx; unless given, as FILE ends\n"
-    "  --params FILE   the configuration that names the net; unless given, the params.yaml beside\n"
-    "                  the model, or the one here\n"
-    "  -S key=value    sets one parameter; `cairn params` lists them\n\n"
-    "safetensors has the tensors under PyTorch's names and, in its metadata, what the model reads\n"
-    "and the names of its classes.\n"
+    "                    [--params FILE] [-S key=value]...\n"
+    "\n"
+    "Writes the weights of a run folder's best epoch, or those in a model's or a checkpoint's\n"
+    "file.\n"
+    "\n"
+    "  --out FILE      the file to write; it is replaced if it exists\n"
+    "  --format safetensors|onnx\n"
+    "                  unless given, the ending of FILE decides\n"
+    "  --params FILE   the configuration that names the network; unless given, the params.yaml\n"
+    "                  beside the model, or the one in this folder\n"
+    "  -S key=value    override one key; `cairn params` lists them\n"
+    "  --device D      accepted, and not used\n"
+    "\n"
+    "safetensors has the tensors under PyTorch's names and, in its metadata, the shape and\n"
+    "statistics of the images and the names of the classes.\n"
+    "\n"
     "onnx (operator set 17) has one input, `images`: float32 [batch, channels, height, width],\n"
     "levels from 0 to 255; the normalisation is inside. Its output is `logits`: float32 [batch,\n"
-    "classes]. The batch may have any size. The metadata `class_names` is a JSON list.\n\n"
-    "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or model.\n\n"
+    "classes]. The batch may have any size. The metadata `class_names` is a JSON list.\n"
+    "\n"
     "  cairn export runs/exp1_baseline --out cifar10.onnx\n"
     "  cairn export runs/exp1_baseline/checkpoint.safetensors --format safetensors --out last.st\n",
     run};

@@ -8,22 +8,27 @@
 #include <stdlib.h>
 
 static const char help[] =
-    "usage: cairn gradcheck [--params FILE] [-S KEY=VALUE]... [--device D] [--samples N]\n"
-    "                       [--batch N] [--seed N]\n\n"
+    "usage: cairn gradcheck [--params FILE] [-S key=value]... [--device D] [--samples N]\n"
+    "                       [--batch N] [--seed N]\n"
+    "\n"
     "Trains the configured model one step at rate 0 on random images, dropout and crop included,\n"
     "and compares its gradients with central difference quotients of the loss, which `reference`\n"
-    "measures in float64. Prints a row a parameter, with the entry that was worst.\n\n"
-    "  --params FILE   the configuration (params.yaml)\n"
-    "  -S KEY=VALUE    overrides one key of it\n"
-    "  --device D      whose gradients to check, in train.precision (reference, in float64)\n"
-    "  --samples N     entries checked in each parameter, at random (16)\n"
-    "  --batch N       images in the batch (3)\n"
-    "  --seed N        of images and entries (the configuration's)\n\n"
+    "measures in float64. Prints a row for each parameter, with its worst entry.\n"
+    "\n"
+    "  --samples N     entries that are checked in each parameter, at random (default 16)\n"
+    "  --batch N       images in the batch (default 3)\n"
+    "  --seed N        of the images and the choice of entries (default: the configuration's)\n"
+    "  --params FILE   the configuration (default params.yaml)\n"
+    "  -S key=value    override one key; `cairn params` lists them\n"
+    "  --device D      whose gradients to check, in train.precision; unless given, those of\n"
+    "                  reference in float64\n"
+    "\n"
     "An entry's error is relative to the larger of gradient and quotient, or to the root mean\n"
     "square of the parameter's gradient where that is larger. It may be 1e-5 in float64, 1e-3 in\n"
     "float32, 5e-1 in bf16. Kinks are entries where the loss bends (a ReLU or a max-pool changes\n"
     "its mind nearby); the gradient must then lie between the quotients of the two sides, and at\n"
-    "most a quarter of a parameter's entries may be such.\n\n"
+    "most a quarter of a parameter's entries may be such.\n"
+    "\n"
     "Exit codes: 0 all agree; 1 a parameter fails; 2 wrong usage or configuration.\n";
 
 static const char *shape_text(const cairn_parameter *parameter, char *out, size_t size) {
@@ -133,4 +138,4 @@ static cairn_status run(int argc, char **argv) {
 }
 
 const cairn_command cairn_command_gradcheck = {
-    "gradcheck", "checks the model's gradients against difference quotients", help, run};
+    "gradcheck", "check gradients against difference quotients", help, run};

@@ -130,7 +130,7 @@ static cairn_status run(int argc, char **argv) {
     if (status)
         return status;
     if (count)
-        return cairn_error_set(CAIRN_BAD_INPUT, "info takes no '%s'; see `cairn info --help`",
+        return cairn_error_set(CAIRN_BAD_INPUT, "unexpected '%s'; see `cairn info --help`",
                                positionals[0]);
     cJSON *info = gather();
     char *text = cJSON_Print(info);
@@ -147,8 +147,10 @@ static cairn_status run(int argc, char **argv) {
 
 const cairn_command cairn_command_info = {
     "info", "show version, backends, devices and libraries",
-    "usage: cairn info [--json]\n\n"
+    "usage: cairn info [--json]\n"
+    "\n"
     "Shows the version, how it was built, the processor, the libraries, and for each backend\n"
     "whether it can run here, on what, and in which precisions.\n"
-    "  --json  the same as one JSON object\n",
+    "\n"
+    "  --json          print one JSON object instead of text\n",
     run};

@@ -9,23 +9,75 @@
 #include <string.h>
 #include <unistd.h>
 
+static const cairn_command command_help, command_version;
+
 static const cairn_command *const commands[] = {
-    &cairn_command_train,     &cairn_command_eval,  &cairn_command_predict, &cairn_command_export,
-    &cairn_command_gradcheck, &cairn_command_bench, &cairn_command_data,    &cairn_command_params,
-    &cairn_command_info,      &cairn_command_model,
+    &cairn_command_train, &cairn_command_eval,  &cairn_command_predict, &cairn_command_export,
+    &cairn_command_data,  &cairn_command_model, &cairn_command_params,  &cairn_command_gradcheck,
+    &cairn_command_bench, &cairn_command_info,  &command_help,          &command_version,
 };
 enum { COMMANDS = sizeof commands / sizeof commands[0] };
 
 static void print_help(FILE *out) {
     fputs("usage: cairn COMMAND [ARGUMENT]...\n\n"
-          "Trains image-classification CNNs from a params.yaml.\n\ncommands:\n",
+          "Trains image-classification networks as a params.yaml says.\n\ncommands:\n",
           out);
     for (int i = 0; i < COMMANDS; i++)
         fprintf(out, "  %-10s %s\n", commands[i]->name, commands[i]->summary);
-    fputs("\n`cairn COMMAND --help` explains one. `cairn --version` prints the version.\n"
+    fputs("\n`cairn help COMMAND` explains one.\n"
           "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or data; 130 interrupted.\n",
           out);
 }
+
+static cairn_status find_command(const cairn_command **found, const char *name) {
+    const char *names[COMMANDS];
+    for (int i = 0; i < COMMANDS; i++) {
+        names[i] = commands[i]->name;
+        if (strcmp(names[i], name) == 0) {
+            *found = commands[i];
+            return CAIRN_OK;
+        }
+    }
+    const char *meant = cairn_name_suggest(name, names, COMMANDS);
+    return cairn_error_set(CAIRN_BAD_INPUT,
+                           "unknown command '%s'%s%s%s `cairn help` lists the "
+                           "commands",
+                           name, meant ? ": did you mean '" : ";", meant ? meant : "",
+                           meant ? "'?" : "");
+}
+
+static cairn_status run_help(int argc, char **argv) {
+    if (argc > 2)
+        return cairn_error_set(CAIRN_BAD_INPUT, "unexpected '%s'; see `cairn help --help`",
+                               argv[2]);
+    const cairn_command *command = NULL;
+    cairn_status status = argc == 2 ? find_command(&command, argv[1]) : CAIRN_OK;
+    if (command)
+        fputs(command->help, stdout);
+    else if (!status)
+        print_help(stdout);
+    return status;
+}
+
+static const cairn_command command_help = {
+    "help", "explain a command",
+    "usage: cairn help [COMMAND]\n\n"
+    "Prints what `cairn COMMAND --help` prints; without COMMAND, lists the commands.\n",
+    run_help};
+
+static cairn_status run_version(int argc, char **argv) {
+    if (argc > 1)
+        return cairn_error_set(CAIRN_BAD_INPUT, "unexpected '%s'; see `cairn version --help`",
+                               argv[1]);
+    puts("cairn " CAIRN_VERSION);
+    return CAIRN_OK;
+}
+
+static const cairn_command command_version = {
+    "version", "print the version",
+    "usage: cairn version\n\n"
+    "Prints the version, as `cairn --version` does. `cairn info` says more.\n",
+    run_version};
 
 /* A closed stdin, stdout or stderr must not become a file that a run opens: messages would go into
  * it. */
@@ -47,7 +99,8 @@ static void settle_signals(void) {
 
 /* How long a thread of gcc's OpenMP spins before it sleeps, in rounds of a loop. Its own setting
  * spins for milliseconds: a program that shares the cores with others then stands still while
- * threads wait for one that cannot run. README.md has what was measured. OpenMP reads it when the
+ * threads wait for one that cannot run. docs/benchmarks.md has what was
+ * measured. OpenMP reads it when the
  * program is loaded, so the program starts itself anew. */
 static void settle_threads(char **argv) {
     if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
@@ -61,13 +114,6 @@ static bool wants_help(int argc, char **argv) {
         if (strcmp(argv[i], "--help") == 0 || strcmp(argv[i], "-h") == 0)
             return true;
     return false;
-}
-
-static const cairn_command *find_command(const char *name) {
-    for (int i = 0; i < COMMANDS; i++)
-        if (strcmp(commands[i]->name, name) == 0)
-            return commands[i];
-    return NULL;
 }
 
 /* What a command prints is its result, which a full disk may have swallowed. Not of a training:
@@ -95,24 +141,20 @@ int main(int argc, char **argv) {
         print_help(stderr);
         return CAIRN_BAD_INPUT;
     }
-    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0) {
-        print_help(stdout);
-        return end(check_output());
-    }
-    if (strcmp(argv[1], "--version") == 0) {
-        puts("cairn " CAIRN_VERSION);
-        return end(check_output());
-    }
-    const cairn_command *command = find_command(argv[1]);
-    if (!command) {
-        fprintf(stderr, "cairn: no command '%s'; `cairn --help` lists them\n", argv[1]);
-        return CAIRN_BAD_INPUT;
-    }
+    const char *name = argv[1];
+    if (strcmp(name, "--help") == 0 || strcmp(name, "-h") == 0)
+        name = "help";
+    else if (strcmp(name, "--version") == 0)
+        name = "version";
+    const cairn_command *command = NULL;
+    cairn_status status = find_command(&command, name);
+    if (status)
+        return end(status);
     if (wants_help(argc - 1, argv + 1)) {
         fputs(command->help, stdout);
         return end(check_output());
     }
-    cairn_status status = command->run(argc - 1, argv + 1);
+    status = command->run(argc - 1, argv + 1);
     if (!status && command != &cairn_command_train)
         status = check_output();
     return end(status);

@@ -160,7 +160,7 @@ static cairn_status run(int argc, char **argv) {
     char name[CAIRN_TEXT_MAX];
     const char *overrides[CAIRN_OVERRIDES_MAX + 1] = {name};
     if ((size_t)snprintf(name, sizeof name, "model.name=%s", positionals[0]) >= sizeof name)
-        return cairn_error_set(CAIRN_BAD_INPUT, "a model's name is not that long");
+        return cairn_error_set(CAIRN_BAD_INPUT, "the model's name is too long");
     memcpy(overrides + 1, common.overrides, common.override_count * sizeof *overrides);
     if (common.params)
         status = cairn_config_read(&config, common.params, overrides, common.override_count + 1);
@@ -171,12 +171,17 @@ static cairn_status run(int argc, char **argv) {
 }
 
 const cairn_command cairn_command_model = {
-    "model", "list the networks; show one's ops, shapes, parameters, FLOPs and memory",
-    "usage: cairn model [NAME [--params FILE] [-S key=value]...]\n\n"
-    "Without NAME prints the names, one a line. With it prints a line for each op: its name, its\n"
-    "window and stride, its output for one image, the parameters that are trained, the FLOPs of\n"
-    "its forward pass (a multiply-add is two), the memory of its output, and where it reads not\n"
-    "the op before it, what it reads. -S sets keys such as model.widths; other settings are the\n"
-    "defaults (and CIFAR-10 the data), or those of FILE.\n\n"
-    "Exit codes: 0 done; 2 wrong usage or configuration.\n",
+    "model", "list the networks, or show the ops of one",
+    "usage: cairn model [NAME [--params FILE] [-S key=value]...]\n"
+    "\n"
+    "Without NAME, prints the names of the networks, one on a line. With NAME, prints a line for\n"
+    "each op: its name, its window and stride, its output for one image, the parameters that are\n"
+    "trained, the FLOPs of its forward pass (a multiply-add counts as two), the memory of its\n"
+    "output, and what it reads where that is not the op before it.\n"
+    "\n"
+    "  --params FILE   the configuration (default: the defaults, with CIFAR-10 as the data)\n"
+    "  -S key=value    override one key, such as model.widths\n"
+    "  --device D      accepted, and not used\n"
+    "\n"
+    "  cairn model simple_cnn -S model.depth=2\n",
     run};

@@ -3,6 +3,7 @@
 
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 static void print_table(void) {
     size_t count;
@@ -29,6 +30,18 @@ static void print_markdown(void) {
     }
 }
 
+/* For scripts: the key, then its choices. */
+static void print_choices(void) {
+    size_t count;
+    const cairn_key *keys = cairn_config_keys(&count);
+    for (size_t i = 0; i < count; i++) {
+        fputs(keys[i].name, stdout);
+        for (const cairn_choice *choice = keys[i].choices; choice && choice->text; choice++)
+            printf(" %s", choice->text);
+        putchar('\n');
+    }
+}
+
 static cairn_status print_resolved(const cairn_common_arguments *common) {
     cairn_config config;
     char *text;
@@ -49,25 +62,28 @@ static cairn_status plot_rates(const cairn_common_arguments *common) {
 }
 
 static cairn_status run(int argc, char **argv) {
-    bool print = false, markdown = false, plot = false;
-    const cairn_option options[] = {
-        {"print", &print, NULL}, {"markdown", &markdown, NULL}, {"plot-lr", &plot, NULL}};
+    bool print = false, markdown = false, plot = false, choices = false;
+    const cairn_option options[] = {{"print", &print, NULL},
+                                    {"markdown", &markdown, NULL},
+                                    {"choices", &choices, NULL},
+                                    {"plot-lr", &plot, NULL}};
     cairn_common_arguments common;
     const char *files[argc];
     size_t file_count;
     cairn_status status =
-        cairn_arguments_parse(argc, argv, options, 3, &common, files, &file_count);
+        cairn_arguments_parse(argc, argv, options, 4, &common, files, &file_count);
     if (status)
         return status;
     if (!print && !plot && (file_count || common.override_count || common.device))
         return cairn_error_set(CAIRN_BAD_INPUT,
                                "params: a file, -S and --device go with --print or --plot-lr; "
                                "see `cairn params --help`");
-    if (file_count > 1 || print + markdown + plot > 1)
+    if (file_count > 1 || print + markdown + choices + plot > 1)
         return cairn_error_set(CAIRN_BAD_INPUT, "params: %s; see `cairn params --help`",
                                file_count > 1
                                    ? "more than one file"
-                                   : "--print, --plot-lr and --markdown exclude each other");
+                                   : "--print, --plot-lr, --markdown and --choices exclude each "
+                                     "other");
     if (file_count)
         common.params = files[0];
     if (print)
@@ -76,20 +92,25 @@ static cairn_status run(int argc, char **argv) {
         return plot_rates(&common);
     if (markdown)
         print_markdown();
+    else if (choices)
+        print_choices();
     else
         print_table();
     return CAIRN_OK;
 }
 
 const cairn_command cairn_command_params = {
-    "params", "list every key of the configuration, or print a resolved one",
-    "usage: cairn params [--markdown]\n"
-    "       cairn params --print|--plot-lr [FILE] [-S key=value]... [--device D]\n\n"
-    "Lists every key of params.yaml: its default, the values it takes and what it is.\n"
-    "  --markdown      the list as a Markdown table\n"
-    "  --print [FILE]  instead, the configuration that FILE (params.yaml) resolves to, as YAML,\n"
-    "                  every default and override included\n"
-    "  --plot-lr [FILE]  instead, a picture of the learning rate over the run\n"
-    "  -S key=value    set a key over the file's value; the last one wins\n"
-    "  --device D      the same as -S device=D\n",
+    "params", "list the keys of the configuration, or print a resolved one",
+    "usage: cairn params [--markdown | --choices]\n"
+    "       cairn params --print|--plot-lr [FILE] [-S key=value]... [--device D]\n"
+    "\n"
+    "Lists every key of params.yaml: its default, the values that it takes and what it means.\n"
+    "\n"
+    "  --markdown      print the list as a Markdown table\n"
+    "  --choices       print the keys for scripts: a line for each, the key and then the values\n"
+    "                  that it chooses from, where these are a closed list\n"
+    "  --print         print the configuration that FILE (params.yaml) resolves to, as YAML, with\n"
+    "                  every default and override\n"
+    "  --plot-lr       draw the learning rate over the run\n" CAIRN_HELP_COMMON "\n"
+    "  cairn params --print -S optimizer.name=sgd\n",
     run};

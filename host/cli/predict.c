@@ -215,8 +215,8 @@ static cairn_status run(int argc, char **argv) {
                                     {"json", &wanted.json, NULL}};
     cairn_status status = cairn_arguments_parse(argc, argv, options, 4, &common, arguments, &count);
     if (!status && count == 0)
-        status = cairn_error_set(CAIRN_BAD_INPUT, "predict wants an image file or more, a folder, "
-                                                  "or -; see `cairn predict --help`");
+        status = cairn_error_set(CAIRN_BAD_INPUT, "predict needs an image file, a folder or -; "
+                                                  "see `cairn predict --help`");
     if (!status)
         status = cairn_argument_integer("--top", top_text, 1, CAIRN_CLASSES_MAX, &top);
     wanted.top = (int)top;
@@ -237,23 +237,24 @@ static cairn_status run(int argc, char **argv) {
 const cairn_command cairn_command_predict = {
     "predict", "say what a saved model sees in image files",
     "usage: cairn predict [--model FILE | --run-dir DIR] [--top K] [--json]\n"
-    "                     [--params FILE] [-S key=value]... [--device D] IMAGE...\n\n"
+    "                     [--params FILE] [-S key=value]... [--device D] IMAGE...\n"
+    "\n"
     "Prints `file: class confidence` for every PNG, JPEG, BMP or WebP image. An IMAGE is a\n"
-    "file, a folder (its images and those below it, in the order of their names), or - for\n"
-    "the standard input. One of another size than the model reads is resized as those were that it "
-    "was\n"
-    "trained on: whole, whatever its proportions, or with data.resize=crop the middle of it.\n"
-    "The model is model.safetensors of the run folder that params.yaml names, unless given. It\n"
-    "knows its classes' names; for one that does not, such as PyTorch's, data.name tells them.\n"
-    "An image that cannot be read is named on stderr; the others are still done.\n\n"
-    "  --model FILE    the safetensors file\n"
+    "file, a folder (its images and those below it, in the order of their names), or - for the standard\n"
+    "input. An image that cannot be read is reported on stderr, and the others are still done.\n"
+    "\n"
+    "An image of another size is resized as the training images were: stretched, or, with\n"
+    "data.resize=crop, cut to the largest part in its middle that has the right proportions.\n"
+    "\n"
+    "The model is model.safetensors in the run folder that params.yaml names, unless another is\n"
+    "given. It knows the names of its classes; for one that does not, such as PyTorch's,\n"
+    "data.name tells them.\n"
+    "\n"
+    "  --model FILE    the safetensors file to read\n"
     "  --run-dir DIR   the run folder; its own params.yaml is read unless --params is given\n"
-    "  --top K         the K most probable classes, a line each (default 1)\n"
-    "  --json          one JSON list: file, and predictions of class, label, confidence, logit\n"
-    "  --params FILE   instead of params.yaml\n"
-    "  -S key=value    sets one parameter; `cairn params` lists them\n"
-    "  --device D      auto, cpu, reference, cuda or cuda:N\n\n"
-    "Exit codes: 0 done; 1 failed; 2 wrong usage, configuration or data, or a bad image.\n\n"
+    "  --top K         print the K most probable classes, each on a line (default 1)\n"
+    "  --json          print one JSON list instead: file, and predictions of class, label,\n"
+    "                  confidence and logit\n" CAIRN_HELP_COMMON "\n"
     "  cairn predict --run-dir runs/exp1_baseline --top 3 cat.png\n"
     "  cairn predict --run-dir runs/exp1_baseline photos/ - <dog.jpg\n"
     "  cairn predict --model from_pytorch.safetensors --json photos/*.jpg\n",

@@ -61,7 +61,8 @@ cairn_status cairn_sheet_write(const cairn_sheet *wanted, const cairn_config *co
     sheet made = {.width = GAP + MARGIN + (1 + wanted->epochs) * (SCALE * split->width + GAP),
                   .height = GAP + wanted->count * (SCALE * split->height + GAP)};
     if (split->channels != 3)
-        return cairn_error_set(CAIRN_BAD_INPUT, "--out: a sheet has images of 3 channels, not %d",
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "--out: a picture needs images of 3 channels, not %d",
                                split->channels);
     size_t bytes = 3 * (size_t)made.width * (size_t)made.height;
     made.pixels = malloc(bytes);
@@ -72,7 +73,7 @@ cairn_status cairn_sheet_write(const cairn_sheet *wanted, const cairn_config *co
         fill(&made, split, &augmenter, wanted, pixels);
         status = cairn_image_write(wanted->path, made.width, made.height, made.pixels);
     } else {
-        status = cairn_error_set(CAIRN_FAILED, "out of memory for a sheet of %zu bytes", bytes);
+        status = cairn_error_set(CAIRN_FAILED, "out of memory for a picture of %zu bytes", bytes);
     }
     free(made.pixels);
     free(pixels);

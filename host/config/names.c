@@ -120,6 +120,19 @@ const char *cairn_key_suggest(const char *name, char *out, size_t size) {
     return found ? out : NULL;
 }
 
+const char *cairn_name_suggest(const char *name, const char *const *known, size_t count) {
+    size_t best = strlen(name) / 4 + 1;
+    const char *nearest = NULL;
+    for (size_t i = 0; i < count && strlen(name) <= NAME_MAX_BYTES; i++) {
+        size_t distance = edit_distance(name, strlen(name), known[i], strlen(known[i]), best);
+        if (distance > best || (nearest && distance == best))
+            continue;
+        nearest = known[i];
+        best = distance;
+    }
+    return nearest;
+}
+
 const char *cairn_show(const char *text, char out[CAIRN_SHOWN_MAX]) {
     size_t used = 0;
     for (const char *at = text; *at; at++) {

@@ -162,6 +162,9 @@ const char *cairn_choice_text(const cairn_choice *choices, int value);
 /* The choice of that name, or NULL. */
 const cairn_choice *cairn_choice_find(const cairn_choice *choices, const char *text);
 
+/* The known name that an unknown one most probably means; NULL when none is near. */
+const char *cairn_name_suggest(const char *name, const char *const *known, size_t count);
+
 /* "float32", "bf16", "float64", "tf32". */
 const char *cairn_precision_name(cairn_precision precision);
 

@@ -26,15 +26,25 @@ refused() {
     cairn --help
     [ "$code" -eq 0 ] && [ ! -s err ]
     grep -q '^usage: cairn COMMAND' out
+    cp out help
     commands=$(sed -n '/^commands:/,/^$/s/^  \([a-z]*\) .*/\1/p' out)
-    [ "$(echo "$commands" | wc -l)" -ge 8 ]
+    [ "$(echo "$commands" | wc -l)" -ge 12 ]
     for command in $commands; do
         for flag in --help -h; do
             cairn "$command" "$flag"
             [ "$code" -eq 0 ] && [ ! -s err ]
             grep -q "^usage: cairn $command" out
         done
+        cp out help_of_command
+        cairn help "$command"
+        [ "$code" -eq 0 ] && cmp out help_of_command
     done
+    cairn help
+    [ "$code" -eq 0 ] && cmp out help
+    cairn help tarin
+    refused "unknown command 'tarin': did you mean 'train'? \`cairn help\` lists the commands"
+    cairn help train eval
+    refused "unexpected 'eval'; see \`cairn help --help\`"
 }
 
 @test "no command: the help on stderr and code 2" {
@@ -44,8 +54,10 @@ refused() {
 }
 
 @test "unknown commands and options are refused" {
-    cairn trian
-    refused "no command 'trian'; \`cairn --help\` lists them"
+    cairn tarin
+    refused "unknown command 'tarin': did you mean 'train'? \`cairn help\` lists the commands"
+    cairn frobnicate
+    refused "unknown command 'frobnicate'; \`cairn help\` lists the commands"
     for command in train eval predict gradcheck bench data params info; do
         cairn "$command" --no-such-option
         [ "$code" -eq 2 ] && [ ! -s out ]
@@ -53,10 +65,15 @@ refused() {
     done
 }
 
-@test "--version prints one line" {
-    cairn --version
-    [ "$code" -eq 0 ]
-    grep -Eqx 'cairn [0-9]+\.[0-9]+\.[0-9]+' out
+@test "version and --version print one line" {
+    for argument in version --version; do
+        cairn "$argument"
+        [ "$code" -eq 0 ] && [ ! -s err ]
+        [ "$(wc -l <out)" -eq 1 ]
+        grep -Eqx 'cairn [0-9]+\.[0-9]+\.[0-9]+' out
+    done
+    cairn version 1
+    refused "unexpected '1'; see \`cairn version --help\`"
 }
 
 @test "params lists every key with its default" {
@@ -67,6 +84,11 @@ refused() {
     cairn params --markdown
     [ "$code" -eq 0 ]
     [ "$(grep -c '^| `' out)" -eq "$("$CAIRN" params | grep -c '^[a-z]')" ]
+    cairn params --choices
+    [ "$code" -eq 0 ]
+    [ "$(cut -d' ' -f1 out)" = "$("$CAIRN" params | sed -n 's/^\([a-z][^ ]*\).*/\1/p')" ]
+    grep -qx 'train.lr' out
+    grep -qx 'data.resize stretch crop' out
 }
 
 @test "the documents have the table that params --markdown prints" {
@@ -139,7 +161,7 @@ refused() {
     cairn params params.yaml
     refused 'params: a file, -S and --device go with --print or --plot-lr; see `cairn params --help`'
     cairn params --print --markdown
-    refused 'params: --print, --plot-lr and --markdown exclude each other; see `cairn params --help`'
+    refused 'params: --print, --plot-lr, --markdown and --choices exclude each other; see `cairn params --help`'
     cairn params --print -S
     [ "$code" -eq 2 ]
 }
@@ -151,7 +173,7 @@ refused() {
     grep -Eq '^  reference .*float32, float64$' out
     grep -q 'libyaml [0-9]' out
     cairn info extra
-    refused "info takes no 'extra'; see \`cairn info --help\`"
+    refused "unexpected 'extra'; see \`cairn info --help\`"
 }
 
 @test "info --json is one object that says the same" {
