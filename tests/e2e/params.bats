@@ -91,14 +91,6 @@ refused() {
     grep -qx 'data.resize stretch crop' out
 }
 
-@test "the documents have the table that params --markdown prints" {
-    cairn params --markdown
-    while IFS= read -r line; do
-        cat "$BATS_TEST_DIRNAME"/../../{README,docs/*}.md 2>/dev/null | grep -qxF -- "$line" ||
-            { echo "not there: $line"; false; }
-    done <out
-}
-
 @test "params --print gives a file that prints itself" {
     cairn params --print
     [ "$code" -eq 0 ] && [ ! -s err ]
