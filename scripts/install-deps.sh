@@ -37,6 +37,7 @@ test  | python3              | command python3              | reads Cairn files 
 test  | bsdutils             | command script               | gives tests a terminal
 test  | openssl              | command openssl              | a certificate for tests
 test  | binutils             | command readelf              | looks into the program
+test  | groff-base           | command groff                | renders the manual page
 check | clang                | command clang                | a second compiler
 check | libomp-dev           | header omp.h                 | OpenMP of clang
 check | clang-format-14      | command clang-format-14      | layout of the sources
