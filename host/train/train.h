@@ -91,8 +91,8 @@ typedef struct {
 } cairn_provenance;
 
 /* git's revision of the repository that the process works in, and whether a tracked file differs
- * from it; runs no program that the repository names, and takes some seconds at most. No repository,
- * and no git, are CAIRN_BAD_INPUT. */
+ * from it; runs no program that the repository names, and takes some seconds at most. No
+ * repository, and no git, are CAIRN_BAD_INPUT. */
 cairn_status cairn_git_look(char revision[CAIRN_DIGEST_HEX], bool *dirty);
 
 /* Finds it out beside the caller's work. The end, which has to come and may come again, waits for
