@@ -2,9 +2,10 @@
 #include "cairn/status.h"
 #undef cairn_error_set
 
+#include "cairn/text.h"
+
 #include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 static _Thread_local char message[2048];
 
@@ -16,10 +17,7 @@ cairn_status cairn_error_set(cairn_status status, const char *format, ...) {
     vsnprintf(text, sizeof text, format, args);
     va_end(args);
     /* Names out of files go into messages: none may reach a terminal as an escape sequence. */
-    for (char *at = text; *at; at++)
-        if ((unsigned char)*at < 0x20 || *at == 0x7f)
-            *at = '?';
-    memcpy(message, text, sizeof message);
+    cairn_text_show(message, sizeof message, text);
     return status;
 }
 

@@ -6,6 +6,7 @@
 #include "cairn/image.h"
 #include "cairn/record.h"
 #include "cairn/session.h"
+#include "cairn/text.h"
 
 #include <assert.h>
 #include <cjson/cJSON.h>
@@ -81,7 +82,10 @@ static void rank_classes(const double *probabilities, int classes, int top, int 
 static cJSON *describe_image(const char *name, const cairn_dataset *data, const int *order, int top,
                              const double *probabilities, const float *logits) {
     cJSON *image = cJSON_CreateObject();
-    cJSON_AddStringToObject(image, "file", name);
+    char *shown = malloc(4 * strlen(name) + 1); /* JSON has no other bytes than UTF-8 */
+    if (shown)
+        cJSON_AddStringToObject(image, "file", cairn_text_show(shown, 4 * strlen(name) + 1, name));
+    free(shown);
     cJSON *list = cJSON_AddArrayToObject(image, "predictions");
     for (int i = 0; i < top; i++) {
         cJSON *row = cJSON_CreateObject();
@@ -94,12 +98,6 @@ static cJSON *describe_image(const char *name, const cairn_dataset *data, const 
     return image;
 }
 
-/* A found file's name may hold control characters, which a terminal must not see. */
-static void put_name(const char *name) {
-    for (; *name; name++)
-        putchar((unsigned char)*name < 0x20 || *name == 0x7f ? '?' : *name);
-}
-
 static void answer(predictor *p, const char *name, const float *logits) {
     double probabilities[CAIRN_CLASSES_MAX];
     int order[CAIRN_CLASSES_MAX], classes = p->session.data->classes;
@@ -110,7 +108,7 @@ static void answer(predictor *p, const char *name, const float *logits) {
         cJSON_AddItemToArray(
             p->answers, describe_image(name, p->session.data, order, top, probabilities, logits));
     for (int k = 0; k < top && !p->request->json; k++) {
-        put_name(name);
+        cairn_text_put(stdout, name);
         printf(": %s %.4f\n", p->session.data->class_names[order[k]], probabilities[order[k]]);
     }
 }

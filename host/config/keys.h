@@ -47,7 +47,7 @@ const char *cairn_key_suggest(const char *name, char *out, size_t size);
 
 enum { CAIRN_SHOWN_MAX = 100 };
 
-/* Text of a user's for a message: control characters escaped, cut when long. Returns `out`. */
+/* Text of a user's for a message: as cairn/text.h shows it, cut when long. Returns `out`. */
 const char *cairn_show(const char *text, char out[CAIRN_SHOWN_MAX]);
 
 #endif

@@ -1,6 +1,8 @@
 /* Finding keys and sections by name, and guessing what an unknown name means. */
 #include "keys.h"
 
+#include "cairn/text.h"
+
 #include <stdio.h>
 #include <string.h>
 
@@ -135,20 +137,16 @@ const char *cairn_name_suggest(const char *name, const char *const *known, size_
 
 const char *cairn_show(const char *text, char out[CAIRN_SHOWN_MAX]) {
     size_t used = 0;
-    for (const char *at = text; *at; at++) {
-        bool control = (unsigned char)*at < 0x20 || *at == 0x7f;
-        bool starts_character = ((unsigned char)*at & 0xc0) != 0x80;
-        if (starts_character && used + 12 > CAIRN_SHOWN_MAX) {
+    out[0] = '\0';
+    while (*text) {
+        char piece[CAIRN_TEXT_PIECE];
+        text += cairn_text_next(text, piece);
+        if (used + 12 > CAIRN_SHOWN_MAX || used + strlen(piece) + 4 > CAIRN_SHOWN_MAX) {
             strcpy(out + used, "...");
-            return out;
-        }
-        if (used + 5 > CAIRN_SHOWN_MAX) /* only in text that is not UTF-8 */
             break;
-        if (control)
-            used += (size_t)snprintf(out + used, 5, "\\x%02x", (unsigned char)*at);
-        else
-            out[used++] = *at;
+        }
+        strcpy(out + used, piece);
+        used += strlen(piece);
     }
-    out[used] = '\0';
     return out;
 }

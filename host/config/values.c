@@ -6,6 +6,8 @@
  * whatever type it might have elsewhere. */
 #include "keys.h"
 
+#include "cairn/text.h"
+
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
@@ -179,12 +181,11 @@ static cairn_status set_text(cairn_config *config, const cairn_key *key, const c
                              const char *where) {
     if (cairn_scalar_is_null(scalar) || (key->accepts && !key->accepts(scalar->text)))
         return refuse(key, scalar, where);
-    for (const char *at = scalar->text; *at; at++)
-        if ((unsigned char)*at < 0x20 || *at == 0x7f)
-            return cairn_error_set(CAIRN_BAD_INPUT,
-                                   "%s: found a control character (\\x%02x); it must be one line "
-                                   "of printable text",
-                                   where, (unsigned char)*at);
+    char shown[CAIRN_SHOWN_MAX];
+    if (!cairn_text_is_plain(scalar->text))
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: found '%s'; it must be one line of printable text", where,
+                               cairn_show(scalar->text, shown));
     const cairn_choice *choice =
         key->choices ? cairn_choice_find(key->choices, scalar->text) : NULL;
     if (key->choices && !choice)

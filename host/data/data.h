@@ -24,6 +24,10 @@ enum { BATCH_COUNT = 10000, TEST_BATCH = TRAIN_COUNT / BATCH_COUNT };
 #define HOW_TO_GET_DATA                                                                            \
     "`cairn data get` fetches the data; -S data.name=synthetic trains on built-in data instead"
 
+/* Of a path, a class's name and the most bytes that one has. */
+#define NOT_A_CLASS_NAME                                                                           \
+    "%s: '%s' is no name for a class: at most %zu bytes of printable UTF-8 would be right"
+
 /* Set class names and channel statistics. */
 void cairn_cifar10_describe(cairn_dataset *dataset);
 void cairn_cifar100_describe(cairn_dataset *dataset);
@@ -71,7 +75,6 @@ cairn_status cairn_labels_check(const char *path, const uint8_t *labels, int fir
 
 /* The names in a file, a line each, where there is one: as many as the data set has classes. */
 cairn_status cairn_class_names_read(cairn_dataset *dataset, const char *path);
-bool cairn_class_name_printable(const char *name, size_t length);
 
 /* The first `count` images and labels of one cifar-10-batches-py file, given in memory; `name`
  * stands for it in messages. Labels are not checked against the classes. */

@@ -6,6 +6,7 @@
  * unseen. Links are followed: DVC and others keep data in a store and link to it. */
 #include "cairn/file.h"
 #include "cairn/image.h"
+#include "cairn/text.h"
 #include "cairn/threads.h"
 #include "data.h"
 
@@ -51,11 +52,9 @@ static cairn_status enter_class(listing *list, const FTSENT *folder) {
             return cairn_error_set(CAIRN_BAD_INPUT, "%s: train has no folder of that class",
                                    folder->fts_path);
     } else {
-        if (strlen(name) > longest || !cairn_class_name_printable(name, strlen(name)))
-            return cairn_error_set(CAIRN_BAD_INPUT,
-                                   "%s: a class's name has at most %zu bytes, none a control "
-                                   "character",
-                                   folder->fts_path, longest);
+        if (strlen(name) > longest || !cairn_text_is_plain(name))
+            return cairn_error_set(CAIRN_BAD_INPUT, NOT_A_CLASS_NAME, folder->fts_path, name,
+                                   longest);
         if (dataset->classes == CAIRN_CLASSES_MAX)
             return cairn_error_set(CAIRN_BAD_INPUT, "%s: there are more than %d classes",
                                    folder->fts_path, CAIRN_CLASSES_MAX);

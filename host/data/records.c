@@ -1,5 +1,6 @@
 /* What CIFAR's binary files have in common: records of labels and pixels, and lists of names. */
 #include "cairn/file.h"
+#include "cairn/text.h"
 #include "data.h"
 
 #include <errno.h>
@@ -94,13 +95,6 @@ cairn_status cairn_labels_check(const char *path, const uint8_t *labels, int fir
     return CAIRN_OK;
 }
 
-bool cairn_class_name_printable(const char *name, size_t length) {
-    for (size_t i = 0; i < length; i++)
-        if ((unsigned char)name[i] < 0x20 || name[i] == 0x7f)
-            return false;
-    return true;
-}
-
 enum { NAMES_MAX = 1 << 20 }; /* bytes of a list of names: 256 of 255 are a sixteenth of it */
 
 cairn_status cairn_class_names_read(cairn_dataset *dataset, const char *path) {
@@ -111,22 +105,21 @@ cairn_status cairn_class_names_read(cairn_dataset *dataset, const char *path) {
     cairn_status status = cairn_file_read_at_most(path, NAMES_MAX, &file, &size);
     if (status)
         return status;
-    const char *text = (const char *)file;
+    char *text = (char *)file;
     int count = 0;
-    bool printable = true;
-    while (*(text += strspn(text, " \t\r\n"))) {
+    cairn_status plain = CAIRN_OK;
+    while (text && *(text += strspn(text, " \t\r\n"))) {
         const size_t longest = sizeof dataset->class_names[0] - 1;
-        size_t length = strcspn(text, "\r\n");
-        printable = printable && cairn_class_name_printable(text, length);
-        if (count < dataset->classes)
-            snprintf(dataset->class_names[count], sizeof dataset->class_names[count], "%.*s",
-                     (int)(length < longest ? length : longest), text);
+        char *name = strsep(&text, "\r\n");
+        if (strlen(name) > longest || !cairn_text_is_plain(name))
+            plain = cairn_error_set(CAIRN_BAD_INPUT, NOT_A_CLASS_NAME, path, name, longest);
+        else if (count < dataset->classes)
+            strcpy(dataset->class_names[count], name);
         count++;
-        text += length;
     }
     free(file);
-    if (!printable)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: a class name has a control character", path);
+    if (plain)
+        return plain;
     if (count != dataset->classes)
         return cairn_error_set(CAIRN_BAD_INPUT, "%s: has %d class names; there are %d classes",
                                path, count, dataset->classes);

@@ -1,6 +1,7 @@
 /* predictions.csv and confusion.csv: what the model says of every test sample, and the counts. */
 #include "cairn/file.h"
 #include "cairn/record.h"
+#include "cairn/text.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -36,21 +37,6 @@ static cairn_status write_stream(FILE *out, char **text, const size_t *size, con
     return status;
 }
 
-/* A CSV field: names with separators or quotes are quoted (RFC 4180). */
-static void put_name(FILE *out, const char *name) {
-    if (!strpbrk(name, ",\"\r\n")) {
-        fputs(name, out);
-        return;
-    }
-    fputc('"', out);
-    for (; *name; name++) {
-        if (*name == '"')
-            fputc('"', out);
-        fputc(*name, out);
-    }
-    fputc('"', out);
-}
-
 cairn_status cairn_predictions_write(const char *path, const float *logits, const uint8_t *labels,
                                      char *const *files, int count, int classes) {
     char *text = NULL;
@@ -70,7 +56,7 @@ cairn_status cairn_predictions_write(const char *path, const float *logits, cons
         fprintf(out, "%d,%d,%.6f", labels[i], predicted, probabilities[predicted]);
         if (files) {
             fputc(',', out);
-            put_name(out, files[i]);
+            cairn_text_put_field(out, files[i]);
         }
         fputc('\n', out);
     }
@@ -103,11 +89,11 @@ cairn_status cairn_confusion_write(const char *path, const float *logits, const 
     fputs("actual/predicted", out);
     for (int c = 0; c < classes; c++) {
         fputc(',', out);
-        put_name(out, class_names[c]);
+        cairn_text_put_field(out, class_names[c]);
     }
     for (int actual = 0; actual < classes; actual++) {
         fputc('\n', out);
-        put_name(out, class_names[actual]);
+        cairn_text_put_field(out, class_names[actual]);
         for (int c = 0; c < classes; c++)
             fprintf(out, ",%d", counts[(size_t)actual * (size_t)classes + (size_t)c]);
     }

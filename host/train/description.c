@@ -7,6 +7,8 @@
  * and "resize": "crop", where images were not stretched. */
 #include "train.h"
 
+#include "cairn/text.h"
+
 #include <cjson/cJSON.h>
 #include <math.h>
 #include <stdio.h>
@@ -62,11 +64,8 @@ cairn_status cairn_description_add(cairn_safetensors *file, const cairn_dataset 
 
 static bool read_text(const cJSON *item, char *out, size_t size) {
     const char *text = cJSON_GetStringValue(item);
-    if (!text || strlen(text) >= size)
+    if (!text || strlen(text) >= size || !cairn_text_is_plain(text))
         return false;
-    for (const char *at = text; *at; at++)
-        if ((unsigned char)*at < 0x20 || *at == 0x7f)
-            return false;
     strcpy(out, text);
     return true;
 }

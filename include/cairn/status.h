@@ -15,8 +15,8 @@ typedef enum {
 
 /* Replaces this thread's message by the formatted one and returns `status`, so that a failing
  * function can `return cairn_error_set(...)`. The message is one line, has no trailing newline and
- * says what was found and what would be right. Longer than 2047 bytes it is cut; control characters
- * become question marks. */
+ * says what was found and what would be right. Longer than 2047 bytes it is cut; what cairn/text.h
+ * does not let through is shown as it says. */
 cairn_status cairn_error_set(cairn_status status, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
 /* Analyzers see one source at a time: tell them what the call returns. */

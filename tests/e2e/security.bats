@@ -274,3 +274,52 @@ os.execv(sys.argv[2], sys.argv[2:])' $signal "$CAIRN" train --quiet --overwrite 
     "$CAIRN" train --overwrite --run-dir run 2>said
     grep -q 'git revision unknown: git: detected dubious ownership' said
 }
+
+@test "names of classes and files reach no terminal, table or JSON raw" {
+    python3 - <<'PY'
+import os, struct, zlib
+def chunk(kind, body):
+    return struct.pack(">I", len(body)) + kind + body + struct.pack(">I", zlib.crc32(kind + body))
+png = (b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", struct.pack(">IIBBBBB", 8, 8, 8, 2, 0, 0, 0)) +
+       chunk(b"IDAT", zlib.compress((b"\0" + b"\x80" * 24) * 8)) + chunk(b"IEND", b""))
+for split in (b"train", b"test"):
+    for name in (b"=cmd|calc!A1", b"@SUM(1)"):
+        os.makedirs(b"set/%s/%s" % (split, name))
+        for file in (b"caf\xe9", b"\xc2\x9b31m", b"\xe2\x80\xaegnp", b"\x1b[2J", b"a,\"b"):
+            with open(b"set/%s/%s/%s.png" % (split, name, file), "wb") as out:
+                out.write(png)
+os.makedirs(b"bad/train/caf\xe9")
+os.makedirs(b"bad/train/dog")
+PY
+    cat >params.yaml <<'YAML'
+data: {name: folder, dir: set}
+model: {widths: 4 4, hidden: 8}
+train: {epochs: 1, batch_size: 4, lr: 0.001, threads: 1}
+run: {name: a}
+YAML
+    "$CAIRN" train --quiet
+    "$CAIRN" predict --run-dir runs/a set/test/@* >out
+    "$CAIRN" predict --run-dir runs/a --json set/test/@* | tee -a out >list.json
+    "$CAIRN" data check >>out
+    "$CAIRN" predict --run-dir runs/a $'nowhere\xc2\x9b\xff.png' 2>>out || true
+    "$CAIRN" data check -S data.dir=bad 2>&1 | tee -a out >refusal || true
+    grep -qF "bad/train/caf\\xe9: 'caf\\xe9' is no name for a class" refusal
+    grep -qF 'nowhere\u009b\xff.png' out
+    python3 - <<'PY'
+import csv, json, pathlib, re
+hidden = re.compile("[\0-\x08\x0b-\x1f\x7f-\x9f\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+texts = {p: p.read_text("utf-8") for p in [pathlib.Path("out"), *pathlib.Path("runs/a").rglob("*")]
+         if p.suffix in ("", ".csv", ".json", ".yaml", ".tsv") and p.is_file()}
+assert len(texts) > 5, texts.keys()
+for path, text in texts.items():
+    assert not hidden.search(text), (path, hidden.search(text))
+shown = sorted(["\\x1b[2J.png", "\\u009b31m.png", "\\u202egnp.png", "caf\\xe9.png", 'a,"b.png'])
+names = [entry["file"].split("/")[-1] for entry in json.load(open("list.json"))]
+assert sorted(names) == shown, names
+for table in ("confusion.csv", "predictions.csv"):
+    rows = list(csv.reader(open("runs/a/" + table, encoding="utf-8")))
+    assert not [f for row in rows for f in row if f[:1] in ("=", "+", "-", "@")], rows
+    assert table != "confusion.csv" or rows[0][1:] == ["'=cmd|calc!A1", "'@SUM(1)"], rows
+    assert table == "confusion.csv" or {r[3].split("/")[-1] for r in rows[1:]} == set(shown), rows
+PY
+}

@@ -316,7 +316,9 @@ static void what_does_not_belong_is_refused(void **state) {
         {"train/b/l.png", "..", NULL, "train/b/l.png", "a link to a folder that it is in"},
         {"train/b/l.png", "/dev/zero", NULL, "train/b/l.png", "no regular file"},
         {NULL, NULL, put_fifo, "train/b/pipe.png", "no regular file"},
-        {"train/e\033[31m/0.png", NULL, NULL, "train/e?[31m", "control character"},
+        {"train/e\033[31m/0.png", NULL, NULL, "train/e\\x1b[31m", "is no name for a class"},
+        {"train/caf\351/0.png", NULL, NULL, "train/caf\\xe9", "'caf\\xe9' is no name for a class"},
+        {"train/\xe2\x80\xaeg/0.png", NULL, NULL, "train/\\u202eg", "is no name for a class"},
         {NULL, NULL, put_many_classes, "train/z253", "more than 256 classes"},
     };
     for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
