@@ -275,12 +275,12 @@ static cairn_status run_pool(const cuda_plan *plan, const cuda_task *task) {
 /* How many ops go into this stage: the convolution, a ReLU, and a pooling behind them. */
 static int fuse(const cuda_plan *plan, cuda_stage *stage) {
     int last = stage->ordinal;
-    if (cuda_plan_next(plan, last, CAIRN_OP_RELU)) {
+    if (cairn_graph_next(&plan->graph, last, CAIRN_OP_RELU)) {
         stage->activation = CUDA_RELU;
         last++;
     }
-    stage->pool = cuda_plan_next(plan, last, CAIRN_OP_MAXPOOL);
-    if (stage->pool && plan->training && contest_lost(plan->executor, last + 1))
+    stage->pool = cairn_graph_next(&plan->graph, last, CAIRN_OP_MAXPOOL);
+    if (stage->pool && plan->graph.training && contest_lost(plan->executor, last + 1))
         stage->pool = NULL;
     return last + (stage->pool ? 1 : 0) + 1 - stage->ordinal;
 }
@@ -386,7 +386,7 @@ static cairn_status add_filter_gradient(cuda_plan *plan, cuda_stage *stage,
                                         const activation *gradient) {
     candidate list[CANDIDATES_MAX];
     int count = 0;
-    if (!cuda_plan_trains(plan, stage->layer->weight))
+    if (!cairn_graph_trains(&plan->graph, stage->layer->weight))
         return CAIRN_OK;
     cairn_status status = list_filter(plan, stage, gradient->data, list, &count);
     if (!status)
@@ -427,7 +427,9 @@ static cairn_status backward(cuda_plan *plan, cuda_stage *stage, const activatio
     cairn_status status = add_unpooling(plan, stage, given, &gradient);
     if (!status)
         status = add_filter_gradient(plan, stage, &gradient);
-    return status || !stage->passes_gradient ? status : add_data_gradient(plan, stage, &gradient);
+    return status || !cairn_graph_wants(&plan->graph, stage->layer->input)
+               ? status
+               : add_data_gradient(plan, stage, &gradient);
 }
 
 const layer_compiler cuda_compile_conv2d = {forward, backward, release};

@@ -162,7 +162,7 @@ static cairn_status create(cairn_executor **made, const cairn_net *net,
     if (!status && !options->deterministic)
         status = contests_hold(executor);
     if (!status)
-        status = cuda_plan_find(&first, executor, options->batch, PLAN_TRAINS);
+        status = cuda_plan_find(&first, executor, options->batch, CAIRN_PLAN_TRAINS);
     if (status) {
         destroy(&executor->base);
         return status;
@@ -244,11 +244,6 @@ static cairn_status fill_batch(cuda_executor *executor, const cairn_step *step, 
     return CAIRN_OK;
 }
 
-static plan_purpose purpose_of(const cuda_executor *executor, const cairn_step *step) {
-    bool late = cairn_optimizer_is_late(&executor->base.options.optimizer, step->epoch);
-    return late ? PLAN_TRAINS_LATE : PLAN_TRAINS;
-}
-
 /* Its batches from sample `first` up to `last`. */
 static cairn_status train_batches(cuda_executor *executor, const cairn_step *step, int first,
                                   int last) {
@@ -256,7 +251,8 @@ static cairn_status train_batches(cuda_executor *executor, const cairn_step *ste
     for (int count; first < last && !status; first += count) {
         cuda_plan *plan = NULL;
         count = cairn_step_batch(&executor->base, step, first).count;
-        status = cuda_plan_find(&plan, executor, count, purpose_of(executor, step));
+        status =
+            cuda_plan_find(&plan, executor, count, cairn_plan_purpose_of(&executor->base, step));
         if (!status)
             status = fill_batch(executor, step, first);
         if (!status)
@@ -275,7 +271,7 @@ static cairn_status train_step(cairn_executor *base, const cairn_step *step) {
 static cairn_status choose_infer_batch(cuda_executor *executor) {
     enum { WISHED = 1000, MODEST = 256 << 20 };
     size_t bytes = 0, allowed = executor->blocks->bytes > MODEST ? executor->blocks->bytes : MODEST;
-    cairn_status status = cuda_plan_measure(executor, WISHED, PLAN_EVALUATES, &bytes);
+    cairn_status status = cuda_plan_measure(executor, WISHED, CAIRN_PLAN_EVALUATES, &bytes);
     double share = (double)allowed / (double)bytes;
     executor->infer_batch = status || share >= 1 ? WISHED : (int)(WISHED * share);
     if (executor->infer_batch < 1)
@@ -294,7 +290,7 @@ static cairn_status infer(cuda_executor *executor, cairn_split_id id, int first,
         part = count - done < executor->infer_batch ? count - done : executor->infer_batch;
         cuda_plan *plan = NULL;
         cuda_slot *slot = NULL;
-        status = cuda_plan_find(&plan, executor, part, PLAN_EVALUATES);
+        status = cuda_plan_find(&plan, executor, part, CAIRN_PLAN_EVALUATES);
         if (!status)
             status = ring_take(executor, &slot);
         if (status)
@@ -409,7 +405,8 @@ static cairn_status profile_step(cairn_executor *base, const cairn_step *step, c
     int last = (step->count - 1) / base->options.batch * base->options.batch;
     cairn_status status = train_batches(executor, step, 0, last);
     if (!status)
-        status = cuda_plan_find(&plan, executor, step->count - last, purpose_of(executor, step));
+        status = cuda_plan_find(&plan, executor, step->count - last,
+                                cairn_plan_purpose_of(&executor->base, step));
     if (status)
         return status;
     cudaEvent_t *events = calloc((size_t)plan->task_count + 1, sizeof(cudaEvent_t));
@@ -437,7 +434,7 @@ static cairn_status measure(cairn_executor *base, cairn_roofline *roofline) {
     cuda_plan *plan = NULL;
     cairn_status status = enter(executor);
     if (!status)
-        status = cuda_plan_find(&plan, executor, base->options.batch, PLAN_TRAINS);
+        status = cuda_plan_find(&plan, executor, base->options.batch, CAIRN_PLAN_TRAINS);
     if (status)
         return status;
     roofline->launches = plan->launches;
@@ -467,8 +464,9 @@ static void append_algorithms(const cuda_plan *plan, const cuda_stage *stage, ch
                               size_t size) {
     for (int pass = 0; pass < CONV_PASSES; pass++) {
         char one[96];
-        bool runs = pass == CONV_FORWARD || (pass == CONV_DATA && stage->passes_gradient) ||
-                    (pass == CONV_FILTER && cuda_plan_trains(plan, stage->layer->weight));
+        bool runs = pass == CONV_FORWARD ||
+                    (pass == CONV_DATA && cairn_graph_wants(&plan->graph, stage->layer->input)) ||
+                    (pass == CONV_FILTER && cairn_graph_trains(&plan->graph, stage->layer->weight));
         if (runs)
             append_choice(out, size, conv_choice(stage, pass, one, sizeof one));
     }

@@ -75,7 +75,7 @@ static cairn_status run_dropout(const cuda_plan *plan, const cuda_task *task) {
 static cairn_status dropout_forward(cuda_plan *plan, cuda_stage *stage, int *taken) {
     (void)taken;
     stage->dst = stage->src;
-    if (!plan->training)
+    if (!plan->graph.training)
         return CAIRN_OK;
     stage->dst = same_shape(plan, &stage->src);
     return task_status(
@@ -160,7 +160,7 @@ static cairn_status add_forward(cuda_plan *plan, cuda_stage *stage, int *taken) 
     cairn_status status = cuda_plan_take_other(plan, stage, stage->layer, stage->layer->other);
     if (status)
         return status;
-    if (cuda_plan_next(plan, stage->ordinal, CAIRN_OP_RELU)) {
+    if (cairn_graph_next(&plan->graph, stage->ordinal, CAIRN_OP_RELU)) {
         stage->activation = CUDA_RELU;
         *taken = 2;
     }

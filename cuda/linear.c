@@ -18,7 +18,7 @@ static int outputs(const cuda_stage *stage) {
 }
 
 static bool is_last(const cuda_plan *plan, const cuda_stage *stage) {
-    return stage->ordinal == plan->executor->base.net->op_count - 1;
+    return stage->ordinal == plan->graph.net->op_count - 1;
 }
 
 /* Finds the algorithm and notes how much workspace it takes. */
@@ -69,11 +69,11 @@ static cairn_status run_relu(const cuda_plan *plan, const cuda_task *task) {
 /* How many ops go into this stage: the layer, a ReLU, and a dropout behind them. */
 static int fuse(const cuda_plan *plan, cuda_stage *stage) {
     int last = stage->ordinal;
-    if (cuda_plan_next(plan, last, CAIRN_OP_RELU)) {
+    if (cairn_graph_next(&plan->graph, last, CAIRN_OP_RELU)) {
         stage->activation = CUDA_RELU;
         last++;
     }
-    stage->dropout = cuda_plan_next(plan, last, CAIRN_OP_DROPOUT);
+    stage->dropout = cairn_graph_next(&plan->graph, last, CAIRN_OP_DROPOUT);
     stage->dropout_ordinal = last + 1;
     return last + (stage->dropout ? 1 : 0) + 1 - stage->ordinal;
 }
@@ -119,7 +119,7 @@ static cairn_status forward(cuda_plan *plan, cuda_stage *stage, int *taken) {
     const cuda_task *added = NULL;
     if (status)
         return status;
-    if (stage->dropout && plan->training) {
+    if (stage->dropout && plan->graph.training) {
         const bool relu = stage->activation == CUDA_RELU;
         stage->dst = cuda_plan_output(plan, stage->layer->out);
         added = cuda_plan_add(plan, stage, relu ? "ReLU, dropout" : "dropout", run_dropout,
@@ -165,7 +165,7 @@ static cairn_status run_mask(const cuda_plan *plan, const cuda_task *task) {
 static cairn_status add_parameter_gradients(cuda_plan *plan, cuda_stage *stage,
                                             const activation *given) {
     const cairn_op *layer = stage->layer;
-    if (!cuda_plan_trains(plan, layer->weight))
+    if (!cairn_graph_trains(&plan->graph, layer->weight))
         return cuda_plan_add_bias_gradient(plan, stage, given);
     matmul *product = &stage->matmul[MATMUL_WEIGHTS];
     matmul_shape shape = {.a_op = CUBLAS_OP_N,
@@ -181,7 +181,7 @@ static cairn_status add_parameter_gradients(cuda_plan *plan, cuda_stage *stage,
                           .epilogue = CUBLASLT_EPILOGUE_DEFAULT,
                           .scale = layer->scale};
     cairn_status status = CAIRN_FAILED;
-    if (cuda_plan_trains(plan, layer->bias) && layer->scale == 1) {
+    if (cairn_graph_trains(&plan->graph, layer->bias) && layer->scale == 1) {
         shape.epilogue = CUBLASLT_EPILOGUE_BGRADB;
         shape.bias = cuda_plan_parameter(plan, CAIRN_GRADIENT, layer->bias);
         status = create(plan, product, &shape);
@@ -225,7 +225,9 @@ static cairn_status backward(cuda_plan *plan, cuda_stage *stage, const activatio
             return CAIRN_FAILED;
     }
     cairn_status status = add_parameter_gradients(plan, stage, &gradient);
-    return status || !stage->passes_gradient ? status : add_data_gradient(plan, stage, &gradient);
+    return status || !cairn_graph_wants(&plan->graph, stage->layer->input)
+               ? status
+               : add_data_gradient(plan, stage, &gradient);
 }
 
 static void release(cuda_stage *stage) {

@@ -11,7 +11,7 @@ static cairn_status find_fitting(cuda_executor *executor, int count, size_t avai
     while (high - low > 1 + low / 128) {
         size_t bytes = 0;
         int middle = low + (high - low) / 2;
-        cairn_status status = cuda_plan_measure(executor, middle, PLAN_TRAINS, &bytes);
+        cairn_status status = cuda_plan_measure(executor, middle, CAIRN_PLAN_TRAINS, &bytes);
         if (status)
             return status;
         if (bytes <= available)
@@ -30,7 +30,7 @@ static cairn_status too_large(cuda_executor *executor, const cuda_plan *plan, si
     int fits = 0;
     cudaGetLastError(); /* not a failure of the device */
     TRY_CUDA(cudaMemGetInfo(&available, &total));
-    if (plan->training) { /* the driver hands out whole blocks of 2 MiB, and keeps some */
+    if (plan->graph.training) { /* the driver hands out whole blocks of 2 MiB, and keeps some */
         cairn_status status =
             find_fitting(executor, plan->count, available - available / 32, &fits);
         if (status)
@@ -41,7 +41,7 @@ static cairn_status too_large(cuda_executor *executor, const cuda_plan *plan, si
     return cairn_error_set(CAIRN_FAILED,
                            "%s: out of GPU memory: a batch of %d asks for %.2f GiB, %.2f GiB of "
                            "%.2f are free; %s",
-                           plan->training ? "train.batch_size" : "cuda", plan->count,
+                           plan->graph.training ? "train.batch_size" : "cuda", plan->count,
                            (double)bytes / 0x1p30, (double)available / 0x1p30,
                            (double)total / 0x1p30, advice);
 }

@@ -22,7 +22,7 @@ static cuda_norm norm_of(const cuda_plan *plan, const cuda_stage *stage) {
                       .epsilon = layer->epsilon,
                       .momentum = layer->momentum,
                       .activation = stage->activation};
-    if (plan->training) {
+    if (plan->graph.training) {
         norm.mean = stage->statistics;
         norm.variance = stage->statistics + shape_of(stage).pitch;
     }
@@ -59,19 +59,19 @@ static cairn_status run_forward(const cuda_plan *plan, const cuda_task *task) {
 }
 
 /* How many ops go into this stage. */
-static cairn_status fuse(const cuda_plan *plan, cuda_stage *stage, int *taken) {
+static cairn_status fuse(cuda_plan *plan, cuda_stage *stage, int *taken) {
     int last = stage->ordinal;
-    const cairn_op *add = cuda_plan_next(plan, last, CAIRN_OP_ADD);
+    const cairn_op *add = cairn_graph_next(&plan->graph, last, CAIRN_OP_ADD);
     if (add) {
-        int other = add->input == last ? add->other : add->input;
+        int other = cairn_graph_other(add, last);
         cairn_status status = cuda_plan_take_other(plan, stage, add, other);
         if (status)
             return status;
         last++;
     }
-    if (cuda_plan_next(plan, last, CAIRN_OP_RELU))
+    if (cairn_graph_next(&plan->graph, last, CAIRN_OP_RELU))
         stage->activation = CUDA_RELU;
-    else if (!add && cuda_plan_next(plan, last, CAIRN_OP_GELU))
+    else if (!add && cairn_graph_next(&plan->graph, last, CAIRN_OP_GELU))
         stage->activation = CUDA_GELU;
     *taken = last + (stage->activation != CUDA_LINEAR) + 1 - stage->ordinal;
     return CAIRN_OK;
@@ -86,7 +86,7 @@ static cairn_status forward(cuda_plan *plan, cuda_stage *stage, int *taken) {
     if (status)
         return status;
     stage->dst = cuda_plan_output(plan, (cairn_shape){shape->c, shape->h, shape->w});
-    if (plan->training) {
+    if (plan->graph.training) {
         stage->statistics = cuda_plan_keep(plan, 4 * (size_t)shape_of(stage).pitch * sizeof(float));
         cuda_plan_want_workspace(plan, kernel_batchnorm_scratch(shape_of(stage)));
         if (!cuda_plan_add(plan, stage, "statistics", run_statistics, &stage->src, NULL))
@@ -103,8 +103,9 @@ static cairn_status forward(cuda_plan *plan, cuda_stage *stage, int *taken) {
 /* Backward --------------------------------------------------------------------------------------*/
 
 static float *wanted_gradient(const cuda_plan *plan, int ordinal) {
-    return cuda_plan_trains(plan, ordinal) ? cuda_plan_parameter(plan, CAIRN_GRADIENT, ordinal)
-                                           : NULL;
+    return cairn_graph_trains(&plan->graph, ordinal)
+               ? cuda_plan_parameter(plan, CAIRN_GRADIENT, ordinal)
+               : NULL;
 }
 
 static cairn_status run_sums(const cuda_plan *plan, const cuda_task *task) {
@@ -150,13 +151,11 @@ static cairn_status backward(cuda_plan *plan, cuda_stage *stage, const activatio
     if (!cuda_plan_add(plan, stage, "gradient sums", run_sums, given, &gradient))
         return CAIRN_FAILED;
     cairn_status status = CAIRN_OK;
-    if (stage->passes_gradient)
+    if (cairn_graph_wants(&plan->graph, stage->layer->input))
         status = add_data_gradient(plan, stage, &gradient);
     if (status || !stage->add)
         return status;
-    const cairn_op *add = stage->add;
-    int other = add->input == stage->ordinal ? add->other : add->input;
-    return cuda_plan_give(plan, stage, other, &gradient);
+    return cuda_plan_give(plan, stage, cairn_graph_other(stage->add, stage->ordinal), &gradient);
 }
 
 const layer_compiler cuda_compile_batchnorm = {forward, backward, NULL};

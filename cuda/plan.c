@@ -49,7 +49,7 @@ static cairn_status run_bias_gradient(const cuda_plan *plan, const cuda_task *ta
 
 cairn_status cuda_plan_add_bias_gradient(cuda_plan *plan, const cuda_stage *stage,
                                          const activation *gradient) {
-    if (!cuda_plan_trains(plan, stage->layer->bias))
+    if (!cairn_graph_trains(&plan->graph, stage->layer->bias))
         return CAIRN_OK;
     cuda_plan_want_workspace(plan, kernel_bias_gradient_scratch(gradient->shape));
     return cuda_plan_add(plan, stage, "bias gradient", run_bias_gradient, gradient, NULL)
@@ -57,18 +57,11 @@ cairn_status cuda_plan_add_bias_gradient(cuda_plan *plan, const cuda_stage *stag
                : CAIRN_FAILED;
 }
 
-const cairn_op *cuda_plan_next(const cuda_plan *plan, int ordinal, cairn_op_kind kind) {
-    const cairn_net *net = plan->executor->base.net;
-    const cairn_op *next = ordinal + 1 < net->op_count ? &net->op[ordinal + 1] : NULL;
-    bool reads = next && (next->input == ordinal || next->other == ordinal);
-    return reads && next->kind == kind && plan->node[ordinal].readers == 1 ? next : NULL;
-}
-
-cairn_status cuda_plan_take_other(const cuda_plan *plan, cuda_stage *stage, const cairn_op *add,
+cairn_status cuda_plan_take_other(cuda_plan *plan, cuda_stage *stage, const cairn_op *add,
                                   int other) {
-    const cuda_tensor *a = &stage->src.shape, *b = &plan->node[other].value.shape;
     stage->add = add;
-    stage->other = plan->node[other].value;
+    stage->other = cuda_plan_node(plan, other)->value;
+    const cuda_tensor *a = &stage->src.shape, *b = &stage->other.shape;
     if (a->pitch == b->pitch && a->h == b->h && a->w == b->w)
         return CAIRN_OK;
     return cairn_error_set(CAIRN_FAILED,
@@ -81,8 +74,8 @@ cairn_status cuda_plan_take_other(const cuda_plan *plan, cuda_stage *stage, cons
 /* Whether more than the crop happens to its samples. */
 static bool augments(const cuda_plan *plan) {
     const cairn_executor_options *options = &plan->executor->base.options;
-    return plan->training ? !cairn_augment_is_plain(&options->augment)
-                          : options->tta != CAIRN_TTA_NONE;
+    return plan->graph.training ? !cairn_augment_is_plain(&options->augment)
+                                : options->tta != CAIRN_TTA_NONE;
 }
 
 static cairn_status run_gather(const cuda_plan *plan, const cuda_task *task) {
@@ -92,8 +85,9 @@ static cairn_status run_gather(const cuda_plan *plan, const cuda_task *task) {
                           .labels = split->labels,
                           .table = executor->table,
                           .seed = executor->base.options.seed,
-                          .crop_padding = plan->training ? executor->base.options.crop_padding : 0,
-                          .by_index = plan->training,
+                          .crop_padding =
+                              plan->graph.training ? executor->base.options.crop_padding : 0,
+                          .by_index = plan->graph.training,
                           .augmenter = augments(plan) ? executor->augmenter : NULL};
     kernel_gather(executor->stream, &gather, executor->ring, executor->state, task->out.shape,
                   task->out.data, plan->targets);
@@ -104,8 +98,8 @@ static cairn_status run_loss(const cuda_plan *plan, const cuda_task *task) {
     cuda_executor *executor = plan->executor;
     kernel_cross_entropy(executor->stream, plan->count, cairn_net_classes(executor->base.net),
                          plan->logits_pitch, plan->logits, plan->targets,
-                         plan->training ? executor->base.options.label_smoothing : 0, plan->type,
-                         plan->training ? task->out.data : NULL, executor->state);
+                         plan->graph.training ? executor->base.options.label_smoothing : 0,
+                         plan->type, plan->graph.training ? task->out.data : NULL, executor->state);
     return CAIRN_OK;
 }
 
@@ -121,14 +115,16 @@ static cairn_status run_to_float32(const cuda_plan *plan, const cuda_task *task)
     return CAIRN_OK;
 }
 
+static bool are_maps(const activation *last) {
+    return last->shape.layout == CUDA_NHWC && last->shape.h * last->shape.w > 1;
+}
+
 /* The logits: the last output as row-major float32. A net that ends in a linear layer has them
- * already; one that ends in maps or in bf16 is converted. Then the loss, and the gradient of the
- * last output in its own layout. */
-static cairn_status compile_loss(cuda_plan *plan, const activation *last, activation *gradient) {
+ * already; one that ends in maps or in bf16 is converted. */
+static cairn_status add_logits(cuda_plan *plan, const activation *last) {
     cuda_tensor rows = last->shape;
     activation logits = *last;
-    bool maps = rows.layout == CUDA_NHWC && rows.h * rows.w > 1;
-    if (maps) {
+    if (are_maps(last)) {
         rows.layout = CUDA_NCHW;
         rows.pitch = rows.c;
         logits = cuda_plan_place(plan, rows, KEPT);
@@ -144,115 +140,104 @@ static cairn_status compile_loss(cuda_plan *plan, const activation *last, activa
     }
     plan->logits = logits.data;
     plan->logits_pitch = (int)tensor_features(rows);
+    return CAIRN_OK;
+}
 
-    activation made = {0};
-    if (plan->training) {
-        cuda_tensor shape = rows;
-        shape.type = plan->type;
-        made = cuda_plan_gradient(plan, shape);
+/* The loss; in training, the gradient of the last output in its own layout. */
+static cairn_status add_loss(cuda_plan *plan, const activation *last) {
+    const int ordinal = plan->graph.net->op_count - 1;
+    activation made = {0}, gradient;
+    if (plan->graph.training) {
+        cuda_tensor rows = last->shape;
+        if (are_maps(last)) {
+            rows.layout = CUDA_NCHW;
+            rows.pitch = rows.c;
+        }
+        rows.type = plan->type;
+        made = cuda_plan_gradient(plan, rows);
     }
     if (!cuda_plan_add(plan, NULL, "loss", run_loss, NULL, &made))
         return CAIRN_FAILED;
-    *gradient = made;
-    if (!maps || !plan->training)
+    if (!plan->graph.training)
         return CAIRN_OK;
-    *gradient = cuda_plan_gradient(plan, last->shape);
-    return cuda_plan_add(plan, NULL, "logits' gradient by place", run_transpose, &made, gradient)
-               ? CAIRN_OK
+    if (!are_maps(last))
+        return cuda_plan_give(plan, NULL, ordinal, &made);
+    gradient = cuda_plan_gradient(plan, last->shape);
+    return cuda_plan_add(plan, NULL, "logits' gradient by place", run_transpose, &made, &gradient)
+               ? cuda_plan_give(plan, NULL, ordinal, &gradient)
                : CAIRN_FAILED;
 }
 
 /* Compiling -------------------------------------------------------------------------------------*/
 
-/* What the net alone says of its nodes. */
-static void describe_nodes(cuda_plan *plan, const cairn_net *net) {
-    for (int i = CAIRN_NET_INPUT; i < net->op_count; i++)
-        plan->node[i] = (cuda_node){0};
-    for (int i = 0; i < net->op_count; i++) {
-        const cairn_op *op = &net->op[i];
-        cuda_node *node = &plan->node[i];
-        node->wants = cuda_plan_trains(plan, op->weight) || cuda_plan_trains(plan, op->bias) ||
-                      plan->node[op->input].wants;
-        plan->node[op->input].readers++;
-        if (op->kind == CAIRN_OP_ADD) {
-            node->wants = node->wants || plan->node[op->other].wants;
-            plan->node[op->other].readers++;
-        }
+cuda_node *cuda_plan_node(cuda_plan *plan, int ordinal) {
+    return ordinal == CAIRN_NET_INPUT ? &plan->batch : &plan->node[ordinal];
+}
+
+static cairn_status compile_input(cuda_plan *plan) {
+    const cairn_net *net = plan->graph.net;
+    const size_t count = (size_t)plan->count;
+    activation *batch = &plan->batch.value;
+    *batch = cuda_plan_output(plan, net->input);
+    cuda_plan_hold(plan, batch, plan->graph.input.readers);
+    plan->targets = (cuda_targets){.label = cuda_plan_keep(plan, count)};
+    if (plan->graph.training && cairn_augment_mixes(&plan->executor->base.options.augment)) {
+        plan->targets.other = cuda_plan_keep(plan, count);
+        plan->targets.share = cuda_plan_keep(plan, count * sizeof(float));
     }
-    plan->node[net->op_count - 1].readers++; /* the loss */
+    return cuda_plan_add(plan, NULL, "gather", run_gather, NULL, batch) ? CAIRN_OK : CAIRN_FAILED;
 }
 
 /* What a stage made is needed by its readers; what it read, by one fewer. */
 static void count_users(cuda_plan *plan, const cuda_stage *stage) {
     plan->taken = 0;
-    cuda_plan_hold(plan, &stage->dst, plan->node[stage->last].readers);
+    cuda_plan_hold(plan, &stage->dst, plan->graph.op[stage->last].readers);
     cuda_plan_hold(plan, &stage->src, -1);
     if (stage->add)
         cuda_plan_hold(plan, &stage->other, -1);
 }
 
-static cairn_status compile_forward(cuda_plan *plan, const cairn_net *net) {
-    cairn_status status = CAIRN_OK;
-    for (int i = 0, taken = 1; i < net->op_count && !status; i += taken, taken = 1) {
-        cuda_stage *stage = &plan->stage[plan->stage_count++];
-        const cuda_node *input = &plan->node[net->op[i].input];
-        *stage = (cuda_stage){.layer = &net->op[i],
-                              .ordinal = i,
-                              .src = input->value,
-                              .passes_gradient = input->wants};
-        status = compilers[stage->layer->kind]->forward(plan, stage, &taken);
-        stage->last = i + taken - 1;
-        plan->node[stage->last].value = stage->dst;
-        count_users(plan, stage);
-    }
+static cairn_status compile_forward(void *compiled, int number, int ordinal, int *taken) {
+    cuda_plan *plan = compiled;
+    cuda_stage *stage = &plan->stage[number];
+    const cairn_op *layer = &plan->graph.net->op[ordinal];
+    plan->stage_count = number + 1;
+    *stage = (cuda_stage){
+        .layer = layer, .ordinal = ordinal, .src = cuda_plan_node(plan, layer->input)->value};
+    cairn_status status = compilers[layer->kind]->forward(plan, stage, taken);
+    stage->last = ordinal + *taken - 1;
+    plan->node[stage->last].value = stage->dst;
+    count_users(plan, stage);
     return status;
 }
 
-/* Every reader of a stage comes after it, so its gradient is complete when its turn comes. One that
- * nobody wants was not given. */
-static cairn_status compile_backward(cuda_plan *plan) {
-    cairn_status status = CAIRN_OK;
-    for (int s = plan->stage_count - 1; s >= 0 && !status; s--) {
-        cuda_stage *stage = &plan->stage[s];
-        cuda_node *node = &plan->node[stage->last];
-        if (!node->has_gradient)
-            continue;
-        status = compilers[stage->layer->kind]->backward(plan, stage, &node->gradient);
-        cuda_plan_hold(plan, &node->gradient, -1);
-        plan->taken = 0;
-    }
+static cairn_status compile_loss(void *compiled) {
+    cuda_plan *plan = compiled;
+    const activation *last = &plan->node[plan->graph.net->op_count - 1].value;
+    cairn_status status = add_logits(plan, last);
+    if (!status)
+        status = add_loss(plan, last);
+    plan->taken = 0;
+    return status;
+}
+
+static cairn_status compile_backward(void *compiled, int number) {
+    cuda_plan *plan = compiled;
+    cuda_stage *stage = &plan->stage[number];
+    const activation *gradient = &plan->node[stage->last].gradient;
+    cairn_status status = compilers[stage->layer->kind]->backward(plan, stage, gradient);
+    cuda_plan_hold(plan, gradient, -1);
+    plan->taken = 0;
     return status;
 }
 
 static cairn_status compile(cuda_plan *plan) {
-    const cairn_net *net = plan->executor->base.net;
-    const int last = net->op_count - 1;
-    cuda_node *batch = &plan->node[CAIRN_NET_INPUT];
-    activation gradient;
-    describe_nodes(plan, net);
-    batch->value = cuda_plan_output(plan, net->input);
-    cuda_plan_hold(plan, &batch->value, batch->readers);
-    bool mixes = plan->training && cairn_augment_mixes(&plan->executor->base.options.augment);
-    size_t count = (size_t)plan->count;
-    plan->targets = (cuda_targets){.label = cuda_plan_keep(plan, count)};
-    if (mixes) {
-        plan->targets.other = cuda_plan_keep(plan, count);
-        plan->targets.share = cuda_plan_keep(plan, count * sizeof(float));
-    }
-    if (!cuda_plan_add(plan, NULL, "gather", run_gather, NULL, &batch->value))
-        return CAIRN_FAILED;
-    cairn_status status = compile_forward(plan, net);
+    static const cairn_graph_compiler compiler = {compile_forward, compile_loss, compile_backward};
+    const bool updates = plan->graph.training && plan->executor->trained_total;
+    cairn_status status = compile_input(plan);
     if (!status)
-        status = compile_loss(plan, &plan->node[last].value, &gradient);
-    if (status || !plan->training)
-        return status;
-    status = cuda_plan_give(plan, NULL, last, &gradient);
-    plan->taken = 0;
-    if (!status)
-        status = compile_backward(plan);
-    if (!status && plan->executor->trained_total)
-        status = cuda_plan_add_update(plan);
-    return status;
+        status = cairn_graph_compile(&plan->graph, &compiler, plan);
+    return status || !updates ? status : cuda_plan_add_update(plan);
 }
 
 /* Forgets what compile() made but the slots' sizes. */
@@ -266,15 +251,16 @@ static void clear(cuda_plan *plan) {
     plan->kept_bytes = 0;
     plan->taken = 0;
     memset(plan->slot_users, 0, sizeof plan->slot_users);
+    memset(plan->node, 0, (size_t)plan->graph.net->op_count * sizeof *plan->node);
 }
 
 /* Compiled without memory. */
 static cairn_status measure(cuda_plan **made, cuda_executor *executor, int count,
-                            plan_purpose purpose) {
+                            cairn_plan_purpose purpose) {
     const size_t ops = (size_t)executor->base.net->op_count;
     cuda_plan *plan = calloc(1, sizeof *plan);
     cuda_stage *stage = calloc(ops, sizeof *stage);
-    cuda_node *node = calloc(ops + 1, sizeof *node);
+    cuda_node *node = calloc(ops, sizeof *node);
     if (!plan || !stage || !node) {
         free(plan);
         free(stage);
@@ -283,13 +269,12 @@ static cairn_status measure(cuda_plan **made, cuda_executor *executor, int count
     }
     *plan = (cuda_plan){.executor = executor,
                         .count = count,
-                        .purpose = purpose,
-                        .training = purpose != PLAN_EVALUATES,
                         .type = executor->type,
                         .layout = executor->layout,
                         .pad = executor->pad,
                         .stage = stage,
-                        .node = node + 1};
+                        .node = node};
+    cairn_graph_survey(&plan->graph, executor->base.net, purpose);
     if (!executor->base.options.deterministic) /* room for whatever proves fastest */
         plan->workspace_bytes = cuda_plan_workspace_limit(plan);
     cairn_status status = compile(plan);
@@ -300,7 +285,7 @@ static cairn_status measure(cuda_plan **made, cuda_executor *executor, int count
     return status;
 }
 
-cairn_status cuda_plan_measure(cuda_executor *executor, int count, plan_purpose purpose,
+cairn_status cuda_plan_measure(cuda_executor *executor, int count, cairn_plan_purpose purpose,
                                size_t *bytes) {
     cuda_plan *plan = NULL;
     cairn_status status = measure(&plan, executor, count, purpose);
@@ -311,19 +296,11 @@ cairn_status cuda_plan_measure(cuda_executor *executor, int count, plan_purpose 
     return CAIRN_OK;
 }
 
-static bool has_early(const cairn_net *net) {
-    for (int k = 0; k < net->parameter_count; k++)
-        if (net->parameter[k].early)
-            return true;
-    return false;
-}
-
 cairn_status cuda_plan_find(cuda_plan **found, cuda_executor *executor, int count,
-                            plan_purpose purpose) {
-    if (purpose == PLAN_TRAINS_LATE && !has_early(executor->base.net))
-        purpose = PLAN_TRAINS;
+                            cairn_plan_purpose wished) {
+    cairn_plan_purpose purpose = cairn_plan_purpose_resolve(executor->base.net, wished, false);
     for (cuda_plan *known = executor->plans; known; known = known->next)
-        if (known->count == count && known->purpose == purpose) {
+        if (known->count == count && known->graph.purpose == purpose) {
             *found = known;
             return CAIRN_OK;
         }
@@ -352,7 +329,7 @@ void cuda_plan_destroy(cuda_plan *plan) {
         return;
     cuda_plan_drop_graphs(plan);
     clear(plan);
-    free(plan->node - 1);
+    free(plan->node);
     free(plan->stage);
     free(plan->task);
     free(plan);

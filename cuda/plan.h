@@ -14,6 +14,8 @@
 
 #include "cairn/executor.h"
 
+#include "../host/backend/graph.h"
+
 /* Memory that all plans share, since only one runs at a time, in slots: WIDE for what a convolution
  * makes for the pooling behind it, and its gradient; the others for what passes from stage to
  * stage, each free again after its last reader. KEPT marks memory of an activation's own, for the
@@ -26,11 +28,9 @@ typedef struct {
     int slot;
 } activation;
 
-/* An op's output: its value, where a stage ends in the op, and the sum of the gradients that its
- * readers have given so far. */
+/* An op's output, or the batch: its value, where a stage ends in the op, and the sum of the
+ * gradients that its readers have given so far. */
 typedef struct {
-    int readers; /* ops, and the loss */
-    bool wants;  /* a gradient: the op or one before it has parameters that are trained */
     bool has_gradient;
     activation value, gradient;
 } cuda_node;
@@ -72,7 +72,6 @@ typedef struct {
     const cairn_op *layer, *pool, *dropout, *add; /* the fused ones, or NULL */
     int ordinal, last, dropout_ordinal;           /* places in the net, of the stage's ends */
     cuda_activation activation;                   /* fused in */
-    bool passes_gradient;                         /* the input wants one */
     activation src, made, dst;                    /* made: before pooling or dropout */
     activation other;                             /* of add */
     uint8_t *chosen;                              /* of pooling */
@@ -103,16 +102,11 @@ typedef struct cuda_task {
     bool adds;         /* to what is in `out` */
 } cuda_task;
 
-/* What a plan is for. Late: what is early (cairn/optimizer.h) is trained no more, and needs no
- * gradient. */
-typedef enum { PLAN_EVALUATES, PLAN_TRAINS, PLAN_TRAINS_LATE } plan_purpose;
-
 struct cuda_plan {
     cuda_plan *next;
     cuda_executor *executor;
     int count; /* samples */
-    plan_purpose purpose;
-    bool training; /* for either */
+    cairn_graph graph;
     cuda_type type;
     cuda_layout layout;
     int pad; /* channels are padded to a multiple of it */
@@ -120,7 +114,7 @@ struct cuda_plan {
     int task_count, task_capacity;
     cuda_stage *stage;
     int stage_count;
-    cuda_node *node; /* of op i; node[CAIRN_NET_INPUT] is the batch */
+    cuda_node batch, *node; /* the net's input, and by op */
     /* Memory: offsets are dealt out from `base`, first the slots, then what is kept. The first
      * compilation has no base and only measures. */
     char *base;
@@ -132,9 +126,9 @@ struct cuda_plan {
     cuda_targets targets;
     float *logits; /* [count, logits_pitch] */
     int logits_pitch;
-    cairn_split_id source;    /* where the gather task takes samples from */
-    cudaGraphExec_t graph[2]; /* by source; NULL until the second run */
-    int runs[2], launches;    /* launches: the graph's nodes */
+    cairn_split_id source;       /* where the gather task takes samples from */
+    cudaGraphExec_t captured[2]; /* by source; NULL until the second run */
+    int runs[2], launches;       /* launches: the graph's nodes */
 };
 
 /* A parameter in memory: [out][in] or [out][h,w][in], as plan.h's head says. */
@@ -194,7 +188,7 @@ struct cuda_executor {
 
 /* The plan for that many samples: an earlier one, or a new one. */
 cairn_status cuda_plan_find(cuda_plan **found, cuda_executor *executor, int count,
-                            plan_purpose purpose);
+                            cairn_plan_purpose purpose);
 void cuda_plan_destroy(cuda_plan *plan);
 
 /* Bytes of memory that it wants beside the workspace; and makes the executor's newest block large
@@ -203,7 +197,7 @@ size_t cuda_plan_total(const cuda_plan *plan);
 cairn_status cuda_plan_find_memory(cuda_executor *executor, const cuda_plan *plan);
 
 /* Compiles without memory, to learn the bytes that such a plan wants of it. */
-cairn_status cuda_plan_measure(cuda_executor *executor, int count, plan_purpose purpose,
+cairn_status cuda_plan_measure(cuda_executor *executor, int count, cairn_plan_purpose purpose,
                                size_t *bytes);
 
 /* Enqueues the plan's tasks as one graph, over samples of a split; the slot is filled. */
@@ -214,6 +208,9 @@ cairn_status cuda_plan_enqueue(cuda_plan *plan, cairn_split_id source, const cud
 void cuda_plan_drop_graphs(cuda_plan *plan);
 
 /* For the layers that compile themselves into a plan ------------------------------------------- */
+
+/* An op's output, or the batch for CAIRN_NET_INPUT. */
+cuda_node *cuda_plan_node(cuda_plan *plan, int ordinal);
 
 /* An activation of the plan's type and layout: in that slot, or kept. */
 activation cuda_plan_activation(cuda_plan *plan, cairn_shape shape, int slot);
@@ -235,8 +232,6 @@ void *cuda_plan_keep(cuda_plan *plan, size_t bytes);
 size_t tensor_bytes(cuda_tensor shape);
 size_t tensor_features(cuda_tensor shape); /* elements of one sample in memory */
 
-/* Whether an op has that parameter (ordinal -1: no) and the plan trains it. */
-bool cuda_plan_trains(const cuda_plan *plan, int ordinal);
 /* A parameter's values, gradients, ..., NULL for ordinal -1; and as an operand of the plan's type.
  */
 float *cuda_plan_parameter(const cuda_plan *plan, cairn_tensor_kind kind, int ordinal);
@@ -273,11 +268,9 @@ extern const layer_compiler cuda_compile_conv2d, cuda_compile_relu, cuda_compile
     cuda_compile_flatten, cuda_compile_linear, cuda_compile_dropout, cuda_compile_batchnorm,
     cuda_compile_add, cuda_compile_avgpool, cuda_compile_gelu;
 
-/* The op after `ordinal` when it is of that kind and alone reads it, else NULL. */
-const cairn_op *cuda_plan_next(const cuda_plan *plan, int ordinal, cairn_op_kind kind);
 /* Sets stage->add and stage->other, for adding op `other` to what has the shape of stage->src;
  * refuses summands that lie differently in memory. */
-cairn_status cuda_plan_take_other(const cuda_plan *plan, cuda_stage *stage, const cairn_op *add,
+cairn_status cuda_plan_take_other(cuda_plan *plan, cuda_stage *stage, const cairn_op *add,
                                   int other);
 
 /* Other parts -----------------------------------------------------------------------------------

@@ -87,7 +87,7 @@ static cairn_status run_our_backward(const cuda_plan *plan, const cuda_task *tas
 /* The layer -------------------------------------------------------------------------------------*/
 
 static bool is_cudnns(const cuda_plan *plan, const cuda_stage *stage) {
-    return plan->training && contest_lost(plan->executor, stage->ordinal);
+    return plan->graph.training && contest_lost(plan->executor, stage->ordinal);
 }
 
 static cairn_status forward(cuda_plan *plan, cuda_stage *stage, int *taken) {

@@ -14,7 +14,7 @@ static cuda_gradient batch_gradient(const cuda_plan *plan) {
                            .values = executor->tensors[CAIRN_GRADIENT],
                            .half = executor->half_gradient,
                            .treatment = executor->treatment,
-                           .late = plan->purpose == PLAN_TRAINS_LATE};
+                           .late = plan->graph.purpose == CAIRN_PLAN_TRAINS_LATE};
 }
 
 /* The step's. */

@@ -70,7 +70,7 @@ static int take_slot(cuda_plan *plan) {
 }
 
 activation cuda_plan_output(cuda_plan *plan, cairn_shape shape) {
-    return cuda_plan_activation(plan, shape, plan->training ? KEPT : take_slot(plan));
+    return cuda_plan_activation(plan, shape, plan->graph.training ? KEPT : take_slot(plan));
 }
 
 activation cuda_plan_gradient(cuda_plan *plan, cuda_tensor shape) {
@@ -94,7 +94,8 @@ activation cuda_plan_writable(cuda_plan *plan, const activation *given) {
 
 bool cuda_plan_adds(const cuda_plan *plan, int ordinal, activation *made) {
     const cuda_node *node = &plan->node[ordinal];
-    if (!node->has_gradient || !has_one_user(plan, &node->gradient))
+    if (!cairn_graph_wants(&plan->graph, ordinal) || !node->has_gradient ||
+        !has_one_user(plan, &node->gradient))
         return false;
     *made = node->gradient;
     return true;
@@ -108,9 +109,9 @@ static cairn_status run_add(const cuda_plan *plan, const cuda_task *task) {
 
 cairn_status cuda_plan_give(cuda_plan *plan, const cuda_stage *stage, int ordinal,
                             const activation *made) {
-    cuda_node *node = &plan->node[ordinal];
-    if (!node->wants)
+    if (!cairn_graph_wants(&plan->graph, ordinal))
         return CAIRN_OK;
+    cuda_node *node = &plan->node[ordinal];
     activation before = node->gradient, sum = *made;
     if (node->has_gradient) {
         sum = cuda_plan_writable(plan, &before);
@@ -127,12 +128,6 @@ cairn_status cuda_plan_give(cuda_plan *plan, const cuda_stage *stage, int ordina
 }
 
 /* Parameters and scratch ------------------------------------------------------------------------*/
-
-bool cuda_plan_trains(const cuda_plan *plan, int ordinal) {
-    const cairn_parameter *known = plan->executor->base.net->parameter;
-    return ordinal >= 0 && known[ordinal].trained &&
-           !(known[ordinal].early && plan->purpose == PLAN_TRAINS_LATE);
-}
 
 float *cuda_plan_parameter(const cuda_plan *plan, cairn_tensor_kind kind, int ordinal) {
     const cuda_executor *executor = plan->executor;

@@ -74,30 +74,31 @@ static cairn_status add_pooling_backward(cpu_plan *plan, const cpu_stage *stage,
 
 /* Whether nothing but the bias, if that, is to be learned here or from what is before. */
 static bool is_frozen(const cpu_plan *plan, const cairn_op *layer) {
-    return !plan->training ||
-           (!plan_trains(plan, layer->weight) && !plan_wants(plan, layer->input));
+    return !cairn_graph_trains(&plan->graph, layer->weight) &&
+           !cairn_graph_wants(&plan->graph, layer->input);
 }
 
 /* Whether not even the bias is. */
 static bool is_settled(const cpu_plan *plan, const cairn_op *layer) {
-    return is_frozen(plan, layer) && !(plan->training && plan_trains(plan, layer->bias));
+    return is_frozen(plan, layer) && !cairn_graph_trains(&plan->graph, layer->bias);
 }
 
 /* How many ops go into this stage: the convolution; in evaluation a batch normalisation, and a sum
  * with something that is there already; a ReLU, and a max-pooling behind that; or a GELU. */
 static int fuse(const cpu_plan *plan, cpu_stage *stage) {
     int last = stage->ordinal;
-    if (!plan->training) {
-        stage->norm = plan_next(plan, last, CAIRN_OP_BATCHNORM);
+    if (!plan->graph.training) {
+        stage->norm = cairn_graph_next(&plan->graph, last, CAIRN_OP_BATCHNORM);
         last += stage->norm != NULL;
-        stage->sum = plan_next(plan, last, CAIRN_OP_ADD);
+        stage->sum = cairn_graph_next(&plan->graph, last, CAIRN_OP_ADD);
         last += stage->sum != NULL;
     }
-    stage->relu = plan_next(plan, last, CAIRN_OP_RELU) != NULL;
-    stage->gelu = is_frozen(plan, stage->layer) && plan_next(plan, last, CAIRN_OP_GELU);
+    stage->relu = cairn_graph_next(&plan->graph, last, CAIRN_OP_RELU) != NULL;
+    stage->gelu =
+        is_frozen(plan, stage->layer) && cairn_graph_next(&plan->graph, last, CAIRN_OP_GELU);
     last += stage->relu || stage->gelu;
     if (!stage->gelu)
-        stage->pool = plan_next(plan, last, CAIRN_OP_MAXPOOL);
+        stage->pool = cairn_graph_next(&plan->graph, last, CAIRN_OP_MAXPOOL);
     last += stage->pool != NULL;
     return last - stage->ordinal + 1;
 }
@@ -108,12 +109,11 @@ static int fuse(const cpu_plan *plan, cpu_stage *stage) {
 static cairn_status place_output(cpu_plan *plan, cpu_stage *stage, onednn_layout layout) {
     if (!stage->sum)
         return plan_tensor(plan, &stage->made, layout, NULL);
-    int before = (int)(stage->sum - plan->executor->base.net->op) - 1;
-    int other = stage->sum->input == before ? stage->sum->other : stage->sum->input;
+    int before = (int)(stage->sum - plan->graph.net->op) - 1;
+    int other = cairn_graph_other(stage->sum, before);
     const tensor *summand = plan_value(plan, other);
-    const cpu_value *value = other == CAIRN_NET_INPUT ? NULL : &plan->value[other];
-    bool free_after = value && value->last_reader == before + 1 && !value->flattened &&
-                      summand->data != stage->src.data;
+    bool free_after = other != CAIRN_NET_INPUT && summand->data != stage->src.data &&
+                      cairn_graph_output_of(&plan->graph, other)->last_reader == before + 1;
     if (free_after && onednn_layout_equal(summand->layout, layout)) {
         stage->made = *summand;
         return CAIRN_OK;
@@ -308,12 +308,12 @@ static cairn_status conv2d_backward(cpu_plan *plan, cpu_stage *stage, const tens
         status = stage->pools ? plan_unpool(plan, stage, &pooled, &gradient)
                               : add_pooling_backward(plan, stage, stage->pool, &pooled, &gradient);
     }
-    if (!status && plan_trains(plan, layer->weight))
+    if (!status && cairn_graph_trains(&plan->graph, layer->weight))
         status = stage->winograd ? plan_winograd_weight_gradient(plan, stage, &gradient)
                                  : add_weight_gradient(plan, stage, &gradient);
-    else if (!status && plan_trains(plan, layer->bias))
+    else if (!status && cairn_graph_trains(&plan->graph, layer->bias))
         status = plan_bias_gradient(plan, stage, &gradient);
-    if (!status && plan_wants(plan, layer->input))
+    if (!status && cairn_graph_wants(&plan->graph, layer->input))
         status = stage->winograd ? plan_winograd_data_gradient(plan, layer, &gradient, made)
                                  : add_data_gradient(plan, stage, &gradient, made);
     return status;

@@ -44,7 +44,7 @@ conv_shape plan_conv_shape(const cpu_plan *plan, const cairn_op *layer) {
 bool plan_halves(const cpu_plan *plan, const cpu_stage *stage) {
     const cairn_op *pool = stage->pool;
     return pool && pool->kernel == 2 && pool->stride == 2 && pool->padding == 0 && !stage->sum &&
-           (!plan->training || plan_trains(plan, stage->layer->weight));
+           (!plan->graph.training || cairn_graph_trains(&plan->graph, stage->layer->weight));
 }
 
 cairn_status plan_pooled(cpu_plan *plan, cpu_stage *stage, tensor *made) {

@@ -90,7 +90,7 @@ cairn_status plan_stem_weight_gradient(cpu_plan *plan, const cpu_stage *stage,
     added->run = run_weight_gradient;
     added->with = gradient.data;
     added->out = plan_parameter(plan, CAIRN_GRADIENT, layer->weight);
-    if (plan_trains(plan, layer->bias))
+    if (cairn_graph_trains(&plan->graph, layer->bias))
         added->statistics = plan_parameter(plan, CAIRN_GRADIENT, layer->bias);
     return CAIRN_OK;
 }

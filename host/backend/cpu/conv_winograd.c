@@ -28,7 +28,7 @@ static conv_shape turned_shape_of(const cpu_plan *plan, const cairn_op *layer) {
 
 /* Working memory for whichever of the net's convolutions needs most, which take turns. */
 static float *scratch_of(cpu_plan *plan) {
-    const cairn_net *net = plan->executor->base.net;
+    const cairn_net *net = plan->graph.net;
     size_t most = 0;
     for (int i = 0; i < net->op_count && !plan->winograd; i++) {
         const cairn_op *op = &net->op[i];
@@ -149,7 +149,7 @@ cairn_status plan_winograd_weight_gradient(cpu_plan *plan, const cpu_stage *stag
     if (!added)
         return CAIRN_FAILED;
     added->run = run_weight_gradient;
-    if (plan_trains(plan, layer->bias))
+    if (cairn_graph_trains(&plan->graph, layer->bias))
         added->statistics = plan_parameter(plan, CAIRN_GRADIENT, layer->bias);
     return CAIRN_OK;
 }

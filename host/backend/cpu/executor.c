@@ -129,7 +129,7 @@ static cairn_status create(cairn_executor **made, const cairn_net *net,
     cpu_plan *first = NULL;
     if (!status) {
         omp_settings before = enter(executor);
-        status = leave(before, plan_find(&first, executor, options->batch, PLAN_TRAINS));
+        status = leave(before, plan_find(&first, executor, options->batch, CAIRN_PLAN_TRAINS));
     }
     if (status) {
         destroy(&executor->base);
@@ -175,9 +175,8 @@ static cairn_status forward(cpu_plan *plan, const batch_source *source) {
 /* The gradient of a batch's mean loss. */
 static cairn_status train_batch(cpu_executor *executor, const cairn_step *step) {
     cpu_plan *plan = NULL;
-    bool late = cairn_optimizer_is_late(&executor->base.options.optimizer, step->epoch);
     cairn_status status =
-        plan_find(&plan, executor, step->count, late ? PLAN_TRAINS_LATE : PLAN_TRAINS);
+        plan_find(&plan, executor, step->count, cairn_plan_purpose_of(&executor->base, step));
     if (status)
         return status;
     batch_source source = source_of(executor, plan, CAIRN_SPLIT_TRAIN);
@@ -276,7 +275,7 @@ static cairn_status infer(cpu_executor *executor, cairn_split_id id, int first, 
         int left = count - done;
         part = left < executor->base.options.batch ? left : executor->base.options.batch;
         cpu_plan *plan = NULL;
-        cairn_status status = plan_find(&plan, executor, part, PLAN_EVALUATES);
+        cairn_status status = plan_find(&plan, executor, part, CAIRN_PLAN_EVALUATES);
         if (status)
             return status;
         batch_source source = source_of(executor, plan, id);

@@ -53,7 +53,7 @@ static cairn_status add_scaling(cpu_plan *plan, task_list *list, const cairn_op 
     added->run = run_scaling;
     added->in = from;
     added->out = to;
-    added->count = plan->executor->base.net->parameter[layer->weight].count;
+    added->count = plan->graph.net->parameter[layer->weight].count;
     return CAIRN_OK;
 }
 
@@ -63,7 +63,7 @@ static cairn_status scaled_weights(cpu_plan *plan, const cairn_op *layer, float 
     *weights = master;
     if (layer->scale == 1)
         return CAIRN_OK;
-    size_t count = plan->executor->base.net->parameter[layer->weight].count;
+    size_t count = plan->graph.net->parameter[layer->weight].count;
     *weights = plan_scratch(plan, count * sizeof **weights);
     return *weights ? add_scaling(plan, &plan->refresh, layer, master, *weights) : CAIRN_FAILED;
 }
@@ -175,9 +175,10 @@ static cairn_status linear_backward(cpu_plan *plan, cpu_stage *stage, const tens
                                        plan_plain(plan, layer->out, type), layer, &plain);
     if (!status)
         status = as_matrix(plan, &plain, layer->out.c, type, &gradient);
-    if (!status && (plan_trains(plan, layer->weight) || plan_trains(plan, layer->bias)))
+    if (!status && (cairn_graph_trains(&plan->graph, layer->weight) ||
+                    cairn_graph_trains(&plan->graph, layer->bias)))
         status = add_weight_gradient(plan, stage, &gradient);
-    if (!status && plan_wants(plan, layer->input))
+    if (!status && cairn_graph_wants(&plan->graph, layer->input))
         status = add_data_gradient(plan, stage, &gradient, made);
     return status;
 }

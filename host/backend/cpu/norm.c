@@ -45,7 +45,7 @@ static norm_parameters parameters_of(const cpu_plan *plan, const cairn_op *op, c
 static cairn_status run_norm(const cpu_plan *plan, const cpu_task *task) {
     const cairn_op *op = task->layer;
     norm_shape shape = shape_of(plan, task);
-    if (plan->training) {
+    if (plan->graph.training) {
         float *mean = task->statistics, *variance = mean + op->in.c;
         norm_measure(&shape, task->in, task->scratch, mean, variance);
         norm_move(mean, variance, plan_parameter(plan, CAIRN_PARAMETER, op->mean),
@@ -63,10 +63,12 @@ static cairn_status run_norm_backward(const cpu_plan *plan, const cpu_task *task
     norm_parameters norm = parameters_of(plan, op, task->statistics);
     /* A frozen one's gradient goes where nobody looks: behind the statistics. */
     float *unseen = task->statistics + 2 * op->in.c;
-    float *dweight =
-        plan_trains(plan, op->weight) ? plan_parameter(plan, CAIRN_GRADIENT, op->weight) : unseen;
-    float *dshift = plan_trains(plan, op->bias) ? plan_parameter(plan, CAIRN_GRADIENT, op->bias)
-                                                : unseen + op->in.c;
+    float *dweight = cairn_graph_trains(&plan->graph, op->weight)
+                         ? plan_parameter(plan, CAIRN_GRADIENT, op->weight)
+                         : unseen;
+    float *dshift = cairn_graph_trains(&plan->graph, op->bias)
+                        ? plan_parameter(plan, CAIRN_GRADIENT, op->bias)
+                        : unseen + op->in.c;
     norm_backward(&shape, &norm, task->in, task->with, task->scratch, dweight, dshift, task->out);
     return CAIRN_OK;
 }
@@ -94,8 +96,8 @@ static cairn_status norm_forward(cpu_plan *plan, cpu_stage *stage, const tensor 
                                  int *taken) {
     const cairn_op *layer = stage->layer;
     onednn_layout layout = given->layout;
-    stage->relu = plan_next(plan, stage->ordinal, CAIRN_OP_RELU) != NULL;
-    stage->gelu = plan_next(plan, stage->ordinal, CAIRN_OP_GELU) != NULL;
+    stage->relu = cairn_graph_next(&plan->graph, stage->ordinal, CAIRN_OP_RELU) != NULL;
+    stage->gelu = cairn_graph_next(&plan->graph, stage->ordinal, CAIRN_OP_GELU) != NULL;
     *taken += stage->relu || stage->gelu;
     stage->block = plan_block(plan, layer->in, layout);
     if (!stage->block) {
@@ -105,7 +107,7 @@ static cairn_status norm_forward(cpu_plan *plan, cpu_stage *stage, const tensor 
     cairn_status status = plan_convert(plan, &plan->forward, given, layout, layer, &stage->src);
     if (!status)
         status = plan_tensor(plan, &stage->dst, layout, NULL);
-    if (!status && plan->training) {
+    if (!status && plan->graph.training) {
         stage->statistics = plan_scratch(plan, 4 * (size_t)layer->in.c * sizeof(float));
         status = stage->statistics ? CAIRN_OK : CAIRN_FAILED;
     }
@@ -139,7 +141,7 @@ static cairn_status run_fold(const cpu_plan *plan, const cpu_task *task) {
 
 cairn_status plan_fold(cpu_plan *plan, const cpu_stage *stage, float **weights, float **bias) {
     const cairn_op *layer = stage->layer;
-    size_t count = plan->executor->base.net->parameter[layer->weight].count;
+    size_t count = plan->graph.net->parameter[layer->weight].count;
     cpu_task *added = plan_add(&plan->refresh, layer, "folding");
     *weights = plan_scratch(plan, (count + (size_t)layer->out.c) * sizeof **weights);
     if (!added || !*weights)

@@ -21,12 +21,6 @@ float *plan_parameter(const cpu_plan *plan, cairn_tensor_kind kind, int ordinal)
     return executor->tensors[kind] + executor->offset[ordinal];
 }
 
-bool plan_trains(const cpu_plan *plan, int parameter) {
-    const cairn_parameter *known = plan->executor->base.net->parameter;
-    return parameter >= 0 && known[parameter].trained &&
-           !(known[parameter].early && plan->purpose == PLAN_TRAINS_LATE);
-}
-
 /* The smallest block that fits and that this plan has not taken yet, if it is not far too large. */
 static block *find_block(cpu_plan *plan, size_t bytes) {
     enum { SMALL = 1 << 16 };
@@ -166,8 +160,9 @@ cairn_status plan_weights(cpu_plan *plan, const cairn_op *layer, onednn_layout p
 }
 
 cairn_status plan_gradient(cpu_plan *plan, onednn_layout layout, int parameter, tensor *gradient) {
-    float *place =
-        plan_trains(plan, parameter) ? plan_parameter(plan, CAIRN_GRADIENT, parameter) : NULL;
+    float *place = cairn_graph_trains(&plan->graph, parameter)
+                       ? plan_parameter(plan, CAIRN_GRADIENT, parameter)
+                       : NULL;
     return plan_tensor(plan, gradient, layout, place);
 }
 
@@ -187,49 +182,16 @@ cairn_status plan_run(const cpu_plan *plan, const task_list *list) {
     return CAIRN_OK;
 }
 
-/* The graph -------------------------------------------------------------------------------------*/
-
-const cairn_op *plan_next(const cpu_plan *plan, int ordinal, cairn_op_kind kind) {
-    const cairn_net *net = plan->executor->base.net;
-    const cairn_op *next = &net->op[ordinal + 1];
-    bool alone = ordinal + 1 < net->op_count && plan->value[ordinal].readers == 1;
-    return alone && next->kind == kind && (next->input == ordinal || next->other == ordinal) ? next
-                                                                                             : NULL;
-}
+/* Gradients -------------------------------------------------------------------------------------*/
 
 const tensor *plan_value(const cpu_plan *plan, int ordinal) {
     return ordinal == CAIRN_NET_INPUT ? &plan->input : &plan->value[ordinal].value;
 }
 
-bool plan_wants(const cpu_plan *plan, int ordinal) {
-    return ordinal >= 0 && plan->value[ordinal].wanted;
-}
-
-static void note_reader(cpu_plan *plan, int ordinal, int reader, bool flatten) {
-    if (ordinal < 0)
-        return;
-    cpu_value *value = &plan->value[ordinal];
-    value->readers++;
-    value->last_reader = reader;
-    value->flattened |= flatten;
-}
-
-static void survey(cpu_plan *plan, const cairn_net *net) {
-    for (int i = 0; i < net->op_count; i++) {
-        const cairn_op *op = &net->op[i];
-        bool flatten = op->kind == CAIRN_OP_FLATTEN;
-        note_reader(plan, op->input, i, flatten);
-        note_reader(plan, op->other, i, flatten);
-        plan->value[i].wanted = plan_trains(plan, op->weight) || plan_trains(plan, op->bias) ||
-                                plan_wants(plan, op->input) || plan_wants(plan, op->other);
-    }
-    note_reader(plan, net->op_count - 1, net->op_count, false);
-}
-
 /* Adds `made` to the gradient of an op's output. */
 static cairn_status pass_gradient(cpu_plan *plan, int ordinal, const tensor *made,
                                   const cairn_op *layer) {
-    if (!plan_wants(plan, ordinal))
+    if (!cairn_graph_wants(&plan->graph, ordinal))
         return CAIRN_OK;
     tensor *sum = &plan->value[ordinal].gradient, part, old = *sum;
     if (!sum->data) {
@@ -264,7 +226,9 @@ static cairn_status compile_input(cpu_plan *plan, const cairn_net *net) {
 }
 
 /* The last op's output in row-major order is the logits; their gradient has the same layout. */
-static cairn_status compile_logits(cpu_plan *plan, const cairn_net *net) {
+static cairn_status compile_logits(void *compiled) {
+    cpu_plan *plan = compiled;
+    const cairn_net *net = plan->graph.net;
     const cairn_op *op = &net->op[net->op_count - 1];
     cpu_value *last = &plan->value[net->op_count - 1];
     tensor logits;
@@ -279,59 +243,44 @@ static cairn_status compile_logits(cpu_plan *plan, const cairn_net *net) {
     return CAIRN_OK;
 }
 
-static cairn_status compile_backward(cpu_plan *plan, cpu_stage *stage) {
+static cairn_status compile_forward(void *compiled, int ordinal_of_stage, int ordinal, int *taken) {
+    cpu_plan *plan = compiled;
+    cpu_stage *stage = &plan->stage[ordinal_of_stage];
+    const cairn_op *layer = &plan->graph.net->op[ordinal];
+    tensor given = *plan_value(plan, layer->input);
+    stage->layer = layer;
+    stage->ordinal = ordinal;
+    cairn_status status = compilers[layer->kind]->forward(plan, stage, &given, taken);
+    stage->last = ordinal + *taken - 1;
+    plan->value[stage->last].value = stage->dst;
+    return status;
+}
+
+static cairn_status compile_backward(void *compiled, int ordinal_of_stage) {
+    cpu_plan *plan = compiled;
+    cpu_stage *stage = &plan->stage[ordinal_of_stage];
     const cairn_op *layer = stage->layer;
-    const cpu_value *value = &plan->value[stage->last];
-    if (!value->gradient.data || !value->wanted)
-        return CAIRN_OK; /* it leads nowhere, or from nowhere */
     tensor made = {0};
-    cairn_status status = compilers[layer->kind]->backward(plan, stage, &value->gradient, &made);
+    cairn_status status =
+        compilers[layer->kind]->backward(plan, stage, &plan->value[stage->last].gradient, &made);
     if (!status)
         status = pass_gradient(plan, layer->input, &made, layer);
     return status ? status : pass_gradient(plan, layer->other, &made, layer);
 }
 
-static cairn_status compile(cpu_plan *plan, const cairn_net *net, cpu_stage *stages) {
-    int stage_count = 0;
-    survey(plan, net);
-    cairn_status status = compile_input(plan, net);
-    for (int i = 0, taken = 1; i < net->op_count && !status; i += taken, taken = 1) {
-        cpu_stage *stage = &stages[stage_count++];
-        tensor given = *plan_value(plan, net->op[i].input);
-        stage->layer = &net->op[i];
-        stage->ordinal = i;
-        status = compilers[stage->layer->kind]->forward(plan, stage, &given, &taken);
-        stage->last = i + taken - 1;
-        plan->value[stage->last].value = stage->dst;
-    }
-    if (!status)
-        status = compile_logits(plan, net);
-    for (int s = stage_count - 1; s >= 0 && !status && plan->training; s--)
-        status = compile_backward(plan, &stages[s]);
-    return status;
+static cairn_status compile(cpu_plan *plan) {
+    static const cairn_graph_compiler compiler = {compile_forward, compile_logits,
+                                                  compile_backward};
+    cairn_status status = compile_input(plan, plan->graph.net);
+    return status ? status : cairn_graph_compile(&plan->graph, &compiler, plan);
 }
 
-static bool is_normalised(const cairn_net *net) {
-    for (int i = 0; i < net->op_count; i++)
-        if (net->op[i].kind == CAIRN_OP_BATCHNORM)
-            return true;
-    return false;
-}
-
-static bool has_early(const cairn_net *net) {
-    for (int k = 0; k < net->parameter_count; k++)
-        if (net->parameter[k].early)
-            return true;
-    return false;
-}
-
-cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count, plan_purpose purpose) {
+cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count,
+                       cairn_plan_purpose wished) {
     const cairn_net *net = executor->base.net;
-    if ((purpose == PLAN_EVALUATES && !is_normalised(net)) ||
-        (purpose == PLAN_TRAINS_LATE && !has_early(net)))
-        purpose = PLAN_TRAINS;
+    cairn_plan_purpose purpose = cairn_plan_purpose_resolve(net, wished, true);
     for (cpu_plan *known = executor->plans; known; known = known->next)
-        if (known->count == count && known->purpose == purpose) {
+        if (known->count == count && known->graph.purpose == purpose) {
             *found = known;
             return CAIRN_OK;
         }
@@ -345,14 +294,15 @@ cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count, plan
     }
     made->executor = executor;
     made->count = count;
-    made->purpose = purpose;
     made->loops = plan_loops(plan_type(made));
-    made->training = purpose != PLAN_EVALUATES;
     made->value = values;
+    made->stage = stages;
+    cairn_graph_survey(&made->graph, net, purpose);
     status = onednn_pool_create(&made->pool);
     if (!status)
-        status = compile(made, net, stages);
+        status = compile(made);
     made->value = NULL;
+    made->stage = NULL;
 done:
     free(stages);
     free(values);

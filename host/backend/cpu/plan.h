@@ -6,6 +6,7 @@
 #ifndef CAIRN_BACKEND_CPU_PLAN_H
 #define CAIRN_BACKEND_CPU_PLAN_H
 
+#include "../graph.h"
 #include "../timeline.h"
 #include "loops/stem.h"
 #include "loops/winograd.h"
@@ -67,27 +68,20 @@ typedef struct {
         *statistics; /* of a norm, in training: the batch's mean and variance, and as much again */
 } cpu_stage;
 
-/* What compiling knows about the outputs of the ops, by ordinal. */
+/* An op's output while a plan is compiled. */
 typedef struct {
-    int readers, last_reader; /* how many ops read it, the loss included; which is the last */
-    bool flattened;           /* one of them is a flatten, whose output is the same memory */
-    bool wanted;              /* some parameter depends on its gradient */
-    tensor value, gradient;   /* gradient: the sum over the readers compiled so far */
+    tensor value, gradient; /* gradient: the sum over the readers compiled so far */
 } cpu_value;
 
 typedef struct cpu_executor cpu_executor;
-
-/* What a plan is for. Late: what is early (cairn/optimizer.h) is trained no more, and needs no
- * gradient. */
-typedef enum { PLAN_EVALUATES, PLAN_TRAINS, PLAN_TRAINS_LATE } plan_purpose;
 
 struct cpu_plan {
     cpu_plan *next;
     cpu_executor *executor;
     int count; /* samples */
-    plan_purpose purpose;
-    bool training;    /* for either */
-    cpu_value *value; /* while it is compiled */
+    cairn_graph graph;
+    cpu_value *value; /* by op, while it is compiled, */
+    cpu_stage *stage; /* and by stage */
     onednn_pool *pool;
     task_list refresh, forward, backward;
     uint64_t weights_version; /* of the parameters that the refreshed layouts hold */
@@ -132,7 +126,8 @@ struct cpu_executor {
 };
 
 /* The plan for that many samples: an earlier one, or a new one. */
-cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count, plan_purpose purpose);
+cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count,
+                       cairn_plan_purpose purpose);
 void plan_destroy(cpu_plan *plan);
 
 /* Runs a list in order. */
@@ -142,17 +137,8 @@ cairn_status plan_run(const cpu_plan *plan, const task_list *list);
 
 float *plan_parameter(const cpu_plan *plan, cairn_tensor_kind kind, int ordinal);
 
-/* Whether there is such a parameter and the plan trains it. */
-bool plan_trains(const cpu_plan *plan, int parameter);
-
-/* The op behind that one, if it is of the kind and alone in reading it; else NULL. */
-const cairn_op *plan_next(const cpu_plan *plan, int ordinal, cairn_op_kind kind);
-
 /* An op's output, or the net's input. */
 const tensor *plan_value(const cpu_plan *plan, int ordinal);
-
-/* Whether the gradient of an op's output, or of the net's input, is of use. */
-bool plan_wants(const cpu_plan *plan, int ordinal);
 
 /* A buffer from the shared blocks, or memory that lives as long as the executor. */
 void *plan_scratch(cpu_plan *plan, size_t bytes);

@@ -57,7 +57,7 @@ cairn_status plan_mask(task_list *list, const cairn_op *layer, const tensor *y,
 
 static cairn_status add_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given, int *taken) {
     const cairn_op *layer = stage->layer;
-    stage->relu = plan_next(plan, stage->ordinal, CAIRN_OP_RELU) != NULL;
+    stage->relu = cairn_graph_next(&plan->graph, stage->ordinal, CAIRN_OP_RELU) != NULL;
     *taken += stage->relu;
     stage->src = *given;
     tensor other;
@@ -80,7 +80,8 @@ static cairn_status add_backward(cpu_plan *plan, cpu_stage *stage, const tensor 
         status = plan_tensor(plan, made, stage->dst.layout, NULL);
     if (!status && stage->relu)
         status = plan_mask(&plan->backward, stage->layer, &stage->dst, &gradient, made);
-    made->shared |= plan_wants(plan, stage->layer->input) && plan_wants(plan, stage->layer->other);
+    made->shared |= cairn_graph_wants(&plan->graph, stage->layer->input) &&
+                    cairn_graph_wants(&plan->graph, stage->layer->other);
     return status;
 }
 

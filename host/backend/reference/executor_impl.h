@@ -1,5 +1,6 @@
 /* The reference executor: walks the net op by op, one buffer for each op's output and one for that
  * output's gradient. Included by float32.c and float64.c after a typedef of `real`. */
+#include "../graph.h"
 #include "../timeline.h"
 #include "norm_impl.h"
 #include "ops_impl.h"
@@ -22,6 +23,7 @@ typedef struct {
 
 typedef struct {
     cairn_executor base;
+    cairn_graph graph; /* of training */
     int threads;
     cairn_arena *arena;
     cairn_split split[2]; /* by cairn_split_id; the caller's memory */
@@ -90,9 +92,9 @@ static const real *output_of(const executor *e, int ordinal) {
     return ordinal == CAIRN_NET_INPUT ? e->input : e->op[ordinal].y;
 }
 
-/* NULL for the net's input, whose gradient nobody wants. */
+/* NULL where nobody wants that. */
 static real *gradient_of(const executor *e, int ordinal) {
-    return ordinal == CAIRN_NET_INPUT ? NULL : e->op[ordinal].dy;
+    return cairn_graph_wants(&e->graph, ordinal) ? e->op[ordinal].dy : NULL;
 }
 
 /* The parameter, or NULL where the op has none. */
@@ -102,8 +104,7 @@ static real *parameter_of(const executor *e, int ordinal) {
 
 /* Its gradient, or NULL where nobody wants that. */
 static real *wanted_gradient(const executor *e, int ordinal) {
-    bool wanted = ordinal >= 0 && e->base.net->parameter[ordinal].trained;
-    return wanted ? e->tensor[CAIRN_GRADIENT][ordinal] : NULL;
+    return cairn_graph_trains(&e->graph, ordinal) ? e->tensor[CAIRN_GRADIENT][ordinal] : NULL;
 }
 
 /* step is NULL in evaluation. */
@@ -233,6 +234,8 @@ static void backward(executor *e, int count, const cairn_step *step) {
     for (int i = e->base.net->op_count - 1; i >= 0; i--) {
         const cairn_op *op = &e->base.net->op[i];
         double begin = omp_get_wtime();
+        if (!cairn_graph_wants(&e->graph, i))
+            continue;
         backward_op(e, i, count, step);
         note_op(e, i, "backward", count * (cairn_op_flops(op, 1) - cairn_op_flops(op, 0)), begin);
     }
@@ -494,6 +497,7 @@ static cairn_status create(cairn_executor **made, const cairn_net *net,
         return cairn_error_set(CAIRN_FAILED, "out of memory for an executor");
     e->base = (cairn_executor){.ops = &ops, .net = net, .options = *options};
     e->threads = options->threads;
+    cairn_graph_survey(&e->graph, net, CAIRN_PLAN_TRAINS);
     e->arena = cairn_arena_create();
     if (!e->arena || !take_buffers(e)) {
         destroy(&e->base);

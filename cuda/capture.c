@@ -33,7 +33,7 @@ static cairn_status capture(cuda_plan *plan, cairn_split_id source) {
     if (!status)
         status = cuda_check(cudaGraphGetNodes(graph, NULL, &nodes), "cudaGraphGetNodes");
     if (!status)
-        status = cuda_check(cudaGraphInstantiate(&plan->graph[source], graph, 0),
+        status = cuda_check(cudaGraphInstantiate(&plan->captured[source], graph, 0),
                             "cudaGraphInstantiate");
     if (graph)
         cudaGraphDestroy(graph);
@@ -44,20 +44,20 @@ static cairn_status capture(cuda_plan *plan, cairn_split_id source) {
 cairn_status cuda_plan_launch(cuda_plan *plan, cairn_split_id source) {
     if (plan->runs[source]++ == 0)
         return cuda_plan_enqueue(plan, source, NULL);
-    if (!plan->graph[source]) {
+    if (!plan->captured[source]) {
         cairn_status status = capture(plan, source);
         if (status)
             return status;
     }
-    return cuda_check(cudaGraphLaunch(plan->graph[source], plan->executor->stream),
+    return cuda_check(cudaGraphLaunch(plan->captured[source], plan->executor->stream),
                       "cudaGraphLaunch");
 }
 
 void cuda_plan_drop_graphs(cuda_plan *plan) {
     for (int source = 0; source < 2; source++) {
-        if (plan->graph[source])
-            cudaGraphExecDestroy(plan->graph[source]);
-        plan->graph[source] = NULL;
+        if (plan->captured[source])
+            cudaGraphExecDestroy(plan->captured[source]);
+        plan->captured[source] = NULL;
         plan->runs[source] = 0;
     }
 }
