@@ -1,5 +1,9 @@
-/* Running a plan: task by task, or as one CUDA graph. */
-#include "plan.h"
+/* A plan's tasks on the stream, and captured in a graph. */
+#include "capture.h"
+
+#include "cuda_executor.h"
+#include "cuda_plan.h"
+#include "probe.h"
 
 cairn_status cuda_plan_enqueue(cuda_plan *plan, cairn_split_id source, const cudaEvent_t *events) {
     cudaStream_t stream = plan->executor->stream;

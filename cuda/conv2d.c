@@ -4,7 +4,12 @@
  * bias, pools and applies the ReLU (maximum and ReLU commute), leaving a byte for each output: all
  * that the backward pass needs. So what the convolution wrote is not kept, and the bias gradient
  * sums the pooled gradient, a quarter of the elements. */
-#include "plan.h"
+#include "conv2d.h"
+
+#include "autotune.h"
+#include "cuda_executor.h"
+#include "cuda_layers.h"
+#include "probe.h"
 
 #include <stdio.h>
 #include <string.h>
@@ -214,7 +219,8 @@ static cairn_status choose(cuda_plan *plan, cuda_stage *stage, int which, const 
     return CAIRN_OK;
 }
 
-const char *conv_choice(const cuda_stage *stage, int pass, char *out, size_t size) {
+const char *conv_choice(const cairn_op *layer, const convolution *conv, int pass, char *out,
+                        size_t size) {
     static const char *const forward[] = {
         "IMPLICIT_GEMM", "IMPLICIT_PRECOMP_GEMM", "GEMM", "DIRECT", "FFT", "FFT_TILING",
         "WINOGRAD",      "WINOGRAD_NONFUSED"};
@@ -229,8 +235,8 @@ const char *conv_choice(const cuda_stage *stage, int pass, char *out, size_t siz
     } passes[] = {{forward, sizeof forward / sizeof forward[0], "forward"},
                   {data, sizeof data / sizeof data[0], "data gradient"},
                   {filter, sizeof filter / sizeof filter[0], "weight gradient"}};
-    size_t algorithm = (size_t)stage->conv.pass[pass].algorithm;
-    snprintf(out, size, "%s %s %s", stage->layer->name, passes[pass].what,
+    size_t algorithm = (size_t)conv->pass[pass].algorithm;
+    snprintf(out, size, "%s %s %s", layer->name, passes[pass].what,
              algorithm < passes[pass].count ? passes[pass].name[algorithm] : "?");
     return out;
 }
@@ -280,7 +286,7 @@ static int fuse(const cuda_plan *plan, cuda_stage *stage) {
         last++;
     }
     stage->pool = cairn_graph_next(&plan->graph, last, CAIRN_OP_MAXPOOL);
-    if (stage->pool && plan->graph.training && contest_lost(plan->executor, last + 1))
+    if (stage->pool && plan->graph.training && autotune_prefers_cudnn(plan->executor, last + 1))
         stage->pool = NULL;
     return last + (stage->pool ? 1 : 0) + 1 - stage->ordinal;
 }

@@ -2,7 +2,17 @@
  * each batch size, a step as one slot of the ring and one graph. Nothing here waits for the device
  * but the calls that executor.h marks so, and a full ring. */
 #include "backend.h"
-#include "plan.h"
+
+#include "autotune.h"
+#include "capture.h"
+#include "compile.h"
+#include "cuda_executor.h"
+#include "cuda_profile.h"
+#include "cuda_update.h"
+#include "passes.h"
+#include "plans.h"
+#include "probe.h"
+#include "roofline.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -54,7 +64,7 @@ static void destroy(cairn_executor *base) {
     for (int id = 0; id < 2; id++)
         if (executor->splits[id].images)
             cudaFree(executor->splits[id].images);
-    ring_destroy(executor);
+    ring_destroy(&executor->ring);
     if (executor->memory)
         cudaFree(executor->memory);
     if (executor->cublas)
@@ -88,8 +98,8 @@ static void *take(cuda_executor *executor, size_t bytes) {
     return executor->memory ? executor->memory + at : NULL;
 }
 
-static void deal_out(cuda_executor *executor) {
-    bool half = executor->type == CUDA_BF16;
+static void divide_memory(cuda_executor *executor) {
+    bool bf16 = executor->type == CUDA_BF16;
     executor->memory_bytes = 0;
     const cairn_executor_options *options = &executor->base.options;
     size_t floats = executor->total * sizeof(float);
@@ -101,8 +111,8 @@ static void deal_out(cuda_executor *executor) {
         update_has_treatments(executor) ? take(executor, executor->total / CUDA_GRAIN) : NULL;
     executor->clip_scratch =
         options->optimizer.clip_norm > 0 ? take(executor, kernel_clip_scratch()) : NULL;
-    executor->half_gradient = half ? take(executor, executor->half_total * sizeof(uint16_t)) : NULL;
-    executor->shadow = half ? take(executor, executor->total * sizeof(uint16_t)) : NULL;
+    executor->bf16_gradient = bf16 ? take(executor, executor->bf16_total * sizeof(uint16_t)) : NULL;
+    executor->shadow = bf16 ? take(executor, executor->total * sizeof(uint16_t)) : NULL;
     executor->state = take(executor, sizeof *executor->state);
     executor->table = take(executor, (size_t)CAIRN_CHANNELS_MAX * 256 * sizeof(float));
     executor->augmenter = take(executor, sizeof *executor->augmenter);
@@ -123,10 +133,10 @@ static cairn_status fill_table(cuda_executor *executor) {
 
 static cairn_status make_memory(cuda_executor *executor) {
     parameters_lay_out(executor);
-    deal_out(executor);
+    divide_memory(executor);
     size_t bytes = executor->memory_bytes;
     TRY_CUDA(cudaMalloc((void **)&executor->memory, bytes));
-    deal_out(executor);
+    divide_memory(executor);
     TRY_CUDA(cudaMemsetAsync(executor->memory, 0, bytes, executor->stream));
     cairn_status status = update_fill_treatments(executor);
     return status ? status : fill_table(executor);
@@ -158,9 +168,9 @@ static cairn_status create(cairn_executor **made, const cairn_net *net,
     if (!status)
         status = make_memory(executor);
     if (!status)
-        status = ring_create(executor);
+        status = ring_create(&executor->ring, options->batch);
     if (!status && !options->deterministic)
-        status = contests_hold(executor);
+        status = autotune_choose(executor);
     if (!status)
         status = cuda_plan_find(&first, executor, options->batch, CAIRN_PLAN_TRAINS);
     if (status) {
@@ -222,96 +232,14 @@ static cairn_status upload(cairn_executor *base, cairn_split_id id, const cairn_
 
 /* Passes ----------------------------------------------------------------------------------------*/
 
-/* The slot of the step's batch that begins at sample `first`. */
-static cairn_status fill_batch(cuda_executor *executor, const cairn_step *step, int first) {
-    const cairn_executor_options *options = &executor->base.options;
-    const cairn_step batch = cairn_step_batch(&executor->base, step, first);
-    const cairn_update now = cairn_optimizer_at(&options->optimizer, step->step, step->lr);
-    cuda_slot *slot = NULL;
-    cairn_status status = ring_take(executor, &slot);
-    if (status)
-        return status;
-    slot->epoch = step->epoch;
-    slot->step = step->step;
-    slot->batch = (uint32_t)(first / options->batch);
-    slot->last = first + batch.count == step->count;
-    slot->share = (float)batch.count / (float)step->count;
-    slot->rate = (float)now.rate;
-    slot->correction = (float)now.correction;
-    slot->shrink = (float)now.shrink;
-    slot->take = (float)now.take;
-    memcpy(slot->indices, batch.indices, (size_t)batch.count * sizeof *batch.indices);
-    return CAIRN_OK;
-}
-
-/* Its batches from sample `first` up to `last`. */
-static cairn_status train_batches(cuda_executor *executor, const cairn_step *step, int first,
-                                  int last) {
-    cairn_status status = enter(executor);
-    for (int count; first < last && !status; first += count) {
-        cuda_plan *plan = NULL;
-        count = cairn_step_batch(&executor->base, step, first).count;
-        status =
-            cuda_plan_find(&plan, executor, count, cairn_plan_purpose_of(&executor->base, step));
-        if (!status)
-            status = fill_batch(executor, step, first);
-        if (!status)
-            status = cuda_plan_launch(plan, CAIRN_SPLIT_TRAIN);
-        if (!status)
-            status = ring_commit(executor);
-    }
-    return status;
-}
-
 static cairn_status train_step(cairn_executor *base, const cairn_step *step) {
-    return train_batches(own(base), step, 0, step->count);
-}
-
-/* Large enough to fill the device, and modest in memory beside the training plan. */
-static cairn_status choose_infer_batch(cuda_executor *executor) {
-    enum { WISHED = 1000, MODEST = 256 << 20 };
-    size_t bytes = 0, allowed = executor->blocks->bytes > MODEST ? executor->blocks->bytes : MODEST;
-    cairn_status status = cuda_plan_measure(executor, WISHED, CAIRN_PLAN_EVALUATES, &bytes);
-    double share = (double)allowed / (double)bytes;
-    executor->infer_batch = status || share >= 1 ? WISHED : (int)(WISHED * share);
-    if (executor->infer_batch < 1)
-        executor->infer_batch = 1;
-    return status;
-}
-
-/* Forward over a range in batches, into the stats and, where it is not NULL, into `logits`. */
-static cairn_status infer(cuda_executor *executor, cairn_split_id id, int first, int count,
-                          float *logits) {
-    size_t row = (size_t)cairn_net_classes(executor->base.net) * sizeof *logits;
-    cairn_status status = enter(executor);
-    if (!status && !executor->infer_batch)
-        status = choose_infer_batch(executor);
-    for (int done = 0, part; done < count && !status; done += part) {
-        part = count - done < executor->infer_batch ? count - done : executor->infer_batch;
-        cuda_plan *plan = NULL;
-        cuda_slot *slot = NULL;
-        status = cuda_plan_find(&plan, executor, part, CAIRN_PLAN_EVALUATES);
-        if (!status)
-            status = ring_take(executor, &slot);
-        if (status)
-            break;
-        slot->first = first + done;
-        slot->glance = executor->base.glance;
-        status = cuda_plan_launch(plan, id);
-        if (!status)
-            status = ring_commit(executor);
-        if (!status && logits) {
-            size_t pitch = (size_t)plan->logits_pitch * sizeof *logits;
-            TRY_CUDA(cudaMemcpy2DAsync((char *)logits + (size_t)done * row, row, plan->logits,
-                                       pitch, row, (size_t)part, cudaMemcpyDeviceToHost,
-                                       executor->stream));
-        }
-    }
-    return status;
+    cairn_status status = enter(own(base));
+    return status ? status : cuda_train(own(base), step, 0, step->count);
 }
 
 static cairn_status evaluate(cairn_executor *base, cairn_split_id id, int first, int count) {
-    return infer(own(base), id, first, count, NULL);
+    cairn_status status = enter(own(base));
+    return status ? status : cuda_infer(own(base), id, first, count, NULL);
 }
 
 static cairn_status get_stats(cairn_executor *base, cairn_stats *stats) {
@@ -349,7 +277,7 @@ static cairn_status logits(cairn_executor *base, cairn_split_id id, int first, i
     cairn_stats before;
     cairn_status status = get_stats(base, &before);
     if (!status)
-        status = infer(own(base), id, first, count, values);
+        status = cuda_infer(own(base), id, first, count, values);
     if (status) {
         cudaStreamSynchronize(own(base)->stream); /* no copy into `values` is left under way */
         return status;
@@ -382,51 +310,10 @@ static cairn_status exchange(cairn_executor *base) {
 
 /* Measuring -------------------------------------------------------------------------------------*/
 
-/* Waits for the events; rows[i] is what passed between i and i + 1. */
-static cairn_status take_times(const cuda_plan *plan, const cudaEvent_t *events, cairn_timing *rows,
-                               int capacity, int *count) {
-    *count = plan->task_count < capacity ? plan->task_count : capacity;
-    TRY_CUDA(cudaEventSynchronize(events[plan->task_count]));
-    for (int i = 0; i < *count; i++) {
-        float milliseconds = 0;
-        TRY_CUDA(cudaEventElapsedTime(&milliseconds, events[i], events[i + 1]));
-        rows[i] = (cairn_timing){.begin = i ? rows[i - 1].begin + rows[i - 1].seconds : 0,
-                                 .seconds = milliseconds * 1e-3,
-                                 .flops = plan->task[i].flops};
-        snprintf(rows[i].name, sizeof rows[i].name, "%s", plan->task[i].name);
-    }
-    return CAIRN_OK;
-}
-
 static cairn_status profile_step(cairn_executor *base, const cairn_step *step, cairn_timing *rows,
                                  int capacity, int *count) {
-    cuda_executor *executor = own(base);
-    cuda_plan *plan = NULL;
-    int last = (step->count - 1) / base->options.batch * base->options.batch;
-    cairn_status status = train_batches(executor, step, 0, last);
-    if (!status)
-        status = cuda_plan_find(&plan, executor, step->count - last,
-                                cairn_plan_purpose_of(&executor->base, step));
-    if (status)
-        return status;
-    cudaEvent_t *events = calloc((size_t)plan->task_count + 1, sizeof(cudaEvent_t));
-    if (!events)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for %d timings", plan->task_count);
-    for (int i = 0; i <= plan->task_count && !status; i++)
-        status = cuda_check(cudaEventCreate(&events[i]), "cudaEventCreate");
-    if (!status)
-        status = fill_batch(executor, step, last);
-    if (!status)
-        status = cuda_plan_enqueue(plan, CAIRN_SPLIT_TRAIN, events);
-    if (!status)
-        status = ring_commit(executor);
-    if (!status)
-        status = take_times(plan, events, rows, capacity, count);
-    for (int i = 0; i <= plan->task_count; i++)
-        if (events[i])
-            cudaEventDestroy(events[i]);
-    free(events);
-    return status;
+    cairn_status status = enter(own(base));
+    return status ? status : cuda_profile_step(own(base), step, rows, capacity, count);
 }
 
 static cairn_status measure(cairn_executor *base, cairn_roofline *roofline) {
@@ -449,52 +336,13 @@ static const char *device_line(const cairn_executor *base, char *out, size_t siz
     return out;
 }
 
-static cairn_status contests(cairn_executor *base, cairn_timing *rows, int capacity, int *count) {
-    cairn_status status = enter(own(base));
-    return status ? status : contests_list(own(base), rows, capacity, count);
-}
-
-/* Appends " text," where there is room. */
-static void append_choice(char *out, size_t size, const char *text) {
-    size_t used = strlen(out);
-    snprintf(out + used, size - used, " %s,", text);
-}
-
-static void append_algorithms(const cuda_plan *plan, const cuda_stage *stage, char *out,
-                              size_t size) {
-    for (int pass = 0; pass < CONV_PASSES; pass++) {
-        char one[96];
-        bool runs = pass == CONV_FORWARD ||
-                    (pass == CONV_DATA && cairn_graph_wants(&plan->graph, stage->layer->input)) ||
-                    (pass == CONV_FILTER && cairn_graph_trains(&plan->graph, stage->layer->weight));
-        if (runs)
-            append_choice(out, size, conv_choice(stage, pass, one, sizeof one));
-    }
-}
-
-/* cuDNN's algorithms of a whole batch's training plan, which is the first that was made; and whose
- * pooling it takes, where both were measured. */
 static const char *choices(const cairn_executor *base, char *out, size_t size) {
-    const cuda_executor *executor = (const cuda_executor *)base;
-    const cuda_plan *plan = executor->plans;
-    snprintf(out, size, "cuDNN:");
-    while (plan->next)
-        plan = plan->next;
-    for (int s = 0; s < plan->stage_count; s++)
-        if (plan->stage[s].layer->kind == CAIRN_OP_CONV2D)
-            append_algorithms(plan, &plan->stage[s], out, size);
-    for (int i = 0; i < base->net->op_count; i++) {
-        const cuda_contest *times = &executor->contest[i];
-        char one[128];
-        if (times->ours <= 0 || times->cudnn <= 0)
-            continue;
-        snprintf(one, sizeof one, "%s pooling by %s (ours %.1f us, cuDNN %.1f us)",
-                 base->net->op[i].name, contest_lost(executor, i) ? "cuDNN" : "ours",
-                 1e6 * times->ours, 1e6 * times->cudnn);
-        append_choice(out, size, one);
-    }
-    out[strlen(out) - 1] = '\0';
-    return out;
+    return cuda_choices((const cuda_executor *)base, out, size);
+}
+
+static cairn_status compare(cairn_executor *base, cairn_timing *rows, int capacity, int *count) {
+    cairn_status status = enter(own(base));
+    return status ? status : autotune_list(own(base), rows, capacity, count);
 }
 
 static const cairn_executor_ops ops = {.destroy = destroy,
@@ -511,7 +359,7 @@ static const cairn_executor_ops ops = {.destroy = destroy,
                                        .measure = measure,
                                        .device = device_line,
                                        .choices = choices,
-                                       .contests = contests};
+                                       .compare = compare};
 
 const cairn_backend cairn_backend_cuda = {.name = "cuda",
                                           .probe = device_probe,

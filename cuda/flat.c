@@ -1,6 +1,7 @@
 /* The layers that our own kernels compute by themselves, where no convolution or linear layer took
  * them in. Flattening is a name: a linear layer's weights follow its input's memory. */
-#include "plan.h"
+#include "cuda_executor.h"
+#include "cuda_layers.h"
 
 static cairn_status task_status(const cuda_task *added) {
     return added ? CAIRN_OK : CAIRN_FAILED;

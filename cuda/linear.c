@@ -6,7 +6,8 @@
  *   forward   y = W^T x + b      [out, n]
  *   data      dx = W dy          [in, n]
  *   weights   dW = x dy^T        [in, out], and db = the sums of dy over n */
-#include "plan.h"
+#include "cuda_executor.h"
+#include "cuda_layers.h"
 
 /* The layer's input features in memory. */
 static int inputs(const cuda_stage *stage) {

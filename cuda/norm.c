@@ -1,6 +1,7 @@
 /* Batch normalisation by our own kernels, with the sum with another branch and the ReLU or GELU
  * that may follow it: the end of a residual block is one pass over memory. */
-#include "plan.h"
+#include "cuda_executor.h"
+#include "cuda_layers.h"
 
 /* The input as the kernels see it: behind a flattening, each place of the map is a channel. */
 static cuda_tensor shape_of(const cuda_stage *stage) {

@@ -3,7 +3,10 @@
  *
  * Every weight is a filter [out][c][h][w]: a convolution's with its window, a linear layer's with
  * the shape that was flattened before it. */
-#include "plan.h"
+#include "parameters.h"
+
+#include "cuda_executor.h"
+#include "probe.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,13 +32,13 @@ static cairn_shape unflattened(const cairn_net *net, const cairn_op *layer) {
 static void describe_weight(cuda_executor *executor, const cairn_op *op) {
     cairn_shape in = op->kind == CAIRN_OP_CONV2D ? (cairn_shape){op->in.c, op->kernel, op->kernel}
                                                  : unflattened(executor->base.net, op);
-    bool half = executor->type == CUDA_BF16 && op->kind == CAIRN_OP_CONV2D;
+    bool bf16 = executor->type == CUDA_BF16 && op->kind == CAIRN_OP_CONV2D;
     executor->parameter[op->weight] = (cuda_parameter){.out = op->out.c,
                                                        .c = in.c,
                                                        .h = in.h,
                                                        .w = in.w,
                                                        .pitch = padded(executor, in.c),
-                                                       .half_gradient = half};
+                                                       .bf16_gradient = bf16};
 }
 
 /* One value a channel; behind a flattening, one an element of the map. */
@@ -50,12 +53,12 @@ static void describe_channels(cuda_executor *executor, const cairn_op *op, int o
 }
 
 /* Places for those parameters that are trained or not, with a bf16 gradient or not. */
-static void deal_out(cuda_executor *executor, bool trained, bool half) {
+static void place_parameters(cuda_executor *executor, bool trained, bool bf16) {
     const cairn_net *net = executor->base.net;
     for (int k = 0; k < net->parameter_count; k++) {
         cuda_parameter *parameter = &executor->parameter[k];
-        parameter->half_gradient = parameter->half_gradient && net->parameter[k].trained;
-        if (net->parameter[k].trained != trained || parameter->half_gradient != half)
+        parameter->bf16_gradient = parameter->bf16_gradient && net->parameter[k].trained;
+        if (net->parameter[k].trained != trained || parameter->bf16_gradient != bf16)
             continue;
         parameter->offset = executor->total;
         parameter->count = (size_t)padded(executor, parameter->out) * (size_t)parameter->pitch *
@@ -77,11 +80,11 @@ void parameters_lay_out(cuda_executor *executor) {
             if (each[k] >= 0)
                 describe_channels(executor, op, each[k]);
     }
-    deal_out(executor, true, true);
-    executor->half_total = executor->total;
-    deal_out(executor, true, false);
+    place_parameters(executor, true, true);
+    executor->bf16_total = executor->total;
+    place_parameters(executor, true, false);
     executor->trained_total = executor->total;
-    deal_out(executor, false, false);
+    place_parameters(executor, false, false);
 }
 
 /* The place of PyTorch's element [o][c][i][j]. */
@@ -111,9 +114,9 @@ static void rearrange(const cuda_executor *executor, const cuda_parameter *p, fl
 
 /* In place: bf16 in the first half of the memory becomes float32 in all of it. */
 static void widen(float *memory, size_t count) {
-    const uint16_t *half = (const uint16_t *)memory;
+    const uint16_t *values = (const uint16_t *)memory;
     for (size_t i = count; i-- > 0;) {
-        uint32_t bits = (uint32_t)half[i] << 16;
+        uint32_t bits = (uint32_t)values[i] << 16;
         memcpy(&memory[i], &bits, sizeof bits);
     }
 }
@@ -121,22 +124,22 @@ static void widen(float *memory, size_t count) {
 cairn_status parameter_get(cuda_executor *executor, cairn_tensor_kind kind, int ordinal,
                            float *values) {
     const cuda_parameter *p = &executor->parameter[ordinal];
-    bool half = kind == CAIRN_GRADIENT && p->half_gradient && !executor->sum;
+    bool bf16 = kind == CAIRN_GRADIENT && p->bf16_gradient && !executor->sum;
     const float *tensors =
         kind == CAIRN_GRADIENT && executor->sum ? executor->sum : executor->tensors[kind];
-    const void *from = half ? (const void *)((uint16_t *)executor->half_gradient + p->offset)
+    const void *from = bf16 ? (const void *)((uint16_t *)executor->bf16_gradient + p->offset)
                             : tensors + p->offset;
     float *memory = malloc(p->count * sizeof *memory);
     if (!memory)
         return cairn_error_set(CAIRN_FAILED, "out of memory for a parameter");
     cairn_status status = cuda_check(
-        cudaMemcpyAsync(memory, from, p->count * (half ? sizeof(uint16_t) : sizeof(float)),
+        cudaMemcpyAsync(memory, from, p->count * (bf16 ? sizeof(uint16_t) : sizeof(float)),
                         cudaMemcpyDeviceToHost, executor->stream),
         "reading a parameter");
     cudaError_t waited = cudaStreamSynchronize(executor->stream);
     if (!status)
         status = cuda_check(waited, "reading a parameter");
-    if (!status && half)
+    if (!status && bf16)
         widen(memory, p->count);
     if (!status)
         rearrange(executor, p, values, memory, false);

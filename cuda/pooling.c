@@ -3,65 +3,21 @@
  * Which of equals wins is part of a net's definition (the first), and cuDNN leaves it open; so its
  * way is open only to a training that need not be deterministic. Forward the two give the same, so
  * evaluation, which has nothing to keep, is always ours. */
-#include "plan.h"
+#include "autotune.h"
+#include "cuda_executor.h"
+#include "cuda_layers.h"
+#include "probe.h"
 
 /* By cuDNN --------------------------------------------------------------------------------------*/
-
-static cairn_status describe(cudnnTensorDescriptor_t *made, cuda_tensor shape) {
-    cudnnTensorFormat_t format = shape.layout == CUDA_NHWC ? CUDNN_TENSOR_NHWC : CUDNN_TENSOR_NCHW;
-    cudnnDataType_t type = shape.type == CUDA_BF16 ? CUDNN_DATA_BFLOAT16 : CUDNN_DATA_FLOAT;
-    TRY_CUDNN(cudnnCreateTensorDescriptor(made));
-    TRY_CUDNN(cudnnSetTensor4dDescriptor(*made, format, type, shape.count, shape.pitch, shape.h,
-                                         shape.w));
-    return CAIRN_OK;
-}
-
-cairn_status pooling_create(cudnn_pooling *made, const cairn_op *op, cuda_tensor in,
-                            cuda_tensor out) {
-    cairn_status status = describe(&made->x, in);
-    if (!status)
-        status = describe(&made->y, out);
-    if (status)
-        return status;
-    TRY_CUDNN(cudnnCreatePoolingDescriptor(&made->window));
-    TRY_CUDNN(cudnnSetPooling2dDescriptor(made->window, CUDNN_POOLING_MAX, CUDNN_PROPAGATE_NAN,
-                                          op->kernel, op->kernel, 0, 0, op->stride, op->stride));
-    return CAIRN_OK;
-}
-
-static const float one = 1, zero = 0;
-
-cudnnStatus_t pooling_forward(const cuda_executor *executor, const cudnn_pooling *pooling,
-                              const void *x, void *y) {
-    return cudnnPoolingForward(executor->cudnn, pooling->window, &one, pooling->x, x, &zero,
-                               pooling->y, y);
-}
-
-cudnnStatus_t pooling_backward(const cuda_executor *executor, const cudnn_pooling *pooling,
-                               const void *x, const void *y, const void *dy, void *dx) {
-    return cudnnPoolingBackward(executor->cudnn, pooling->window, &one, pooling->y, y, pooling->y,
-                                dy, pooling->x, x, &zero, pooling->x, dx);
-}
-
-void pooling_release(cudnn_pooling *pooling) {
-    if (pooling->window)
-        cudnnDestroyPoolingDescriptor(pooling->window);
-    if (pooling->y)
-        cudnnDestroyTensorDescriptor(pooling->y);
-    if (pooling->x)
-        cudnnDestroyTensorDescriptor(pooling->x);
-    *pooling = (cudnn_pooling){0};
-}
-
 static cairn_status run_cudnn(const cuda_plan *plan, const cuda_task *task) {
-    return cudnn_check(
-        pooling_forward(plan->executor, &task->stage->pooling, task->in.data, task->out.data),
-        task->name);
+    return cudnn_check(pooling_forward(plan->executor->cudnn, &task->stage->pooling, task->in.data,
+                                       task->out.data),
+                       task->name);
 }
 
 static cairn_status run_cudnn_backward(const cuda_plan *plan, const cuda_task *task) {
     const cuda_stage *stage = task->stage;
-    return cudnn_check(pooling_backward(plan->executor, &stage->pooling, stage->src.data,
+    return cudnn_check(pooling_backward(plan->executor->cudnn, &stage->pooling, stage->src.data,
                                         stage->dst.data, task->in.data, task->out.data),
                        task->name);
 }
@@ -87,7 +43,7 @@ static cairn_status run_our_backward(const cuda_plan *plan, const cuda_task *tas
 /* The layer -------------------------------------------------------------------------------------*/
 
 static bool is_cudnns(const cuda_plan *plan, const cuda_stage *stage) {
-    return plan->graph.training && contest_lost(plan->executor, stage->ordinal);
+    return plan->graph.training && autotune_prefers_cudnn(plan->executor, stage->ordinal);
 }
 
 static cairn_status forward(cuda_plan *plan, cuda_stage *stage, int *taken) {

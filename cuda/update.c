@@ -1,5 +1,9 @@
 /* The end of a training plan, where the batches' gradients become new parameters. */
-#include "plan.h"
+#include "cuda_update.h"
+
+#include "cuda_executor.h"
+#include "cuda_plan.h"
+#include "probe.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -10,9 +14,9 @@ static cuda_gradient batch_gradient(const cuda_plan *plan) {
     const cuda_executor *executor = plan->executor;
     bool all = executor->tensors[CAIRN_AVERAGE] != NULL;
     return (cuda_gradient){.count = all ? executor->total : executor->trained_total,
-                           .half_count = executor->half_total,
+                           .half_count = executor->bf16_total,
                            .values = executor->tensors[CAIRN_GRADIENT],
-                           .half = executor->half_gradient,
+                           .half = executor->bf16_gradient,
                            .treatment = executor->treatment,
                            .late = plan->graph.purpose == CAIRN_PLAN_TRAINS_LATE};
 }

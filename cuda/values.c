@@ -1,6 +1,9 @@
 /* Where a plan's activations, gradients and parameters lie. Offsets are dealt out in the order of
  * compilation, first without memory, to learn how much is wanted, then once more from its base. */
-#include "plan.h"
+#include "values.h"
+
+#include "cuda_executor.h"
+#include "cuda_plan.h"
 
 enum { ALIGNMENT = 256 };
 
@@ -18,6 +21,10 @@ static size_t slot_offset(const cuda_plan *plan, int slot) {
 
 size_t cuda_plan_total(const cuda_plan *plan) {
     return slot_offset(plan, SLOTS) + plan->kept_bytes;
+}
+
+cuda_node *cuda_plan_node(cuda_plan *plan, int ordinal) {
+    return ordinal == CAIRN_NET_INPUT ? &plan->batch : &plan->node[ordinal];
 }
 
 static void *in_slot(cuda_plan *plan, int slot, size_t bytes) {
@@ -145,9 +152,9 @@ const void *cuda_plan_operand(const cuda_plan *plan, int ordinal) {
 
 void *cuda_plan_filter_gradient(const cuda_plan *plan, int ordinal) {
     const cuda_executor *executor = plan->executor;
-    if (!executor->parameter[ordinal].half_gradient)
+    if (!executor->parameter[ordinal].bf16_gradient)
         return cuda_plan_parameter(plan, CAIRN_GRADIENT, ordinal);
-    return (uint16_t *)executor->half_gradient + executor->parameter[ordinal].offset;
+    return (uint16_t *)executor->bf16_gradient + executor->parameter[ordinal].offset;
 }
 
 /* MODEST is enough for most algorithms at these sizes, and what NVIDIA advises for cuBLAS. A plan

@@ -170,9 +170,9 @@ cairn_status cairn_executor_measure(cairn_executor *executor, cairn_roofline *ro
 cairn_status cairn_executor_compare(cairn_executor *executor, cairn_timing *rows, int capacity,
                                     int *count) {
     *count = 0;
-    if (!executor->ops->contests)
+    if (!executor->ops->compare)
         return CAIRN_OK;
-    return executor->ops->contests(executor, rows, capacity, count);
+    return executor->ops->compare(executor, rows, capacity, count);
 }
 
 cairn_status cairn_executor_upload(cairn_executor *executor, cairn_split_id id,

@@ -143,8 +143,7 @@ typedef struct {
     /* Waits. Parts that both the backend's own kernels and a library could do, each timed forward
      * and backward over a whole batch: the own row first, then the library's where it has one.
      * Optional. */
-    cairn_status (*contests)(cairn_executor *executor, cairn_timing *rows, int capacity,
-                             int *count);
+    cairn_status (*compare)(cairn_executor *executor, cairn_timing *rows, int capacity, int *count);
 } cairn_executor_ops;
 
 /* The head of every backend's own executor struct. */

@@ -217,7 +217,7 @@ static void test_refused_pooling(void **state) {
         emulator_fail(refusing[i], 1, CUDNN_STATUS_NOT_SUPPORTED_LAYOUT); /* of the first pooling */
         must(cairn_executor_create(&executor, cuda_backend(), net, &options));
         emulator_fail(refusing[i], 1, CUDNN_STATUS_NOT_SUPPORTED);
-        must(executor->ops->contests(executor, rows, 8, &count));
+        must(executor->ops->compare(executor, rows, 8, &count));
         assert_int_equal(count, 5);
         assert_string_equal(rows[0].name, "features.2 pooling, ours");
         assert_string_equal(rows[1].name, "features.5 pooling, ours");
@@ -241,7 +241,7 @@ static void test_refused_pooling(void **state) {
 
 /* A bench sees both ways of pooling and dropout, but of bf16, which cuDNN's dropout does not take;
  * the training beside it goes on as if it had not. */
-static void test_contests(void **state) {
+static void test_autotuning(void **state) {
     (void)state;
     static const char *const names[] = {
         "features.2 pooling, ours",  "features.2 pooling, cuDNN",  "features.5 pooling, ours",
@@ -255,7 +255,7 @@ static void test_contests(void **state) {
         cairn_timing rows[8];
         int count = 0;
         train(watched, 0, 3, NULL);
-        must(watched->ops->contests(watched, rows, 8, &count));
+        must(watched->ops->compare(watched, rows, 8, &count));
         assert_int_equal(count, precisions[p] == CAIRN_BF16 ? 5 : 6);
         for (int i = 0; i < count; i++) {
             assert_string_equal(rows[i].name, names[i]);
@@ -288,7 +288,7 @@ static void test_timing_in_a_row(void **state) {
             emulator_slow("cudnnPoolingBackward");
         must(cairn_executor_create(&executor, cuda_backend(), net, &options));
         int before = emulator_calls("cudnnPoolingBackward");
-        must(executor->ops->contests(executor, rows, 8, &count));
+        must(executor->ops->compare(executor, rows, 8, &count));
         int runs = emulator_calls("cudnnPoolingBackward") - before;
         assert_int_equal(count, 6);
         if (slow)
@@ -499,7 +499,7 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST(test_an_epoch_of_the_model), TEST(test_large_workspace),
         TEST(test_measured_algorithms),   TEST(test_measured_pooling),
-        TEST(test_refused_pooling),       TEST(test_contests),
+        TEST(test_refused_pooling),       TEST(test_autotuning),
         TEST(test_timing_in_a_row),       TEST(test_resumed_is_unbroken),
         TEST(test_a_step_is_one_graph),   TEST(test_the_ring_goes_round),
         TEST(test_a_split_is_replaced),   TEST(test_logits_keep_the_stats),

@@ -1,5 +1,9 @@
 /* The device memory that plans live in, and what to say when it runs out. */
-#include "plan.h"
+#include "plan_memory.h"
+
+#include "compile.h"
+#include "cuda_executor.h"
+#include "probe.h"
 
 #include <stdio.h>
 #include <stdlib.h>

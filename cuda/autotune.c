@@ -9,7 +9,13 @@
  * state moves from call to call, not from (seed, op, step, element): no other backend could draw
  * the same, and a run that went on from a checkpoint would draw others than one that was not broken
  * off. */
-#include "plan.h"
+#include "autotune.h"
+
+#include "cuda_executor.h"
+#include "cudnn_pooling.h"
+#include "probe.h"
+#include "timing.h"
+#include "values.h"
 
 #include <stdio.h>
 
@@ -28,7 +34,7 @@ typedef struct {
     cudnn_pooling pooling;
     cudnnDropoutDescriptor_t dropout;
     bool *refused; /* cuDNN cannot do it: nothing to time, and ours is what runs */
-} contest;
+} candidate;
 
 static cuda_tensor tensor_of(const cuda_executor *executor, cairn_shape shape) {
     int pad = executor->pad;
@@ -37,7 +43,7 @@ static cuda_tensor tensor_of(const cuda_executor *executor, cairn_shape shape) {
 }
 
 /* The answer of a call of cuDNN's that it may have no way to do: with this type, layout or size. */
-static cairn_status take_answer(const contest *c, cudnnStatus_t answer, const char *what) {
+static cairn_status take_answer(const candidate *c, cudnnStatus_t answer, const char *what) {
     if (CUDNN_STATUS_CATEGORY(answer) != CUDNN_STATUS_NOT_SUPPORTED)
         return cudnn_check(answer, what);
     *c->refused = true;
@@ -47,7 +53,7 @@ static cairn_status take_answer(const contest *c, cudnnStatus_t answer, const ch
 /* Pooling ---------------------------------------------------------------------------------------*/
 
 /* The convolution that would take a pooling in. */
-static void find_convolution(contest *c) {
+static void find_convolution(candidate *c) {
     const cairn_net *net = c->executor->base.net;
     int before = c->op->input;
     c->relu = before >= 0 && net->op[before].kind == CAIRN_OP_RELU;
@@ -56,7 +62,7 @@ static void find_convolution(contest *c) {
     c->conv = before >= 0 && net->op[before].kind == CAIRN_OP_CONV2D ? &net->op[before] : NULL;
 }
 
-static const float *bias_of(const contest *c) {
+static const float *bias_of(const candidate *c) {
     const cuda_executor *executor = c->executor;
     if (!c->conv || c->conv->bias < 0)
         return NULL;
@@ -64,7 +70,7 @@ static const float *bias_of(const contest *c) {
 }
 
 static cairn_status pool_ours(const void *context) {
-    const contest *c = context;
+    const candidate *c = context;
     cudaStream_t stream = c->executor->stream;
     const cuda_pool pool = {c->op->kernel, c->op->stride, c->conv && c->relu};
     kernel_pool(stream, pool, c->in, c->out, c->x, bias_of(c), c->y, c->chosen);
@@ -75,16 +81,17 @@ static cairn_status pool_ours(const void *context) {
 }
 
 static cairn_status pool_cudnn(const void *context) {
-    const contest *c = context;
+    const candidate *c = context;
     const cuda_executor *executor = c->executor;
     const bool relu = c->conv && c->relu;
     if (relu || bias_of(c))
         kernel_bias_relu(executor->stream, c->in, c->x, bias_of(c), relu, c->x);
-    cairn_status status =
-        take_answer(c, pooling_forward(executor, &c->pooling, c->x, c->y), "cudnnPoolingForward");
+    cairn_status status = take_answer(c, pooling_forward(executor->cudnn, &c->pooling, c->x, c->y),
+                                      "cudnnPoolingForward");
     if (!status)
-        status = take_answer(c, pooling_backward(executor, &c->pooling, c->x, c->y, c->dy, c->dx),
-                             "cudnnPoolingBackward");
+        status =
+            take_answer(c, pooling_backward(executor->cudnn, &c->pooling, c->x, c->y, c->dy, c->dx),
+                        "cudnnPoolingBackward");
     if (status)
         return status;
     if (relu)
@@ -97,7 +104,7 @@ static cairn_status pool_cudnn(const void *context) {
 /* Dropout ---------------------------------------------------------------------------------------*/
 
 static cairn_status drop_ours(const void *context) {
-    const contest *c = context;
+    const candidate *c = context;
     const cuda_executor *executor = c->executor;
     const cuda_dropout rule = {executor->base.options.seed, c->op->p, c->ordinal};
     kernel_dropout(executor->stream, rule, executor->state, c->in, c->x, NULL, c->y);
@@ -106,7 +113,7 @@ static cairn_status drop_ours(const void *context) {
 }
 
 static cairn_status drop_cudnn(const void *context) {
-    const contest *c = context;
+    const candidate *c = context;
     cudnnHandle_t cudnn = c->executor->cudnn;
     cairn_status status =
         take_answer(c,
@@ -123,22 +130,22 @@ static cairn_status drop_cudnn(const void *context) {
 
 /* Both ------------------------------------------------------------------------------------------*/
 
-static bool is_pooling(const contest *c) {
+static bool is_pooling(const candidate *c) {
     return c->op->kind == CAIRN_OP_MAXPOOL;
 }
 
 /* cuDNN's dropout knows float16, float32 and float64 alone. */
-static bool cudnn_competes(const contest *c) {
+static bool cudnn_has_it(const candidate *c) {
     return is_pooling(c) || c->executor->type == CUDA_F32;
 }
 
-static char *take(contest *c, size_t bytes) {
+static char *take(candidate *c, size_t bytes) {
     size_t at = c->bytes;
     c->bytes += (bytes + 255) / 256 * 256;
     return c->memory ? c->memory + at : NULL;
 }
 
-static void deal_out(contest *c) {
+static void divide_memory(candidate *c) {
     c->bytes = 0;
     c->x = take(c, tensor_bytes(c->in));
     c->dx = take(c, tensor_bytes(c->in));
@@ -151,7 +158,7 @@ static void deal_out(contest *c) {
     c->states = take(c, c->states_bytes);
 }
 
-static cairn_status prepare(contest *c) {
+static cairn_status prepare(candidate *c) {
     cudnnHandle_t cudnn = c->executor->cudnn;
     const cairn_op window = {.kernel = 1, .stride = 1}; /* dropout wants but the tensors */
     cairn_status status =
@@ -160,19 +167,19 @@ static cairn_status prepare(contest *c) {
         return status;
     if (is_pooling(c)) {
         find_convolution(c);
-    } else if (cudnn_competes(c)) {
+    } else if (cudnn_has_it(c)) {
         TRY_CUDNN(cudnnDropoutGetStatesSize(cudnn, &c->states_bytes));
         TRY_CUDNN(cudnnDropoutGetReserveSpaceSize(c->pooling.x, &c->mask_bytes));
     }
-    deal_out(c);
+    divide_memory(c);
     if (cudaMalloc((void **)&c->memory, c->bytes)) {
         cudaGetLastError();
         c->memory = NULL;
         return CAIRN_OK;
     }
-    deal_out(c);
+    divide_memory(c);
     TRY_CUDA(cudaMemsetAsync(c->memory, 0, c->bytes, c->executor->stream));
-    if (is_pooling(c) || !cudnn_competes(c))
+    if (is_pooling(c) || !cudnn_has_it(c))
         return CAIRN_OK;
     TRY_CUDNN(cudnnCreateDropoutDescriptor(&c->dropout));
     TRY_CUDNN(cudnnSetDropoutDescriptor(c->dropout, cudnn, c->op->p, c->states, c->states_bytes,
@@ -180,10 +187,10 @@ static cairn_status prepare(contest *c) {
     return CAIRN_OK;
 }
 
-static cairn_status run_both(const contest *c, cuda_executor *executor, cuda_contest *result) {
+static cairn_status run_both(const candidate *c, cuda_executor *executor, cuda_timings *result) {
     cairn_status status =
         cuda_best_time(executor, is_pooling(c) ? pool_ours : drop_ours, c, &result->ours);
-    if (!status && cudnn_competes(c))
+    if (!status && cudnn_has_it(c))
         status =
             cuda_best_time(executor, is_pooling(c) ? pool_cudnn : drop_cudnn, c, &result->cudnn);
     if (*c->refused)
@@ -192,16 +199,16 @@ static cairn_status run_both(const contest *c, cuda_executor *executor, cuda_con
 }
 
 /* Zeros where memory is short: ours is what runs then. */
-static cairn_status measure(cuda_executor *executor, int ordinal, cuda_contest *result) {
+static cairn_status measure(cuda_executor *executor, int ordinal, cuda_timings *result) {
     const cairn_op *op = &executor->base.net->op[ordinal];
     bool refused = false;
-    contest c = {.executor = executor,
-                 .op = op,
-                 .refused = &refused,
-                 .ordinal = (uint32_t)ordinal,
-                 .in = tensor_of(executor, op->in),
-                 .out = tensor_of(executor, op->out)};
-    *result = (cuda_contest){0, 0};
+    candidate c = {.executor = executor,
+                   .op = op,
+                   .refused = &refused,
+                   .ordinal = (uint32_t)ordinal,
+                   .in = tensor_of(executor, op->in),
+                   .out = tensor_of(executor, op->out)};
+    *result = (cuda_timings){0, 0};
     cairn_status status = prepare(&c);
     if (!status && c.memory)
         status = run_both(&c, executor, result);
@@ -214,28 +221,28 @@ static cairn_status measure(cuda_executor *executor, int ordinal, cuda_contest *
     return status;
 }
 
-cairn_status contests_hold(cuda_executor *executor) {
+cairn_status autotune_choose(cuda_executor *executor) {
     const cairn_net *net = executor->base.net;
     cairn_status status = CAIRN_OK;
     for (int i = 0; i < net->op_count && !status; i++)
         if (net->op[i].kind == CAIRN_OP_MAXPOOL)
-            status = measure(executor, i, &executor->contest[i]);
+            status = measure(executor, i, &executor->timings[i]);
     return status;
 }
 
-bool contest_lost(const cuda_executor *executor, int ordinal) {
-    const cuda_contest *times = &executor->contest[ordinal];
+bool autotune_prefers_cudnn(const cuda_executor *executor, int ordinal) {
+    const cuda_timings *times = &executor->timings[ordinal];
     return times->cudnn > 0 && times->cudnn < times->ours;
 }
 
-cairn_status contests_list(cuda_executor *executor, cairn_timing *rows, int capacity, int *count) {
+cairn_status autotune_list(cuda_executor *executor, cairn_timing *rows, int capacity, int *count) {
     const cairn_net *net = executor->base.net;
     cairn_status status = CAIRN_OK;
     *count = 0;
     for (int i = 0; i < net->op_count && *count + 2 <= capacity && !status; i++) {
         const cairn_op *op = &net->op[i];
         const bool pools = op->kind == CAIRN_OP_MAXPOOL;
-        cuda_contest times;
+        cuda_timings times;
         if (!pools && op->kind != CAIRN_OP_DROPOUT)
             continue;
         status = measure(executor, i, &times);

@@ -1,5 +1,8 @@
 /* Matrix products through cuBLASLt: descriptors and the algorithm are found once. */
-#include "plan.h"
+#include "cublas_matmul.h"
+
+#include "cuda_executor.h"
+#include "probe.h"
 
 static cudaDataType_t data_type(cuda_type type) {
     return type == CUDA_BF16 ? CUDA_R_16BF : CUDA_R_32F;
