@@ -5,17 +5,17 @@
 #include <stdint.h>
 #include <string.h>
 
-typedef uint16_t bf16;
+typedef uint16_t bfloat16;
 
 /* Round to nearest, ties to even; NaN stays NaN. */
-static inline bf16 to_bf16(float value) {
+static inline bfloat16 to_bf16(float value) {
     uint32_t bits;
     memcpy(&bits, &value, sizeof bits);
     uint32_t rounded = (bits + 0x7FFFu + (bits >> 16 & 1u)) >> 16;
-    return (bf16)(value != value ? (bits >> 16 | 0x40u) : rounded);
+    return (bfloat16)(value != value ? (bits >> 16 | 0x40u) : rounded);
 }
 
-static inline float from_bf16(bf16 value) {
+static inline float from_bf16(bfloat16 value) {
     uint32_t bits = (uint32_t)value << 16;
     float result;
     memcpy(&result, &bits, sizeof result);

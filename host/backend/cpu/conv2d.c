@@ -5,7 +5,12 @@
  * ReLU is fused into the convolution. Max and ReLU commute, so with pooling behind it the backward
  * pass masks the pooled gradient, a quarter of the elements: a window's winner passed its ReLU
  * exactly when the pooled value is positive. */
-#include "plan.h"
+#include "conv_blocks.h"
+#include "conv_stem.h"
+#include "conv_winograd.h"
+#include "cpu_layers.h"
+#include "elementwise.h"
+#include "norm.h"
 
 #include <string.h>
 
@@ -190,7 +195,7 @@ static cairn_status conv2d_forward(cpu_plan *plan, cpu_stage *stage, const tenso
         return status ? status : plan_stem_forward(plan, stage, given, weights, bias);
     }
     stage->winograd = plan_winograd(plan, layer);
-    stage->pools = stage->winograd && plan_halves(plan, stage);
+    stage->pools = stage->winograd && plan_pools_2x2(plan, stage);
     bool settled = is_settled(plan, layer);
     onednn_fused fused = {.sum = stage->sum != NULL,
                           .relu = stage->relu,

@@ -1,6 +1,6 @@
 /* What conv_stem.c and conv_winograd.c have in common as parts of a plan: for which convolutions
  * the loops of blocks.h are, and the pooling that they do as well. */
-#include "plan.h"
+#include "conv_blocks.h"
 
 /* In bf16 oneDNN is faster where the processor multiplies tiles of it. */
 const channel_loops *plan_loops(dnnl_data_type_t type) {
@@ -37,11 +37,11 @@ conv_shape plan_conv_shape(const cpu_plan *plan, const cairn_op *layer) {
                         .height = layer->in.h,
                         .width = layer->in.w,
                         .padding = layer->padding,
-                        .half = plan_type(plan) == dnnl_bf16};
+                        .bf16 = plan_type(plan) == dnnl_bf16};
 }
 
 /* Where only a bias is trained, its gradient goes by what was convolved, which has to be there. */
-bool plan_halves(const cpu_plan *plan, const cpu_stage *stage) {
+bool plan_pools_2x2(const cpu_plan *plan, const cpu_stage *stage) {
     const cairn_op *pool = stage->pool;
     return pool && pool->kernel == 2 && pool->stride == 2 && pool->padding == 0 && !stage->sum &&
            (!plan->graph.training || cairn_graph_trains(&plan->graph, stage->layer->weight));

@@ -1,30 +1,33 @@
 /* Stems, which stem.h computes, as tasks of a plan. */
-#include "plan.h"
+#include "conv_stem.h"
+
+#include "conv_blocks.h"
+#include "cpu_executor.h"
 
 bool plan_stem(const cpu_plan *plan, const cpu_stage *stage) {
     const cairn_op *layer = stage->layer;
-    return plan_halves(plan, stage) && stage->relu && plan_takes_blocks(plan, layer) &&
+    return plan_pools_2x2(plan, stage) && stage->relu && plan_takes_blocks(plan, layer) &&
            layer->input == CAIRN_NET_INPUT && layer->in.c <= STEM_CHANNELS_MAX;
 }
 
 static cairn_status run_transform(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = plan_conv_shape(plan, task->layer);
-    plan->loops->stem->transform(&shape, task->in, task->out);
+    plan->loops->stem->transform(&shape, task->weights, task->out);
     return CAIRN_OK;
 }
 
 static cairn_status run_forward(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = plan_conv_shape(plan, task->layer);
-    plan->loops->stem->forward(&shape, task->in, task->with, task->statistics,
-                               plan->executor->threads, task->scratch, task->out, task->chosen);
+    plan->loops->stem->forward(&shape, task->in, task->weights, task->bias, plan->executor->threads,
+                               task->scratch, task->out, task->chosen);
     return CAIRN_OK;
 }
 
 static cairn_status run_weight_gradient(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = plan_conv_shape(plan, task->layer);
-    plan->loops->stem->weight_gradient(&shape, task->in, task->with, task->chosen,
+    plan->loops->stem->weight_gradient(&shape, task->in, task->gradient, task->chosen,
                                        plan->executor->threads, task->scratch, task->out,
-                                       task->statistics);
+                                       task->bias_gradient);
     return CAIRN_OK;
 }
 
@@ -51,13 +54,13 @@ static cairn_status add_transform(cpu_plan *plan, const cairn_op *layer, const f
     if (!added)
         return CAIRN_FAILED;
     added->run = run_transform;
-    added->in = weights;
+    added->weights = weights;
     added->out = *transformed;
     return CAIRN_OK;
 }
 
 cairn_status plan_stem_forward(cpu_plan *plan, cpu_stage *stage, const tensor *given,
-                               const float *weights, float *bias) {
+                               const float *weights, const float *bias) {
     const cairn_op *layer = stage->layer;
     float *transformed;
     cairn_status status =
@@ -72,8 +75,8 @@ cairn_status plan_stem_forward(cpu_plan *plan, cpu_stage *stage, const tensor *g
     if (!added)
         return CAIRN_FAILED;
     added->run = run_forward;
-    added->with = transformed;
-    added->statistics = bias;
+    added->weights = transformed;
+    added->bias = bias;
     added->out = stage->dst.data;
     return CAIRN_OK;
 }
@@ -88,9 +91,9 @@ cairn_status plan_stem_weight_gradient(cpu_plan *plan, const cpu_stage *stage,
     if (!added)
         return CAIRN_FAILED;
     added->run = run_weight_gradient;
-    added->with = gradient.data;
+    added->gradient = gradient.data;
     added->out = plan_parameter(plan, CAIRN_GRADIENT, layer->weight);
     if (cairn_graph_trains(&plan->graph, layer->bias))
-        added->statistics = plan_parameter(plan, CAIRN_GRADIENT, layer->bias);
+        added->bias_gradient = plan_parameter(plan, CAIRN_GRADIENT, layer->bias);
     return CAIRN_OK;
 }

@@ -1,5 +1,8 @@
 /* Convolutions that winograd.h computes, as tasks of a plan. */
-#include "plan.h"
+#include "conv_winograd.h"
+
+#include "conv_blocks.h"
+#include "cpu_executor.h"
 
 /* Channels, up to whole blocks. */
 static int filled_up(const cpu_plan *plan, int channels) {
@@ -23,7 +26,7 @@ static conv_shape turned_shape_of(const cpu_plan *plan, const cairn_op *layer) {
                         .height = layer->out.h,
                         .width = layer->out.w,
                         .padding = 2 - layer->padding,
-                        .half = plan_type(plan) == dnnl_bf16};
+                        .bf16 = plan_type(plan) == dnnl_bf16};
 }
 
 /* Working memory for whichever of the net's convolutions needs most, which take turns. */
@@ -45,36 +48,37 @@ static float *scratch_of(cpu_plan *plan) {
 
 static cairn_status run_transform(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = plan_conv_shape(plan, task->layer);
-    plan->loops->winograd->transform(&shape, task->in, false, task->out);
+    plan->loops->winograd->transform(&shape, task->weights, false, task->out);
     return CAIRN_OK;
 }
 
 static cairn_status run_transform_turned(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = turned_shape_of(plan, task->layer);
-    plan->loops->winograd->transform(&shape, task->in, true, task->out);
+    plan->loops->winograd->transform(&shape, task->weights, true, task->out);
     return CAIRN_OK;
 }
 
 static cairn_status run_forward(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = plan_conv_shape(plan, task->layer);
     winograd_after after = {
-        .bias = task->statistics, .sum = task->sum, .relu = task->relu, .chosen = task->chosen};
-    plan->loops->winograd->convolve(&shape, task->in, task->with, after, plan->executor->threads,
+        .bias = task->bias, .sum = task->sum, .relu = task->relu, .chosen = task->chosen};
+    plan->loops->winograd->convolve(&shape, task->in, task->weights, after, plan->executor->threads,
                                     task->scratch, task->out);
     return CAIRN_OK;
 }
 
 static cairn_status run_data_gradient(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = turned_shape_of(plan, task->layer);
-    plan->loops->winograd->convolve(&shape, task->in, task->with, (winograd_after){0},
+    plan->loops->winograd->convolve(&shape, task->in, task->weights, (winograd_after){0},
                                     plan->executor->threads, task->scratch, task->out);
     return CAIRN_OK;
 }
 
 static cairn_status run_weight_gradient(const cpu_plan *plan, const cpu_task *task) {
     conv_shape shape = plan_conv_shape(plan, task->layer);
-    plan->loops->winograd->weight_gradient(&shape, task->in, task->with, plan->executor->threads,
-                                           task->scratch, task->out, task->statistics);
+    plan->loops->winograd->weight_gradient(&shape, task->in, task->gradient,
+                                           plan->executor->threads, task->scratch, task->out,
+                                           task->bias_gradient);
     return CAIRN_OK;
 }
 
@@ -88,35 +92,35 @@ static float *add_transform(cpu_plan *plan, const cairn_op *layer, const float *
     if (!added)
         return NULL;
     added->run = turned ? run_transform_turned : run_transform;
-    added->in = weights;
+    added->weights = weights;
     added->out = transformed;
     return transformed;
 }
 
 static cpu_task *add_convolution(cpu_plan *plan, task_list *list, const cairn_op *layer,
-                                 const char *what, const void *in, const void *with, void *out) {
+                                 const char *what, const void *in, void *out) {
     cpu_task *added = plan_add(list, layer, what);
     if (!added)
         return NULL;
     added->flops = plan->count * cairn_op_flops(layer, 0);
     added->in = in;
-    added->with = with;
     added->out = out;
     added->scratch = scratch_of(plan);
     return added->scratch ? added : NULL;
 }
 
 cairn_status plan_winograd_forward(cpu_plan *plan, const cpu_stage *stage, const float *weights,
-                                   float *bias) {
+                                   const float *bias) {
     const cairn_op *layer = stage->layer;
     const float *transformed = add_transform(plan, layer, weights, false);
     cpu_task *added = transformed ? add_convolution(plan, &plan->forward, layer, "forward",
-                                                    stage->src.data, transformed, stage->made.data)
+                                                    stage->src.data, stage->made.data)
                                   : NULL;
     if (!added)
         return CAIRN_FAILED;
     added->run = run_forward;
-    added->statistics = bias;
+    added->weights = transformed;
+    added->bias = bias;
     added->sum = stage->sum != NULL;
     added->relu = stage->relu;
     added->chosen = stage->pools ? stage->workspace.data : NULL;
@@ -132,11 +136,12 @@ cairn_status plan_winograd_data_gradient(cpu_plan *plan, const cairn_op *layer,
     const float *weights = plan_parameter(plan, CAIRN_PARAMETER, layer->weight);
     const float *transformed = add_transform(plan, layer, weights, true);
     cpu_task *added = transformed ? add_convolution(plan, &plan->backward, layer, "data gradient",
-                                                    gradient->data, transformed, made->data)
+                                                    gradient->data, made->data)
                                   : NULL;
     if (!added)
         return CAIRN_FAILED;
     added->run = run_data_gradient;
+    added->weights = transformed;
     return CAIRN_OK;
 }
 
@@ -145,11 +150,12 @@ cairn_status plan_winograd_weight_gradient(cpu_plan *plan, const cpu_stage *stag
     const cairn_op *layer = stage->layer;
     cpu_task *added =
         add_convolution(plan, &plan->backward, layer, "weight gradient", stage->src.data,
-                        gradient->data, plan_parameter(plan, CAIRN_GRADIENT, layer->weight));
+                        plan_parameter(plan, CAIRN_GRADIENT, layer->weight));
     if (!added)
         return CAIRN_FAILED;
     added->run = run_weight_gradient;
+    added->gradient = gradient->data;
     if (cairn_graph_trains(&plan->graph, layer->bias))
-        added->statistics = plan_parameter(plan, CAIRN_GRADIENT, layer->bias);
+        added->bias_gradient = plan_parameter(plan, CAIRN_GRADIENT, layer->bias);
     return CAIRN_OK;
 }

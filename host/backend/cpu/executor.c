@@ -1,7 +1,11 @@
 /* The cpu backend's entry points: parameters and data in one arena, plans made on first use for
  * each batch size, a step as assemble, forward, loss, backward, update. */
 #include "cpu.h"
-#include "plan.h"
+
+#include "conv_blocks.h"
+#include "cpu_executor.h"
+#include "cpu_kernels.h"
+#include "cpu_plan.h"
 
 #include <math.h>
 #include <omp.h>
@@ -172,8 +176,8 @@ static cairn_status forward(cpu_plan *plan, const batch_source *source) {
     return plan_run(plan, &plan->forward);
 }
 
-/* The gradient of a batch's mean loss. */
-static cairn_status train_batch(cpu_executor *executor, const cairn_step *step) {
+/* The gradient of a micro-batch's mean loss. */
+static cairn_status train_micro_batch(cpu_executor *executor, const cairn_step *step) {
     cpu_plan *plan = NULL;
     cairn_status status =
         plan_find(&plan, executor, step->count, cairn_plan_purpose_of(&executor->base, step));
@@ -195,13 +199,13 @@ static cairn_status train_batch(cpu_executor *executor, const cairn_step *step) 
     return plan_run(plan, &plan->backward);
 }
 
-/* Adds a batch's gradient to the step's, by its share of the samples. */
-static void accumulate_batch(cpu_executor *executor, float share) {
+/* Adds a micro-batch's gradient to the step's, by its share of the samples. */
+static void accumulate_micro_batch(cpu_executor *executor, float share) {
     double begin = omp_get_wtime();
     if (executor->sum == executor->tensors[CAIRN_GRADIENT])
         return;
     accumulate(executor->sum, executor->tensors[CAIRN_GRADIENT], executor->total, share,
-               executor->batch == 0);
+               executor->micro_batch == 0);
     cairn_timeline_add(&executor->timeline, "accumulation", NULL, 0, begin);
 }
 
@@ -237,14 +241,14 @@ static void update_parameters(cpu_executor *executor, const cairn_step *step) {
 }
 
 static cairn_status train_step_inside(cpu_executor *executor, const cairn_step *step) {
-    executor->batch = 0;
-    for (int done = 0; done < step->count; executor->batch++) {
+    executor->micro_batch = 0;
+    for (int done = 0; done < step->count; executor->micro_batch++) {
         cairn_step batch = cairn_step_batch(&executor->base, step, done);
-        executor->timeline.count = 0; /* of the last batch is what is kept */
-        cairn_status status = train_batch(executor, &batch);
+        executor->timeline.count = 0; /* of the last micro-batch is what is kept */
+        cairn_status status = train_micro_batch(executor, &batch);
         if (status)
             return status;
-        accumulate_batch(executor, (float)batch.count / (float)step->count);
+        accumulate_micro_batch(executor, (float)batch.count / (float)step->count);
         done += batch.count;
     }
     update_parameters(executor, step);

@@ -1,6 +1,9 @@
 /* The layers that work on row-major float32: flatten, and the elementwise ones where no convolution
  * took them in. */
-#include "plan.h"
+#include "cpu_executor.h"
+#include "cpu_kernels.h"
+#include "cpu_layers.h"
+#include "elementwise.h"
 
 #include <string.h>
 
@@ -92,7 +95,7 @@ static cairn_status run_dropout(const cpu_plan *plan, const cpu_task *task) {
     const cpu_executor *executor = plan->executor;
     if (executor->training)
         dropout(task->in, task->out, task->count, task->layer->p, executor->base.options.seed,
-                executor->step, executor->batch, (uint32_t)task->ordinal);
+                executor->step, executor->micro_batch, (uint32_t)task->ordinal);
     else
         memcpy(task->out, task->in, task->count * sizeof(float));
     return CAIRN_OK;

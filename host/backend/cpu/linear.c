@@ -1,7 +1,7 @@
 /* The linear layer as oneDNN's inner product: y [n,out] = x [n,in] W^T + b. Backward: dx = dy W,
  * dW = dy^T x, db = sum over n of dy. Activations are row-major, the weights as oneDNN likes them.
  */
-#include "plan.h"
+#include "cpu_layers.h"
 
 static onednn_layout matrix_layout(cpu_plan *plan, int rows, int columns, dnnl_data_type_t type,
                                    dnnl_format_tag_t tag) {

@@ -1,23 +1,12 @@
 /* Batch normalisation, with the ReLU or GELU behind it, by norm_kernels.h's loops; its folding into
- * a convolution in evaluation; and GELU by itself, which takes whatever layout its input has. */
-#include "plan.h"
+ * a convolution in evaluation; and the gradient of a bias alone, by the same loops. */
+#include "norm.h"
 
+#include "cpu_executor.h"
+#include "cpu_layers.h"
 #include "norm_kernels.h"
 
 /* Batch normalisation ---------------------------------------------------------------------------*/
-
-int plan_block(cpu_plan *plan, cairn_shape shape, onednn_layout layout) {
-    const struct {
-        dnnl_format_tag_t tag;
-        int block;
-    } known[] = {{dnnl_aBcd16b, 16}, {dnnl_aBcd8b, 8}, {dnnl_acdb, shape.c}};
-    for (int i = 0; i < 3; i++) {
-        onednn_layout one = plan_layout(plan, shape, onednn_layout_type(layout), known[i].tag);
-        if (one && onednn_layout_equal(layout, one))
-            return known[i].block;
-    }
-    return 0;
-}
 
 /* By the layer's output, which has a normalisation's input's shape. */
 static norm_shape shape_of(const cpu_plan *plan, const cpu_task *task) {
@@ -26,7 +15,7 @@ static norm_shape shape_of(const cpu_plan *plan, const cpu_task *task) {
                         .channels = op->out.c,
                         .block = task->block,
                         .area = (size_t)op->out.h * (size_t)op->out.w,
-                        .half = task->half,
+                        .bf16 = task->bf16,
                         .activation = task->relu   ? RELU
                                       : task->gelu ? GELU
                                                    : LINEAR,
@@ -69,20 +58,22 @@ static cairn_status run_norm_backward(const cpu_plan *plan, const cpu_task *task
     float *dshift = cairn_graph_trains(&plan->graph, op->bias)
                         ? plan_parameter(plan, CAIRN_GRADIENT, op->bias)
                         : unseen + op->in.c;
-    norm_backward(&shape, &norm, task->in, task->with, task->scratch, dweight, dshift, task->out);
+    norm_backward(&shape, &norm, task->in, task->gradient, task->scratch, dweight, dshift,
+                  task->out);
     return CAIRN_OK;
 }
 
+/* A task of either pass; `gradient` is NULL forward. */
 static cairn_status add_norm(cpu_plan *plan, task_list *list, const cpu_stage *stage,
-                             const char *what, const void *with, const tensor *out) {
+                             const char *what, const tensor *gradient, const tensor *out) {
     cpu_task *added = plan_add(list, stage->layer, what);
     if (!added)
         return CAIRN_FAILED;
-    added->run = with ? run_norm_backward : run_norm;
+    added->run = gradient ? run_norm_backward : run_norm;
     added->in = stage->src.data;
-    added->with = with;
+    added->gradient = gradient ? gradient->data : NULL;
     added->out = out->data;
-    added->half = plan_is_half(&stage->src);
+    added->bf16 = plan_is_bf16(&stage->src);
     added->relu = stage->relu;
     added->gelu = stage->gelu;
     added->block = stage->block;
@@ -122,8 +113,7 @@ static cairn_status norm_backward_compile(cpu_plan *plan, cpu_stage *stage, cons
         plan_convert(plan, &plan->backward, given, layout, stage->layer, &gradient);
     if (!status)
         status = plan_tensor(plan, made, layout, NULL);
-    return status ? status
-                  : add_norm(plan, &plan->backward, stage, "backward", gradient.data, made);
+    return status ? status : add_norm(plan, &plan->backward, stage, "backward", &gradient, made);
 }
 
 const layer_compiler compile_batchnorm = {norm_forward, norm_backward_compile};
@@ -134,7 +124,7 @@ static cairn_status run_fold(const cpu_plan *plan, const cpu_task *task) {
     const cairn_op *norm = task->norm, *layer = task->layer;
     norm_parameters parameters = parameters_of(plan, norm, NULL);
     float *folded = task->out;
-    norm_fold(&parameters, norm->epsilon, task->in, task->with, layer->out.c,
+    norm_fold(&parameters, norm->epsilon, task->weights, task->bias, layer->out.c,
               task->count / (size_t)layer->out.c, folded, folded + task->count);
     return CAIRN_OK;
 }
@@ -149,74 +139,18 @@ cairn_status plan_fold(cpu_plan *plan, const cpu_stage *stage, float **weights, 
     *bias = *weights + count;
     added->run = run_fold;
     added->norm = stage->norm;
-    added->in = plan_parameter(plan, CAIRN_PARAMETER, layer->weight);
-    added->with = layer->bias < 0 ? NULL : plan_parameter(plan, CAIRN_PARAMETER, layer->bias);
+    added->weights = plan_parameter(plan, CAIRN_PARAMETER, layer->weight);
+    added->bias = layer->bias < 0 ? NULL : plan_parameter(plan, CAIRN_PARAMETER, layer->bias);
     added->out = *weights;
     added->count = count;
     return CAIRN_OK;
 }
 
-/* GELU ------------------------------------------------------------------------------------------*/
-
-static cairn_status run_gelu(const cpu_plan *plan, const cpu_task *task) {
-    (void)plan;
-    gelu_forward(task->in, task->out, task->count, task->half);
-    return CAIRN_OK;
-}
-
-static cairn_status run_gelu_backward(const cpu_plan *plan, const cpu_task *task) {
-    (void)plan;
-    gelu_backward(task->in, task->with, task->out, task->count, task->half);
-    return CAIRN_OK;
-}
-
-static cairn_status add_gelu(task_list *list, const cairn_op *layer, const char *what,
-                             const tensor *x, const void *with, const tensor *out) {
-    cpu_task *added = plan_add(list, layer, what);
-    if (!added)
-        return CAIRN_FAILED;
-    added->run = with ? run_gelu_backward : run_gelu;
-    added->in = x->data;
-    added->with = with;
-    added->out = out->data;
-    added->count = plan_elements(x);
-    added->half = plan_is_half(x);
-    return CAIRN_OK;
-}
-
-cairn_status plan_gelu(task_list *list, const cairn_op *layer, const tensor *x, const tensor *y) {
-    return add_gelu(list, layer, "GELU", x, NULL, y);
-}
-
-static cairn_status gelu_compile(cpu_plan *plan, cpu_stage *stage, const tensor *given,
-                                 int *taken) {
-    (void)taken;
-    stage->src = *given;
-    cairn_status status = plan_tensor(plan, &stage->dst, given->layout, NULL);
-    return status ? status
-                  : add_gelu(&plan->forward, stage->layer, "forward", given, NULL, &stage->dst);
-}
-
-static cairn_status gelu_backward_compile(cpu_plan *plan, cpu_stage *stage, const tensor *given,
-                                          tensor *made) {
-    tensor gradient;
-    onednn_layout layout = stage->src.layout;
-    cairn_status status =
-        plan_convert(plan, &plan->backward, given, layout, stage->layer, &gradient);
-    if (!status)
-        status = plan_tensor(plan, made, layout, NULL);
-    return status ? status
-                  : add_gelu(&plan->backward, stage->layer, "backward", &stage->src, gradient.data,
-                             made);
-}
-
-const layer_compiler compile_gelu = {gelu_compile, gelu_backward_compile};
-
 /* A bias's gradient -----------------------------------------------------------------------------*/
 
 static cairn_status run_bias_gradient(const cpu_plan *plan, const cpu_task *task) {
     norm_shape shape = shape_of(plan, task);
-    bias_gradient(&shape, task->in, task->with, task->scratch, task->out);
+    bias_gradient(&shape, task->in, task->gradient, task->scratch, task->bias_gradient);
     return CAIRN_OK;
 }
 
@@ -235,9 +169,9 @@ cairn_status plan_bias_gradient(cpu_plan *plan, const cpu_stage *stage, const te
         return CAIRN_FAILED;
     added->run = run_bias_gradient;
     added->in = made.data;
-    added->with = gradient.data;
-    added->out = plan_parameter(plan, CAIRN_GRADIENT, stage->layer->bias);
-    added->half = plan_is_half(given);
+    added->gradient = gradient.data;
+    added->bias_gradient = plan_parameter(plan, CAIRN_GRADIENT, stage->layer->bias);
+    added->bf16 = plan_is_bf16(given);
     added->gelu = stage->gelu;
     added->block = plan_block(plan, out, layout);
     norm_shape shape = shape_of(plan, added);

@@ -49,30 +49,30 @@ typedef struct {
     const float *factor[4];
 } plane;
 
-ALWAYS_INLINE float load(const void *x, size_t i, bool half) {
-    return half ? from_bf16(((const bf16 *)x)[i]) : ((const float *)x)[i];
+ALWAYS_INLINE float load(const void *x, size_t i, bool bf16) {
+    return bf16 ? from_bf16(((const bfloat16 *)x)[i]) : ((const float *)x)[i];
 }
 
-ALWAYS_INLINE void store(void *y, size_t i, float value, bool half) {
-    if (half)
-        ((bf16 *)y)[i] = to_bf16(value);
+ALWAYS_INLINE void store(void *y, size_t i, float value, bool bf16) {
+    if (bf16)
+        ((bfloat16 *)y)[i] = to_bf16(value);
     else
         ((float *)y)[i] = value;
 }
 
 /* sums: the mean, and the sum of squares around it. */
-ALWAYS_INLINE void measure_plane(const plane *p, size_t block, bool half) {
+ALWAYS_INLINE void measure_plane(const plane *p, size_t block, bool bf16) {
     float *mean = p->sums, *squares = p->sums + block;
     for (size_t k = 0; k < 2 * block; k++)
         p->sums[k] = 0;
     for (size_t i = 0; i < p->area; i++)
         for (size_t k = 0; k < block; k++)
-            mean[k] += load(p->x, p->first + i * block + k, half);
+            mean[k] += load(p->x, p->first + i * block + k, bf16);
     for (size_t k = 0; k < block; k++)
         mean[k] /= (float)p->area;
     for (size_t i = 0; i < p->area; i++)
         for (size_t k = 0; k < block; k++) {
-            float distance = load(p->x, p->first + i * block + k, half) - mean[k];
+            float distance = load(p->x, p->first + i * block + k, bf16) - mean[k];
             squares[k] += distance * distance;
         }
 }
@@ -83,25 +83,25 @@ ALWAYS_INLINE float activate(float x, activation how) {
 }
 
 /* out = activation(f0 * x + f1). */
-ALWAYS_INLINE void apply_plane(const plane *p, size_t block, bool half, activation how) {
+ALWAYS_INLINE void apply_plane(const plane *p, size_t block, bool bf16, activation how) {
     const float *scale = p->factor[0], *shift = p->factor[1];
     for (size_t i = 0; i < p->area; i++)
         for (size_t k = 0; k < block; k++) {
             size_t at = p->first + i * block + k;
-            float y = load(p->x, at, half) * scale[k] + shift[k];
-            store(p->out, at, activate(y, how), half);
+            float y = load(p->x, at, bf16) * scale[k] + shift[k];
+            store(p->out, at, activate(y, how), bf16);
         }
 }
 
 /* dy as the activation lets it pass. */
-ALWAYS_INLINE float passed(const plane *p, size_t at, size_t k, float x, bool half,
+ALWAYS_INLINE float passed(const plane *p, size_t at, size_t k, float x, bool bf16,
                            activation how) {
-    float dy = load(p->dy, at, half), y = x * p->factor[0][k] + p->factor[1][k];
+    float dy = load(p->dy, at, bf16), y = x * p->factor[0][k] + p->factor[1][k];
     return how == GELU ? dy * gelu_slope(y) : how == RELU && y <= 0 ? 0 : dy;
 }
 
 /* sums: of dy, and of dy * (x - f2). */
-ALWAYS_INLINE void sum_plane(const plane *p, size_t block, bool half, activation how) {
+ALWAYS_INLINE void sum_plane(const plane *p, size_t block, bool bf16, activation how) {
     const float *mean = p->factor[2];
     float *sum = p->sums, *product = p->sums + block;
     for (size_t k = 0; k < 2 * block; k++)
@@ -109,44 +109,44 @@ ALWAYS_INLINE void sum_plane(const plane *p, size_t block, bool half, activation
     for (size_t i = 0; i < p->area; i++)
         for (size_t k = 0; k < block; k++) {
             size_t at = p->first + i * block + k;
-            float x = load(p->x, at, half), dy = passed(p, at, k, x, half, how);
+            float x = load(p->x, at, bf16), dy = passed(p, at, k, x, bf16, how);
             sum[k] += dy;
             product[k] += dy * (x - mean[k]);
         }
 }
 
 /* out = f0 * dy + f2 * x + f3. */
-ALWAYS_INLINE void differentiate_plane(const plane *p, size_t block, bool half, activation how) {
+ALWAYS_INLINE void differentiate_plane(const plane *p, size_t block, bool bf16, activation how) {
     const float *scale = p->factor[0], *slope = p->factor[2], *offset = p->factor[3];
     for (size_t i = 0; i < p->area; i++)
         for (size_t k = 0; k < block; k++) {
             size_t at = p->first + i * block + k;
-            float x = load(p->x, at, half), dy = passed(p, at, k, x, half, how);
-            store(p->out, at, scale[k] * dy + slope[k] * x + offset[k], half);
+            float x = load(p->x, at, bf16), dy = passed(p, at, k, x, bf16, how);
+            store(p->out, at, scale[k] * dy + slope[k] * x + offset[k], bf16);
         }
 }
 
 typedef enum { MEASURE, APPLY, SUM, DIFFERENTIATE } pass;
 
-ALWAYS_INLINE void run_pass(pass kind, const plane *p, size_t block, bool half, activation how) {
+ALWAYS_INLINE void run_pass(pass kind, const plane *p, size_t block, bool bf16, activation how) {
     switch (kind) {
     case MEASURE:
-        measure_plane(p, block, half);
+        measure_plane(p, block, bf16);
         break;
     case APPLY:
-        apply_plane(p, block, half, how);
+        apply_plane(p, block, bf16, how);
         break;
     case SUM:
-        sum_plane(p, block, half, how);
+        sum_plane(p, block, bf16, how);
         break;
     case DIFFERENTIATE:
-        differentiate_plane(p, block, half, how);
+        differentiate_plane(p, block, bf16, how);
         break;
     }
 }
 
 /* The sums and factors in locals of that size, which are registers. */
-ALWAYS_INLINE void run_block(pass kind, const plane *p, size_t block, bool half, activation how) {
+ALWAYS_INLINE void run_block(pass kind, const plane *p, size_t block, bool bf16, activation how) {
     float sums[32], factors[4][16];
     plane local = *p;
     local.sums = sums;
@@ -155,33 +155,33 @@ ALWAYS_INLINE void run_block(pass kind, const plane *p, size_t block, bool half,
             factors[f][k] = p->factor[f][k];
         local.factor[f] = factors[f];
     }
-    run_pass(kind, &local, block, half, how);
+    run_pass(kind, &local, block, bf16, how);
     if (kind == MEASURE || kind == SUM)
         for (size_t k = 0; k < 2 * block; k++)
             p->sums[k] = sums[k];
 }
 
-ALWAYS_INLINE void run_typed(pass kind, const plane *p, size_t block, bool half, activation how) {
+ALWAYS_INLINE void run_typed(pass kind, const plane *p, size_t block, bool bf16, activation how) {
     if (block == 16)
-        run_block(kind, p, 16, half, how);
+        run_block(kind, p, 16, bf16, how);
     else if (block == 8)
-        run_block(kind, p, 8, half, how);
+        run_block(kind, p, 8, bf16, how);
     else
-        run_pass(kind, p, block, half, how);
+        run_pass(kind, p, block, bf16, how);
 }
 
-ALWAYS_INLINE void run_activated(pass kind, const plane *p, size_t block, bool half,
+ALWAYS_INLINE void run_activated(pass kind, const plane *p, size_t block, bool bf16,
                                  activation how) {
     if (how == GELU)
-        run_typed(kind, p, block, half, GELU);
+        run_typed(kind, p, block, bf16, GELU);
     else if (how == RELU)
-        run_typed(kind, p, block, half, RELU);
+        run_typed(kind, p, block, bf16, RELU);
     else
-        run_typed(kind, p, block, half, LINEAR);
+        run_typed(kind, p, block, bf16, LINEAR);
 }
 
-static void run_plane(pass kind, const plane *p, size_t block, bool half, activation how) {
-    if (half)
+static void run_plane(pass kind, const plane *p, size_t block, bool bf16, activation how) {
+    if (bf16)
         run_activated(kind, p, block, true, how);
     else
         run_activated(kind, p, block, false, how);
@@ -200,7 +200,7 @@ static void run_planes(pass kind, const norm_shape *shape, const workings *work,
                    .sums = work->sums + 2 * i * block};
         for (int f = 0; f < 4; f++)
             p.factor[f] = work->factor[f] + i % blocks * block;
-        run_plane(kind, &p, block, shape->half, shape->activation);
+        run_plane(kind, &p, block, shape->bf16, shape->activation);
     }
 }
 

@@ -4,14 +4,14 @@
 #ifndef CAIRN_BACKEND_CPU_NORM_KERNELS_H
 #define CAIRN_BACKEND_CPU_NORM_KERNELS_H
 
-#include "kernels.h"
+#include "cpu_kernels.h"
 
 typedef enum { LINEAR, RELU, GELU } activation;
 
 typedef struct {
     int count, channels, block;
     size_t area; /* pixels of a sample */
-    bool half;   /* tensors are of bf16 */
+    bool bf16;   /* tensors are of bfloat16 */
     activation activation;
     float epsilon;
 } norm_shape;

@@ -18,7 +18,7 @@ typedef struct {
     int count, in, out; /* samples, channels */
     int height, width;  /* of x */
     int padding;        /* 0 to 2 */
-    bool half;          /* tensors are bf16 */
+    bool bf16;          /* tensors are bfloat16 */
 } conv_shape;
 
 /* Rows or columns of y, of x's; and those that are left when it is pooled by 2x2: an odd last one

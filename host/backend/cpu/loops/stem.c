@@ -36,13 +36,13 @@ static layout lay_out(const conv_shape *shape) {
     return (layout){pairs, run, run * (size_t)pairs};
 }
 
-static void copy_row(const void *row, size_t width, bool half, float *to) {
+static void copy_row(const void *row, size_t width, bool bf16, float *to) {
     for (size_t i = 0; i < width; i++)
-        to[2 * i] = half ? from_bf16(((const bf16 *)row)[i]) : ((const float *)row)[i];
+        to[2 * i] = bf16 ? from_bf16(((const bfloat16 *)row)[i]) : ((const float *)row)[i];
 }
 
 static void read_sample(const conv_shape *shape, const void *x, int sample, layout at, float *to) {
-    size_t width = (size_t)shape->width, size = shape->half ? sizeof(bf16) : sizeof(float);
+    size_t width = (size_t)shape->width, size = shape->bf16 ? sizeof(bfloat16) : sizeof(float);
     size_t inside = at.run / 2 - (size_t)shape->padding;
     const char *row =
         (const char *)x + (size_t)sample * (size_t)(shape->in * shape->height) * width * size;
@@ -50,7 +50,7 @@ static void read_sample(const conv_shape *shape, const void *x, int sample, layo
     for (int c = 0; c < shape->in; c++, to += at.plane)
         for (int i = shape->padding; i < shape->height + shape->padding; i++, row += width * size)
             if (i < 2 * at.pairs)
-                copy_row(row, width < inside ? width : inside, shape->half,
+                copy_row(row, width < inside ? width : inside, shape->bf16,
                          to + (size_t)(i / 2) * at.run + i % 2 + 2 * shape->padding);
 }
 
@@ -123,8 +123,8 @@ INLINE void forward_blocks(const conv_shape *shape, layout at, const float *samp
                     size_t place = (size_t)((b * height + i) * width + j + w);
                     const vector window[] = {sum[b][0][WINDOW * w], sum[b][0][WINDOW * w + 1],
                                              sum[b][1][WINDOW * w], sum[b][1][WINDOW * w + 1]};
-                    pool_window(window, bias[b], true, shape->half,
-                                y + place * block_bytes(shape->half), chosen + place * BLOCK);
+                    pool_window(window, bias[b], true, shape->bf16,
+                                y + place * block_bytes(shape->bf16), chosen + place * BLOCK);
                 }
         }
 }
@@ -141,7 +141,7 @@ static void forward(const conv_shape *shape, const void *x, const float *transfo
         read_sample(shape, x, n, at, sample);
         for (int block = 0; block < blocks; block += BLOCKS) {
             size_t first = (size_t)(n * blocks + block) * pixels;
-            char *to = (char *)y + first * block_bytes(shape->half);
+            char *to = (char *)y + first * block_bytes(shape->bf16);
             const vector *weights = (const vector *)transformed + (size_t)block * terms;
             vector offset[BLOCKS] = {{0}};
             for (int o = 0; bias && o < BLOCKS * BLOCK && block * BLOCK + o < shape->out; o++)
@@ -196,7 +196,7 @@ INLINE void accumulate(const conv_shape *shape, layout at, const float *planes, 
                     __builtin_convertvector(*(const shorts *)(chosen + pixel * BLOCK), bits);
                 bits lane[KERNEL] = {place & 3, (place & 3) + (place & 1) * (RUN - 2) + 1,
                                      (place & 3) + RUN};
-                vector gradient = load(dy + pixel * block_bytes(shape->half), shape->half);
+                vector gradient = load(dy + pixel * block_bytes(shape->bf16), shape->bf16);
                 gradient = (vector)((bits)gradient & (place >= 0));
                 total[b] += gradient;
                 for (int u = 0; u < KERNEL; u++)
@@ -218,7 +218,7 @@ static void accumulate_sample(const conv_shape *shape, layout at, int sample, co
     size_t pixels = (size_t)(conv_pooled(shape->height, shape) * conv_pooled(shape->width, shape));
     for (int block = 0; block < blocks; block += GRADIENT_BLOCKS) {
         size_t first = (size_t)(sample * blocks + block) * pixels;
-        const char *from = dy + first * block_bytes(shape->half);
+        const char *from = dy + first * block_bytes(shape->bf16);
         vector *to = sums + (size_t)block * sum_terms(shape);
         for (int c = 0; c < shape->in; c++)
             if (blocks - block >= GRADIENT_BLOCKS)

@@ -17,7 +17,8 @@
 typedef float vector __attribute__((vector_size(CHANNEL_BLOCK * sizeof(float)), may_alias));
 typedef int bits __attribute__((vector_size(CHANNEL_BLOCK * sizeof(int))));
 typedef uint32_t words __attribute__((vector_size(CHANNEL_BLOCK * sizeof(uint32_t))));
-typedef uint16_t halves __attribute__((vector_size(CHANNEL_BLOCK * sizeof(uint16_t)), may_alias));
+typedef uint16_t bf16_vector
+    __attribute__((vector_size(CHANNEL_BLOCK * sizeof(uint16_t)), may_alias));
 typedef int16_t shorts __attribute__((vector_size(CHANNEL_BLOCK * sizeof(int16_t)), may_alias));
 
 /* Blocks that hold so many channels. */
@@ -29,17 +30,17 @@ static inline int channel_blocks(int channels) {
 #define INLINE static inline __attribute__((always_inline))
 
 /* A block in a tensor: float32, or bf16, rounded as by bf16.h. */
-static inline size_t block_bytes(bool half) {
-    return half ? sizeof(halves) : sizeof(vector);
+static inline size_t block_bytes(bool bf16) {
+    return bf16 ? sizeof(bf16_vector) : sizeof(vector);
 }
 
 /* A shift by 16 as gcc's analyzer understands it: by 16 itself it takes for too much of a vector.
  */
 enum { UPPER = 1 << 16 };
 
-INLINE vector load(const void *from, bool half) {
-    if (half)
-        return (vector)(__builtin_convertvector(*(const halves *)from, words) * UPPER);
+INLINE vector load(const void *from, bool bf16) {
+    if (bf16)
+        return (vector)(__builtin_convertvector(*(const bf16_vector *)from, words) * UPPER);
     return *(const vector *)from;
 }
 
@@ -47,12 +48,13 @@ INLINE bits is_nan(vector value) {
     return (bits)(((words)value & 0x7FFFFFFF) > 0x7F800000);
 }
 
-INLINE void store(void *to, vector value, bool half) {
+INLINE void store(void *to, vector value, bool bf16) {
     words exact = (words)value, upper = exact / UPPER;
     words nan = (words)is_nan(value);
     words rounded = (exact + 0x7FFF + (upper & 1)) / UPPER;
-    if (half)
-        *(halves *)to = __builtin_convertvector((nan & (upper | 0x40)) | (~nan & rounded), halves);
+    if (bf16)
+        *(bf16_vector *)to =
+            __builtin_convertvector((nan & (upper | 0x40)) | (~nan & rounded), bf16_vector);
     else
         *(vector *)to = value;
 }
@@ -65,7 +67,7 @@ INLINE vector rectify(vector value) {
 /* Max-pools a window of 2x2, row by row, adds the bias, rectifies where `relu`, into a block of y;
  * and into chosen, the place that won, row + 2 * column, or -1 where the ReLU lets nothing through.
  * The first of equals wins, and the last NaN before any number. */
-INLINE void pool_window(const vector window[4], vector bias, bool relu, bool half, void *y,
+INLINE void pool_window(const vector window[4], vector bias, bool relu, bool bf16, void *y,
                         int16_t *chosen) {
     vector best = window[0];
     bits place = {0};
@@ -79,7 +81,7 @@ INLINE void pool_window(const vector window[4], vector bias, bool relu, bool hal
         best = rectify(best);
         place |= ~(best > 0);
     }
-    store(y, best, half);
+    store(y, best, bf16);
     *(shorts *)chosen = __builtin_convertvector(place, shorts);
 }
 

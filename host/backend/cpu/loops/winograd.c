@@ -1,29 +1,15 @@
-/* Winograd's F(4x4, 3x3) at the points 0, A, -A, B, -B and infinity:
- *
- *     y = Z' [(G g G') * (D' d D)] Z
- *
- * of a tile d [6, 6] and a kernel g [3, 3], the product in the middle element by element. By the
- * Toom-Cook construction (Lavin and Gray, section 4; Barabasz et al., "Error Analysis and Improving
- * the Accuracy of Winograd Convolution for Deep Neural Networks", ACM TOMS 46, 2020, section 2),
- * row i of D' has the coefficients of the product of (x - p) over all finite points p but the i-th,
- * row i of G is [1, p, p^2] over that product's value at p, and row k of Z' is p^k. Seen from the
- * loss, the gradient of g is G' [(Z dy Z') * (D' d D)] G.
- *
- * With A = 5/8 and B = 3/2 the matrices' entries lie closer together than with the usual 1 and 2,
- * which leaves about a third of the rounding error. */
+/* Winograd's F(4x4, 3x3) over blocks of channels: tiles are read and transformed, multiplied, and
+ * transformed back, some at a time. winograd_transforms.h has the method's matrices. */
 #include "winograd.h"
 
-#include "vectors.h"
+#include "winograd_transforms.h"
 
 #include <omp.h>
 #include <string.h>
 
 enum {
     BLOCK = CHANNEL_BLOCK,
-    OUTPUT = 4, /* of a tile, in each direction */
-    INPUT = 6,
     PLACES = INPUT * INPUT,
-    KERNEL = 3,
     TILES = CHANNEL_BLOCK == 16 ? 16 : 12, /* go through all steps together */
     GRADIENT_TILES = 32, /* the same for the weight gradient, whose sums lie in memory */
     /* The sums that are held in registers: of so many places of a column, for so many tiles.
@@ -34,10 +20,6 @@ enum {
     PITCH = TILES + 1,
     GRADIENT_PITCH = GRADIENT_TILES + 1
 };
-
-static const float A = 0.625f, B = 1.5f;
-#define A2 (A * A)
-#define B2 (B * B)
 
 static int tiles_across(int side, const conv_shape *shape) {
     return (conv_side(side, shape) + OUTPUT - 1) / OUTPUT;
@@ -50,66 +32,6 @@ static size_t tile_count(const conv_shape *shape) {
 
 static size_t weight_count(const conv_shape *shape) {
     return (size_t)PLACES * (size_t)shape->in * (size_t)(channel_blocks(shape->out) * BLOCK);
-}
-
-/* Transforms of one column or row; `step`: between values that lie apart. ---------------------- */
-
-INLINE void transform_input(const vector d[INPUT], vector *to, int step) {
-    vector even_a = d[4] - B2 * d[2], odd_a = A * (d[3] - B2 * d[1]);
-    vector even_b = d[4] - A2 * d[2], odd_b = B * (d[3] - A2 * d[1]);
-    to[0] = A2 * B2 * d[0] - (A2 + B2) * d[2] + d[4];
-    to[step] = even_a + odd_a;
-    to[2 * step] = even_a - odd_a;
-    to[3 * step] = even_b + odd_b;
-    to[4 * step] = even_b - odd_b;
-    to[5 * step] = A2 * B2 * d[1] - (A2 + B2) * d[3] + d[5];
-}
-
-INLINE void transform_output(const vector *m, int step, vector to[OUTPUT]) {
-    vector sum_a = m[step] + m[2 * step], difference_a = m[step] - m[2 * step];
-    vector sum_b = m[3 * step] + m[4 * step], difference_b = m[3 * step] - m[4 * step];
-    to[0] = m[0] + sum_a + sum_b;
-    to[1] = A * difference_a + B * difference_b;
-    to[2] = A2 * sum_a + B2 * sum_b;
-    to[3] = A2 * A * difference_a + B2 * B * difference_b + m[5 * step];
-}
-
-/* The transpose of transform_output. */
-INLINE void transform_gradient(const vector dy[OUTPUT], vector *to, int step) {
-    vector even_a = dy[0] + A2 * dy[2], odd_a = A * (dy[1] + A2 * dy[3]);
-    vector even_b = dy[0] + B2 * dy[2], odd_b = B * (dy[1] + B2 * dy[3]);
-    to[0] = dy[0];
-    to[step] = even_a + odd_a;
-    to[2 * step] = even_a - odd_a;
-    to[3 * step] = even_b + odd_b;
-    to[4 * step] = even_b - odd_b;
-    to[5 * step] = dy[3];
-}
-
-static void kernel_matrix(float g[INPUT][KERNEL]) {
-    double a = A, b = B, point[INPUT - 1] = {0, a, -a, b, -b};
-    for (int i = 0; i < INPUT - 1; i++) {
-        double value = 1;
-        for (int j = 0; j < INPUT - 1; j++)
-            value *= j == i ? 1 : point[i] - point[j];
-        for (int k = 0; k < KERNEL; k++)
-            g[i][k] = (float)((k > 0 ? point[i] : 1) * (k > 1 ? point[i] : 1) / value);
-    }
-    for (int k = 0; k < KERNEL; k++)
-        g[INPUT - 1][k] = k == KERNEL - 1;
-}
-
-/* Of one input channel and a block of output channels, in place order, `step` apart. */
-static void transform_kernel(const float g[INPUT][KERNEL], const vector kernel[KERNEL * KERNEL],
-                             vector *to, size_t step) {
-    vector half[INPUT][KERNEL];
-    for (int i = 0; i < INPUT; i++)
-        for (int k = 0; k < KERNEL; k++)
-            half[i][k] = g[i][0] * kernel[k] + g[i][1] * kernel[KERNEL + k] +
-                         g[i][2] * kernel[2 * KERNEL + k];
-    for (int i = 0; i < INPUT; i++)
-        for (int j = 0; j < INPUT; j++, to += step)
-            *to = g[j][0] * half[i][0] + g[j][1] * half[i][1] + g[j][2] * half[i][2];
 }
 
 /* To [blocks of out][place][in][block of out]. */
@@ -162,12 +84,12 @@ typedef struct {
 } square;
 
 INLINE square locate_square(const char *plane, int height, int width, int y, int x, int side,
-                            bool half) {
+                            bool bf16) {
     static const vector zeros[INPUT];
     square found = {.left = higher(0, -x), .right = lower(side, width - x)};
     for (int i = 0; i < side; i++)
         found.row[i] = y + i >= 0 && y + i < height
-                           ? plane + (size_t)((y + i) * width + x + found.left) * block_bytes(half)
+                           ? plane + (size_t)((y + i) * width + x + found.left) * block_bytes(bf16)
                            : (const char *)zeros;
     return found;
 }
@@ -175,22 +97,22 @@ INLINE square locate_square(const char *plane, int height, int width, int y, int
 static size_t plane_offset(const conv_shape *shape, int sample, int channels, int block, int height,
                            int width) {
     size_t ordinal = (size_t)sample * (size_t)channel_blocks(channels) + (size_t)block;
-    return ordinal * (size_t)height * (size_t)width * block_bytes(shape->half);
+    return ordinal * (size_t)height * (size_t)width * block_bytes(shape->bf16);
 }
 
 INLINE void read_input_as(const conv_shape *shape, const char *x, tile at, int block, vector *to,
-                          int pitch, bool half) {
+                          int pitch, bool bf16) {
     vector once[INPUT][INPUT]; /* [column][row], transformed by columns */
     const char *plane =
         x + plane_offset(shape, at.sample, shape->in, block, shape->height, shape->width);
     square d = locate_square(plane, shape->height, shape->width, at.y - shape->padding,
-                             at.x - shape->padding, INPUT, half);
+                             at.x - shape->padding, INPUT, bf16);
     if (d.right - d.left < INPUT)
         memset(once, 0, sizeof once);
     for (int j = 0; j < d.right - d.left; j++) {
         vector column[INPUT];
         for (int i = 0; i < INPUT; i++)
-            column[i] = load(d.row[i] + (size_t)j * block_bytes(half), half);
+            column[i] = load(d.row[i] + (size_t)j * block_bytes(bf16), bf16);
         transform_input(column, once[d.left + j], 1);
     }
     for (int i = 0; i < INPUT; i++) {
@@ -204,24 +126,24 @@ INLINE void read_input_as(const conv_shape *shape, const char *x, tile at, int b
 /* A tile of one block of channels, transformed: place p goes to to[p * pitch]. */
 static __attribute__((noinline)) void read_input(const conv_shape *shape, const void *x, tile at,
                                                  int block, vector *to, int pitch) {
-    if (shape->half)
+    if (shape->bf16)
         read_input_as(shape, x, at, block, to, pitch, true);
     else
         read_input_as(shape, x, at, block, to, pitch, false);
 }
 
 INLINE void read_gradient_as(const conv_shape *shape, const char *dy, tile at, int block,
-                             vector *to, vector *sum, bool half) {
+                             vector *to, vector *sum, bool bf16) {
     vector once[OUTPUT][INPUT];
     int height = conv_side(shape->height, shape), width = conv_side(shape->width, shape);
     const char *plane = dy + plane_offset(shape, at.sample, shape->out, block, height, width);
-    square d = locate_square(plane, height, width, at.y, at.x, OUTPUT, half);
+    square d = locate_square(plane, height, width, at.y, at.x, OUTPUT, bf16);
     if (d.right - d.left < OUTPUT)
         memset(once, 0, sizeof once);
     for (int j = 0; j < d.right - d.left; j++) {
         vector column[OUTPUT];
         for (int i = 0; i < OUTPUT; i++)
-            *sum += column[i] = load(d.row[i] + (size_t)j * block_bytes(half), half);
+            *sum += column[i] = load(d.row[i] + (size_t)j * block_bytes(bf16), bf16);
         transform_gradient(column, once[d.left + j], 1);
     }
     for (int i = 0; i < INPUT; i++) {
@@ -235,7 +157,7 @@ INLINE void read_gradient_as(const conv_shape *shape, const char *dy, tile at, i
 /* The same of the output's gradient, which is added to *sum. */
 static __attribute__((noinline)) void read_gradient(const conv_shape *shape, const void *dy,
                                                     tile at, int block, vector *to, vector *sum) {
-    if (shape->half)
+    if (shape->bf16)
         read_gradient_as(shape, dy, at, block, to, sum, true);
     else
         read_gradient_as(shape, dy, at, block, to, sum, false);
@@ -245,30 +167,30 @@ static __attribute__((noinline)) void read_gradient(const conv_shape *shape, con
 typedef vector halfway[INPUT][OUTPUT];
 
 INLINE void write_output_as(const conv_shape *shape, const halfway once, tile at, int block,
-                            const vector *bias, winograd_after after, char *y, bool half) {
+                            const vector *bias, winograd_after after, char *y, bool bf16) {
     int height = conv_side(shape->height, shape), width = conv_side(shape->width, shape);
     char *plane = y + plane_offset(shape, at.sample, shape->out, block, height, width);
     int rows = lower(OUTPUT, height - at.y), columns = lower(OUTPUT, width - at.x);
     for (int i = 0; i < rows; i++) {
-        char *to = plane + (size_t)((at.y + i) * width + at.x) * block_bytes(half);
+        char *to = plane + (size_t)((at.y + i) * width + at.x) * block_bytes(bf16);
         vector made[OUTPUT];
         transform_output(&once[0][i], OUTPUT, made);
-        for (int j = 0; j < columns; j++, to += block_bytes(half)) {
+        for (int j = 0; j < columns; j++, to += block_bytes(bf16)) {
             vector value = made[j] + *bias;
             if (after.sum)
-                value += load(to, half);
+                value += load(to, bf16);
             if (after.relu)
                 value = rectify(value);
-            store(to, value, half);
+            store(to, value, bf16);
         }
     }
 }
 
 INLINE void write_pooled_as(const conv_shape *shape, const halfway once, tile at, int block,
-                            const vector *bias, winograd_after after, char *y, bool half) {
+                            const vector *bias, winograd_after after, char *y, bool bf16) {
     int height = conv_pooled(shape->height, shape), width = conv_pooled(shape->width, shape);
     size_t plane = plane_offset(shape, at.sample, shape->out, block, height, width);
-    after.chosen += plane / block_bytes(half) * BLOCK;
+    after.chosen += plane / block_bytes(bf16) * BLOCK;
     for (int i = 0; i < OUTPUT / 2 && at.y / 2 + i < height; i++) {
         vector row[2][OUTPUT];
         for (int k = 0; k < 2; k++)
@@ -277,7 +199,7 @@ INLINE void write_pooled_as(const conv_shape *shape, const halfway once, tile at
             const vector window[] = {row[0][2 * j], row[0][2 * j + 1], row[1][2 * j],
                                      row[1][2 * j + 1]};
             size_t place = (size_t)((at.y / 2 + i) * width + at.x / 2 + j);
-            pool_window(window, *bias, after.relu, half, y + plane + place * block_bytes(half),
+            pool_window(window, *bias, after.relu, bf16, y + plane + place * block_bytes(bf16),
                         after.chosen + place * BLOCK);
         }
     }
@@ -286,11 +208,11 @@ INLINE void write_pooled_as(const conv_shape *shape, const halfway once, tile at
 static __attribute__((noinline)) void write_output(const conv_shape *shape, const halfway once,
                                                    tile at, int block, const vector *bias,
                                                    winograd_after after, void *y) {
-    if (after.chosen && shape->half)
+    if (after.chosen && shape->bf16)
         write_pooled_as(shape, once, at, block, bias, after, y, true);
     else if (after.chosen)
         write_pooled_as(shape, once, at, block, bias, after, y, false);
-    else if (shape->half)
+    else if (shape->bf16)
         write_output_as(shape, once, at, block, bias, after, y, true);
     else
         write_output_as(shape, once, at, block, bias, after, y, false);
@@ -308,7 +230,7 @@ static void prefetch(const conv_shape *shape, const void *tensor, int channels, 
         for (int i = 0; i < rows; i++)
             for (int j = 0; j < columns; j++)
                 __builtin_prefetch(
-                    plane + (size_t)((y + i) * width + x + j) * block_bytes(shape->half), 0, 2);
+                    plane + (size_t)((y + i) * width + x + j) * block_bytes(shape->bf16), 0, 2);
     }
 }
 
@@ -464,18 +386,18 @@ static void gather(const conv_shape *shape, const float *sums, int threads, size
         size_t i = n % across, first = n / across * BLOCK;
         if (i >= in)
             continue;
-        vector half[KERNEL][INPUT] = {{{0}}};
+        vector once[KERNEL][INPUT] = {{{0}}};
         for (size_t place = 0; place < PLACES; place++) {
             vector sum = {0};
             for (size_t t = 0; t < (size_t)threads; t++)
                 sum += ((const vector *)(sums + t * each))[place * groups + n];
             for (int k = 0; k < KERNEL; k++)
-                half[k][place % INPUT] += g[place / INPUT][k] * sum;
+                once[k][place % INPUT] += g[place / INPUT][k] * sum;
         }
         for (size_t k = 0; k < KERNEL * KERNEL; k++) {
             vector sum = {0};
             for (int j = 0; j < INPUT; j++)
-                sum += half[k / KERNEL][j] * g[j][k % KERNEL];
+                sum += once[k / KERNEL][j] * g[j][k % KERNEL];
             for (size_t o = 0; o < BLOCK && first + o < out; o++)
                 dweights[((first + o) * in + i) * (KERNEL * KERNEL) + k] = sum[o];
         }

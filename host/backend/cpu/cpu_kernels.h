@@ -1,7 +1,7 @@
 /* The loops that oneDNN does not do better: batch assembly, loss, elementwise ops. Each is one pass
  * over its data, split over the caller's OpenMP threads; results do not depend on the split. */
-#ifndef CAIRN_BACKEND_CPU_KERNELS_H
-#define CAIRN_BACKEND_CPU_KERNELS_H
+#ifndef CAIRN_BACKEND_CPU_CPU_KERNELS_H
+#define CAIRN_BACKEND_CPU_CPU_KERNELS_H
 
 #include "bf16.h"
 #include "../target.h"
@@ -25,9 +25,9 @@ typedef struct {
 } batch_source;
 
 /* Gathers, augments and normalises `count` samples into x [count, c, h, w], of floats or, where
- * `half`, of bf16. targets [count]. */
+ * `bf16`, of bf16. targets [count]. */
 void assemble_batch(const cairn_executor_options *options, const batch_source *source, int count,
-                    void *x, bool half, loss_target *targets);
+                    void *x, bool bf16, loss_target *targets);
 
 /* Mean softmax cross-entropy of logits [count, classes]: adds to the stats; where `gradient` is not
  * NULL it becomes d(mean loss)/d(logits) = (softmax - target) / count. */
@@ -38,24 +38,18 @@ void cross_entropy(const float *logits, const loss_target *targets, double smoot
 void relu_forward(const float *x, float *y, size_t count);
 
 /* out = y > 0 ? dy : 0: the gradient of a ReLU whose output was y. `out` may be dy. Here and below,
- * tensors are of floats or, where `half`, of bf16. */
-void mask_positive(const void *y, const void *dy, void *out, size_t count, bool half);
+ * tensors are of floats or, where `bf16`, of bf16. */
+void mask_positive(const void *y, const void *dy, void *out, size_t count, bool bf16);
 
 /* y = a + b, then max(y, 0) where `relu`. y may be either. */
-void add_tensors(const void *a, const void *b, void *y, size_t count, bool relu, bool half);
+void add_tensors(const void *a, const void *b, void *y, size_t count, bool relu, bool bf16);
 
 /* y = gelu(x), and dx = dy * its slope at x; dx may be dy. */
-void gelu_forward(const void *x, void *y, size_t count, bool half);
-void gelu_backward(const void *x, const void *dy, void *dx, size_t count, bool half);
+void gelu_forward(const void *x, void *y, size_t count, bool bf16);
+void gelu_backward(const void *x, const void *dy, void *dx, size_t count, bool bf16);
 
 /* y = x / (1 - p) where rng.h's dropout rule keeps the element, else 0. Its own gradient. */
 void dropout(const float *x, float *y, size_t count, float p, uint64_t seed, uint32_t step,
              uint32_t batch, uint32_t op);
-
-/* y[n] += bias, for y [count, features]. */
-void add_bias(float *y, const float *bias, int count, int features);
-
-/* sums[f] = sum over n of y[n][f]. */
-void sum_rows(const float *y, float *sums, int count, int features);
 
 #endif

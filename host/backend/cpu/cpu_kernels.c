@@ -1,6 +1,6 @@
 /* The CPU executor's own loops. They are written so that the compiler vectorises them; the parallel
  * ones only divide work whose parts do not meet, so the bytes are the same for any thread count. */
-#include "kernels.h"
+#include "cpu_kernels.h"
 
 #include "gelu.h"
 
@@ -17,7 +17,7 @@ enum { PARALLEL_MIN = 1 << 14 };
 /* What a byte becomes, by channel: (x / 255 - mean) / std, rounded once. */
 typedef struct {
     float f32[CAIRN_CHANNELS_MAX][256];
-    bf16 b16[CAIRN_CHANNELS_MAX][256];
+    bfloat16 b16[CAIRN_CHANNELS_MAX][256];
 } normal_table;
 
 static void make_table(const cairn_executor_options *options, normal_table *table) {
@@ -43,7 +43,7 @@ static void normalise_row(const uint8_t *source, int left, int valid, int width,
 
 /* The same in bf16. */
 static void normalise_row_bf16(const uint8_t *source, int left, int valid, int width,
-                               const bf16 *table, bf16 *row) {
+                               const bfloat16 *table, bfloat16 *row) {
     for (int x = 0; x < left; x++)
         row[x] = table[0];
     for (int x = 0; x < valid; x++)
@@ -70,20 +70,20 @@ static int clamp(int value, int low, int high) {
 }
 
 static void assemble_sample(const normal_table *table, cairn_shape shape, const uint8_t *image,
-                            int shift_y, int shift_x, void *x, bool half) {
+                            int shift_y, int shift_x, void *x, bool bf16) {
     size_t width = (size_t)shape.w, row = 0;
     int left = clamp(-shift_x, 0, shape.w), first = clamp(shift_x, 0, shape.w);
     int columns = shape.w - left - first;
     for (int c = 0; c < shape.c; c++) {
         const float *f32 = table->f32[c % CAIRN_CHANNELS_MAX];
-        const bf16 *b16 = table->b16[c % CAIRN_CHANNELS_MAX];
+        const bfloat16 *b16 = table->b16[c % CAIRN_CHANNELS_MAX];
         for (int y = 0; y < shape.h; y++, row++) {
             bool inside = y + shift_y >= 0 && y + shift_y < shape.h;
             const uint8_t *source =
                 inside ? image + ((ptrdiff_t)row + shift_y) * (ptrdiff_t)width + first : image;
             int valid = inside ? columns : 0;
-            if (half)
-                normalise_row_bf16(source, left, valid, shape.w, b16, (bf16 *)x + row * width);
+            if (bf16)
+                normalise_row_bf16(source, left, valid, shape.w, b16, (bfloat16 *)x + row * width);
             else
                 normalise_row(source, left, valid, shape.w, f32, (float *)x + row * width);
         }
@@ -93,19 +93,19 @@ static void assemble_sample(const normal_table *table, cairn_shape shape, const 
 /* By the sample's transform: its bytes, then their normalised values. */
 static void assemble_augmented(const normal_table *table, cairn_shape shape,
                                const batch_source *source, uint32_t index, uint8_t *bytes, void *x,
-                               bool half, loss_target *target) {
+                               bool bf16, loss_target *target) {
     cairn_transform transform;
     if (source->training)
         cairn_transform_make(&source->augmenter, &transform, source->images, source->epoch, index);
     else
         cairn_transform_glance(&source->augmenter, &transform, source->glance, index);
     cairn_transform_apply(&source->augmenter, &transform, source->images, index, bytes);
-    assemble_sample(table, shape, bytes, 0, 0, x, half);
+    assemble_sample(table, shape, bytes, 0, 0, x, bf16);
     *target = target_of(&transform, source->labels, index);
 }
 
 void assemble_batch(const cairn_executor_options *options, const batch_source *source, int count,
-                    void *x, bool half, loss_target *targets) {
+                    void *x, bool bf16, loss_target *targets) {
     const cairn_augmenter *augmenter = &source->augmenter;
     cairn_shape shape = {augmenter->channels, augmenter->height, augmenter->width};
     size_t size = cairn_shape_count(shape);
@@ -114,16 +114,16 @@ void assemble_batch(const cairn_executor_options *options, const batch_source *s
 #pragma omp parallel for schedule(static)
     for (int n = 0; n < count; n++) {
         int32_t index = source->indices ? source->indices[n] : source->first + n;
-        char *to = (char *)x + (half ? sizeof(bf16) : sizeof(float)) * size * (size_t)n;
+        char *to = (char *)x + (bf16 ? sizeof(bfloat16) : sizeof(float)) * size * (size_t)n;
         if (source->bytes) {
             assemble_augmented(&table, shape, source, (uint32_t)index,
-                               source->bytes + (size_t)n * size, to, half, &targets[n]);
+                               source->bytes + (size_t)n * size, to, bf16, &targets[n]);
             continue;
         }
         int shift_y, shift_x;
         crop_shift(options, source, index, &shift_y, &shift_x);
         assemble_sample(&table, shape, source->images + (size_t)index * size, shift_y, shift_x, to,
-                        half);
+                        bf16);
         targets[n] = (loss_target){source->labels[index], source->labels[index], 1};
     }
 }
@@ -173,15 +173,15 @@ static void mask_f32(const float *y, const float *dy, float *out, size_t count) 
         out[i] = y[i] > 0.0f ? dy[i] : 0.0f;
 }
 
-static void mask_bf16(const bf16 *y, const bf16 *dy, bf16 *out, size_t count) {
+static void mask_bf16(const bfloat16 *y, const bfloat16 *dy, bfloat16 *out, size_t count) {
     /* A bf16 is positive when its bits, as a signed integer, are. */
 #pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
     for (size_t i = 0; i < count; i++)
         out[i] = (int16_t)y[i] > 0 ? dy[i] : 0;
 }
 
-void mask_positive(const void *y, const void *dy, void *out, size_t count, bool half) {
-    if (half)
+void mask_positive(const void *y, const void *dy, void *out, size_t count, bool bf16) {
+    if (bf16)
         mask_bf16(y, dy, out, count);
     else
         mask_f32(y, dy, out, count);
@@ -195,7 +195,7 @@ static void add_f32(const float *a, const float *b, float *y, size_t count, floa
     }
 }
 
-static void add_bf16(const bf16 *a, const bf16 *b, bf16 *y, size_t count, float least) {
+static void add_bf16(const bfloat16 *a, const bfloat16 *b, bfloat16 *y, size_t count, float least) {
 #pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
     for (size_t i = 0; i < count; i++) {
         float sum = from_bf16(a[i]) + from_bf16(b[i]);
@@ -203,9 +203,9 @@ static void add_bf16(const bf16 *a, const bf16 *b, bf16 *y, size_t count, float 
     }
 }
 
-void add_tensors(const void *a, const void *b, void *y, size_t count, bool relu, bool half) {
+void add_tensors(const void *a, const void *b, void *y, size_t count, bool relu, bool bf16) {
     float least = relu ? 0.0f : -INFINITY;
-    if (half)
+    if (bf16)
         add_bf16(a, b, y, count, least);
     else
         add_f32(a, b, y, count, least);
@@ -217,14 +217,14 @@ static void gelu_f32(const float *x, float *y, size_t count) {
         y[i] = gelu_of(x[i]);
 }
 
-static void gelu_bf16(const bf16 *x, bf16 *y, size_t count) {
+static void gelu_bf16(const bfloat16 *x, bfloat16 *y, size_t count) {
 #pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
     for (size_t i = 0; i < count; i++)
         y[i] = to_bf16(gelu_of(from_bf16(x[i])));
 }
 
-void gelu_forward(const void *x, void *y, size_t count, bool half) {
-    if (half)
+void gelu_forward(const void *x, void *y, size_t count, bool bf16) {
+    if (bf16)
         gelu_bf16(x, y, count);
     else
         gelu_f32(x, y, count);
@@ -236,14 +236,14 @@ static void slope_f32(const float *x, const float *dy, float *dx, size_t count) 
         dx[i] = dy[i] * gelu_slope(x[i]);
 }
 
-static void slope_bf16(const bf16 *x, const bf16 *dy, bf16 *dx, size_t count) {
+static void slope_bf16(const bfloat16 *x, const bfloat16 *dy, bfloat16 *dx, size_t count) {
 #pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
     for (size_t i = 0; i < count; i++)
         dx[i] = to_bf16(from_bf16(dy[i]) * gelu_slope(from_bf16(x[i])));
 }
 
-void gelu_backward(const void *x, const void *dy, void *dx, size_t count, bool half) {
-    if (half)
+void gelu_backward(const void *x, const void *dy, void *dx, size_t count, bool bf16) {
+    if (bf16)
         slope_bf16(x, dy, dx, count);
     else
         slope_f32(x, dy, dx, count);
@@ -265,17 +265,4 @@ void dropout(const float *x, float *y, size_t count, float p, uint64_t seed, uin
     cairn_rng_block random = cairn_rng(seed, CAIRN_RNG_DROPOUT, step, op, last);
     for (size_t i = 4 * whole; i < count; i++)
         y[i] = random.word[i % 4] < threshold ? 0.0f : x[i] * scale;
-}
-
-void add_bias(float *y, const float *bias, int count, int features) {
-    for (int n = 0; n < count; n++)
-        for (int f = 0; f < features; f++)
-            y[(size_t)n * (size_t)features + (size_t)f] += bias[f];
-}
-
-void sum_rows(const float *y, float *sums, int count, int features) {
-    memset(sums, 0, (size_t)features * sizeof *sums);
-    for (int n = 0; n < count; n++)
-        for (int f = 0; f < features; f++)
-            sums[f] += y[(size_t)n * (size_t)features + (size_t)f];
 }
