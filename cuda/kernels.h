@@ -40,7 +40,7 @@ typedef struct {
 #pragma GCC diagnostic ignored "-Wpedantic"
 typedef struct {
     uint32_t epoch, step;                 /* cairn_step's */
-    uint32_t batch, last;                 /* the batch's number in its step; whether it ends it */
+    uint32_t micro_batch, last;           /* its number in its step; whether it ends it */
     float share;                          /* of the step's samples */
     float rate, correction, shrink, take; /* cairn_update's */
     int32_t first;                        /* evaluation: sample n of the batch is first + n, */
@@ -60,7 +60,7 @@ typedef struct {
  * adds to the sums and moves the cursor on; kernel_clip sets the factor. */
 typedef struct {
     uint64_t cursor; /* slots consumed */
-    uint32_t epoch, step, batch, last;
+    uint32_t epoch, step, micro_batch, last;
     float share, rate, correction, shrink, take;
     float clip;  /* what gradients are multiplied by */
     double loss; /* sum over samples; NaN stays NaN */
@@ -168,8 +168,8 @@ void kernel_average(cudaStream_t stream, cuda_pool pool, cuda_tensor in, cuda_te
 void kernel_average_backward(cudaStream_t stream, cuda_pool pool, cuda_tensor in, cuda_tensor out,
                              const void *dy, void *dx);
 
-/* y = x / (1 - p) where kept, else 0, by cairn/rng.h's rule for op `ordinal` in state->batch of
- * state->step: the element's number counts [n][c][h][w] over true channels, whatever the layout.
+/* y = x / (1 - p) where kept, else 0, by cairn/rng.h's rule for op `ordinal` in state->micro_batch
+ * of state->step: the element's number counts [n][c][h][w] over true channels, whatever the layout.
  * Where `positive` is not NULL, 0 also where positive <= 0: the backward pass through ReLU and
  * dropout at once. */
 typedef struct {
@@ -205,19 +205,20 @@ typedef struct {
     bool late;
 } cuda_gradient;
 
-/* sum [count] += state->share * the batch's gradient, or = in a step's first batch. */
+/* sum [count] += state->share * the micro-batch's gradient, or = in a step's first. */
 void kernel_accumulate(cudaStream_t stream, const cuda_gradient *gradient, float *sum,
                        const cuda_state *state);
 
 /* state->clip becomes the factor of clipping to `clip_norm` (cairn/optimizer.h). Two launches,
- * which do nothing before the step's last batch; `scratch` holds kernel_clip_scratch() bytes. */
+ * which do nothing before the step's last micro-batch; `scratch` holds kernel_clip_scratch() bytes.
+ */
 size_t kernel_clip_scratch(void);
 void kernel_clip(cudaStream_t stream, const cuda_gradient *gradient, double clip_norm,
                  void *scratch, cuda_state *state);
 
 /* The optimiser over all parameters in one launch, in the order of operations of
- * host/backend/reference; nothing before the step's last batch. `shadow` (NULL: none) gets the new
- * parameters in bf16; moments and the average are NULL where none are kept. */
+ * host/backend/reference; nothing before the step's last micro-batch. `shadow` (NULL: none) gets
+ * the new parameters in bf16; moments and the average are NULL where none are kept. */
 typedef struct {
     cuda_gradient gradient;
     float *parameter, *first_moment, *second_moment, *average;

@@ -14,7 +14,7 @@
 
 cairn_status cuda_fill_slot(cuda_executor *executor, const cairn_step *step, int first) {
     const cairn_executor_options *options = &executor->base.options;
-    const cairn_step batch = cairn_step_batch(&executor->base, step, first);
+    const cairn_step part = cairn_step_micro_batch(&executor->base, step, first);
     const cairn_update now = cairn_optimizer_at(&options->optimizer, step->step, step->lr);
     cuda_slot *slot = NULL;
     cairn_status status = ring_take(&executor->ring, &slot);
@@ -22,14 +22,14 @@ cairn_status cuda_fill_slot(cuda_executor *executor, const cairn_step *step, int
         return status;
     slot->epoch = step->epoch;
     slot->step = step->step;
-    slot->batch = (uint32_t)(first / options->batch);
-    slot->last = first + batch.count == step->count;
-    slot->share = (float)batch.count / (float)step->count;
+    slot->micro_batch = (uint32_t)(first / options->batch);
+    slot->last = first + part.count == step->count;
+    slot->share = (float)part.count / (float)step->count;
     slot->rate = (float)now.rate;
     slot->correction = (float)now.correction;
     slot->shrink = (float)now.shrink;
     slot->take = (float)now.take;
-    memcpy(slot->indices, batch.indices, (size_t)batch.count * sizeof *batch.indices);
+    memcpy(slot->indices, part.indices, (size_t)part.count * sizeof *part.indices);
     return CAIRN_OK;
 }
 
@@ -37,7 +37,7 @@ cairn_status cuda_train(cuda_executor *executor, const cairn_step *step, int fir
     cairn_status status = CAIRN_OK;
     for (int count; first < last && !status; first += count) {
         cuda_plan *plan = NULL;
-        count = cairn_step_batch(&executor->base, step, first).count;
+        count = cairn_step_micro_batch(&executor->base, step, first).count;
         status =
             cuda_plan_find(&plan, executor, count, cairn_plan_purpose_of(&executor->base, step));
         if (!status)

@@ -1,4 +1,4 @@
-/* The end of a training plan, where the batches' gradients become new parameters. */
+/* The end of a training plan, where the micro-batches' gradients become new parameters. */
 #include "cuda_update.h"
 
 #include "cuda_executor.h"
@@ -8,9 +8,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-/* What the last batch's backward pass left. Parameters that are not trained come last, and only
- * their average has to do with a step. */
-static cuda_gradient batch_gradient(const cuda_plan *plan) {
+/* What the last micro-batch's backward pass left. Parameters that are not trained come last, and
+ * only their average has to do with a step. */
+static cuda_gradient micro_batch_gradient(const cuda_plan *plan) {
     const cuda_executor *executor = plan->executor;
     bool all = executor->tensors[CAIRN_AVERAGE] != NULL;
     return (cuda_gradient){.count = all ? executor->total : executor->trained_total,
@@ -23,7 +23,7 @@ static cuda_gradient batch_gradient(const cuda_plan *plan) {
 
 /* The step's. */
 static cuda_gradient step_gradient(const cuda_plan *plan) {
-    cuda_gradient gradient = batch_gradient(plan);
+    cuda_gradient gradient = micro_batch_gradient(plan);
     if (plan->executor->sum) {
         gradient.values = plan->executor->sum;
         gradient.half_count = 0;
@@ -35,7 +35,7 @@ static cuda_gradient step_gradient(const cuda_plan *plan) {
 static cairn_status run_accumulate(const cuda_plan *plan, const cuda_task *task) {
     (void)task;
     cuda_executor *executor = plan->executor;
-    cuda_gradient gradient = batch_gradient(plan);
+    cuda_gradient gradient = micro_batch_gradient(plan);
     kernel_accumulate(executor->stream, &gradient, executor->sum, executor->state);
     return CAIRN_OK;
 }

@@ -25,12 +25,12 @@ static __device__ __forceinline__ uint32_t gather_begin(const volatile cuda_slot
     const uint32_t epoch = slot->epoch;
     if (n == 0) {
         /* All reads before the first write, so that they cross the bus together. */
-        const uint32_t step = slot->step, batch = slot->batch, last = slot->last;
+        const uint32_t step = slot->step, micro_batch = slot->micro_batch, last = slot->last;
         const float share = slot->share, rate = slot->rate, correction = slot->correction;
         const float shrink = slot->shrink, take = slot->take;
         state->epoch = epoch;
         state->step = step;
-        state->batch = batch;
+        state->micro_batch = micro_batch;
         state->last = last;
         state->share = share;
         state->rate = rate;

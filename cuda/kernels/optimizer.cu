@@ -55,7 +55,7 @@ static __global__ void __launch_bounds__(THREADS)
     accumulate(cuda_gradient gradient, float *__restrict__ sum,
                const cuda_state *__restrict__ state) {
     const float share = state->share;
-    const bool first = state->batch == 0;
+    const bool first = state->micro_batch == 0;
     each_pack<V>(gradient.count, [&](size_t at, auto width) {
         constexpr int W = decltype(width)::value;
         const pack<float, W> g = load_gradient<W>(gradient, at);

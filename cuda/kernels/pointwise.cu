@@ -89,7 +89,7 @@ static __device__ __forceinline__ cairn_rng_block dropout_words(const dropout_ru
                                                                 const cuda_state *state,
                                                                 uint64_t block) {
     return cairn_rng(rule.seed, CAIRN_RNG_DROPOUT, state->step, rule.ordinal,
-                     cairn_rng_dropout_index(state->batch, block));
+                     cairn_rng_dropout_index(state->micro_batch, block));
 }
 
 template <typename T>

@@ -273,12 +273,13 @@ cairn_status cairn_executor_logits(cairn_executor *executor, cairn_split_id id, 
     return cairn_views_logits(executor, first, count, logits);
 }
 
-cairn_step cairn_step_batch(const cairn_executor *executor, const cairn_step *step, int first) {
-    cairn_step batch = *step;
+cairn_step cairn_step_micro_batch(const cairn_executor *executor, const cairn_step *step,
+                                  int first) {
+    cairn_step part = *step;
     int left = step->count - first;
-    batch.indices += first;
-    batch.count = left < executor->options.batch ? left : executor->options.batch;
-    return batch;
+    part.indices += first;
+    part.count = left < executor->options.batch ? left : executor->options.batch;
+    return part;
 }
 
 static cairn_status check_kind(const cairn_executor *executor, cairn_tensor_kind kind) {

@@ -22,7 +22,7 @@
 
 typedef struct {
     int batch;      /* the most samples that are computed at once, at least 1 */
-    int accumulate; /* the most such batches of one training step, at least 1 */
+    int accumulate; /* the most such batches, its micro-batches, of one training step, at least 1 */
     cairn_precision
         precision; /* of activations; parameters and moments are float32 between steps */
     int threads;   /* CPU backends; 0: all that the process may use, which create resolves */
@@ -63,9 +63,9 @@ enum { CAIRN_TENSOR_KINDS = CAIRN_AVERAGE + 1 };
 bool cairn_optimizer_keeps(const cairn_optimizer *optimizer, cairn_tensor_kind kind);
 
 /* One training step: forward, mean cross-entropy over all its samples, backward, the optimiser.
- * Samples beyond options.batch are computed in further batches, one after the other, whose
+ * Samples beyond options.batch are computed in further micro-batches, one after the other, whose
  * gradients add up before the one update: the gradient is that of the mean over all `count`
- * samples, whatever the size of the last batch. Sample i's random crop has offsets
+ * samples, whatever the size of the last. Sample i's random crop has offsets
  * dy = below(word 0, 2 * padding + 1), dx = below(word 1, ...) of (seed, CROP, epoch, 0,
  * indices[i]). Its target is its label; where mixup or cutmix mixed it, both labels in proportion;
  * label smoothing s makes that (1 - s) target + s / classes. A guess is correct when it names the
@@ -131,7 +131,7 @@ typedef struct {
     cairn_status (*get_stats)(cairn_executor *executor, cairn_stats *stats);
     cairn_status (*set_stats)(cairn_executor *executor, const cairn_stats *stats);
     /* Waits. A training step with each part timed apart, in order: fills rows[*count], at most
-     * `capacity`; of a step of several batches, the last. */
+     * `capacity`; of a step of several micro-batches, the last. */
     cairn_status (*profile_step)(cairn_executor *executor, const cairn_step *step,
                                  cairn_timing *rows, int capacity, int *count);
     /* Waits. Optional. */
@@ -241,7 +241,8 @@ void cairn_executor_set_trained(cairn_executor *executor, uint32_t steps);
  */
 cairn_status cairn_executor_initialise(cairn_executor *executor, uint64_t seed);
 
-/* For backends: the batch of a step that begins at sample `first`, as a step of its own. */
-cairn_step cairn_step_batch(const cairn_executor *executor, const cairn_step *step, int first);
+/* For backends: the micro-batch of a step that begins at sample `first`, as a step of its own. */
+cairn_step cairn_step_micro_batch(const cairn_executor *executor, const cairn_step *step,
+                                  int first);
 
 #endif

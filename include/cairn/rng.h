@@ -72,9 +72,11 @@ CAIRN_RNG_FN uint32_t cairn_rng_dropout_threshold(float p) {
     return (uint32_t)((double)p * 4294967296.0);
 }
 
-/* The index of an output's block of four elements, in the step's batch of that number, from 0. */
-CAIRN_RNG_FN uint64_t cairn_rng_dropout_index(uint32_t batch, uint64_t block) {
-    return (uint64_t)batch << 40 | block;
+/* The index of an output's block of four elements, in the step's micro-batch of that number, from
+ * 0.
+ */
+CAIRN_RNG_FN uint64_t cairn_rng_dropout_index(uint32_t micro_batch, uint64_t block) {
+    return (uint64_t)micro_batch << 40 | block;
 }
 
 #endif

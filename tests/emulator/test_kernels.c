@@ -186,7 +186,7 @@ static void test_pool(void **state) {
  */
 static void dropout_in(cuda_tensor t) {
     const cuda_dropout rule = {0x123456789ABCDEF0u, 0.3f, 5};
-    const cuda_state host_state = {.step = 41, .batch = 3};
+    const cuda_state host_state = {.step = 41, .micro_batch = 3};
     size_t count = true_count(t);
     float *x = random_values(t.type, count, 6, true), *gate = random_values(t.type, count, 7, true);
     float *got = host_memory(count * sizeof *got), *wanted = host_memory(count * sizeof *wanted);
@@ -273,7 +273,7 @@ static void gather_in(cuda_tensor t) {
     cuda_slot *slot = (cuda_slot *)(void *)(slots + 1 * stride);
     *slot = (cuda_slot){.epoch = epoch,
                         .step = 29,
-                        .batch = 2,
+                        .micro_batch = 2,
                         .last = 1,
                         .share = 0.125f,
                         .rate = 0.25f,

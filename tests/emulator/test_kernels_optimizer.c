@@ -287,7 +287,7 @@ static void check_accumulation(size_t count, size_t half_count, size_t shift) {
     uint16_t *half_there = to_device(on.half, 2 * on.whole);
     cuda_gradient gradient = {count, half_count, g_there + shift, half_there + shift, NULL, false};
     for (uint32_t batch = 0; batch < 3; batch++) {
-        cuda_state state = {.batch = batch, .share = shares[batch], .last = batch == 2};
+        cuda_state state = {.micro_batch = batch, .share = shares[batch], .last = batch == 2};
         kernel_accumulate(NULL, &gradient, sum_there + shift, to_device(&state, sizeof state));
         finish();
     }

@@ -250,18 +250,18 @@ void gelu_backward(const void *x, const void *dy, void *dx, size_t count, bool b
 }
 
 void dropout(const float *x, float *y, size_t count, float p, uint64_t seed, uint32_t step,
-             uint32_t batch, uint32_t op) {
+             uint32_t micro_batch, uint32_t op) {
     uint32_t threshold = cairn_rng_dropout_threshold(p);
     float scale = 1.0f / (1.0f - p);
     size_t whole = count / 4;
 #pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
     for (size_t block = 0; block < whole; block++) {
-        uint64_t index = cairn_rng_dropout_index(batch, block);
+        uint64_t index = cairn_rng_dropout_index(micro_batch, block);
         cairn_rng_block random = cairn_rng(seed, CAIRN_RNG_DROPOUT, step, op, index);
         for (size_t k = 0; k < 4; k++)
             y[4 * block + k] = random.word[k] < threshold ? 0.0f : x[4 * block + k] * scale;
     }
-    uint64_t last = cairn_rng_dropout_index(batch, whole);
+    uint64_t last = cairn_rng_dropout_index(micro_batch, whole);
     cairn_rng_block random = cairn_rng(seed, CAIRN_RNG_DROPOUT, step, op, last);
     for (size_t i = 4 * whole; i < count; i++)
         y[i] = random.word[i % 4] < threshold ? 0.0f : x[i] * scale;

@@ -50,6 +50,6 @@ void gelu_backward(const void *x, const void *dy, void *dx, size_t count, bool b
 
 /* y = x / (1 - p) where rng.h's dropout rule keeps the element, else 0. Its own gradient. */
 void dropout(const float *x, float *y, size_t count, float p, uint64_t seed, uint32_t step,
-             uint32_t batch, uint32_t op);
+             uint32_t micro_batch, uint32_t op);
 
 #endif

@@ -18,10 +18,6 @@ static const layer_compiler *compilers[] = {
 
 /* Gradients -------------------------------------------------------------------------------------*/
 
-const tensor *plan_value(const cpu_plan *plan, int ordinal) {
-    return ordinal == CAIRN_NET_INPUT ? &plan->input : &plan->value[ordinal].value;
-}
-
 /* Adds `made` to the gradient of an op's output. */
 static cairn_status pass_gradient(cpu_plan *plan, int ordinal, const tensor *made,
                                   const cairn_op *layer) {

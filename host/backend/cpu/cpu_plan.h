@@ -24,10 +24,9 @@ typedef struct {
     bool pools;            /* which pools, too */
     tensor src, made, dst; /* made: before pooling, the same as dst without */
     onednn_op forward, pooling;
-    tensor workspace; /* of max-pooling: which element won */
-    int block;        /* of a norm: channels that lie together */
-    float
-        *statistics; /* of a norm, in training: the batch's mean and variance, and as much again */
+    tensor workspace;  /* of max-pooling: which element won */
+    int block;         /* of a norm: channels that lie together */
+    float *statistics; /* of a norm in training: mean, variance, and as much again */
 } cpu_stage;
 
 /* An op's output while a plan is compiled. */
@@ -58,8 +57,5 @@ struct cpu_plan {
 cairn_status plan_find(cpu_plan **found, cpu_executor *executor, int count,
                        cairn_plan_purpose wished);
 void plan_destroy(cpu_plan *plan); /* NULL is allowed */
-
-/* An op's output, or the net's input, in a plan that is being compiled. */
-const tensor *plan_value(const cpu_plan *plan, int ordinal);
 
 #endif

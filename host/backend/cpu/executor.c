@@ -243,7 +243,7 @@ static void update_parameters(cpu_executor *executor, const cairn_step *step) {
 static cairn_status train_step_inside(cpu_executor *executor, const cairn_step *step) {
     executor->micro_batch = 0;
     for (int done = 0; done < step->count; executor->micro_batch++) {
-        cairn_step batch = cairn_step_batch(&executor->base, step, done);
+        cairn_step batch = cairn_step_micro_batch(&executor->base, step, done);
         executor->timeline.count = 0; /* of the last micro-batch is what is kept */
         cairn_status status = train_micro_batch(executor, &batch);
         if (status)

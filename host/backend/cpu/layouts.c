@@ -50,6 +50,10 @@ cairn_status plan_tensor(cpu_plan *plan, tensor *made, onednn_layout layout, voi
     return onednn_memory_create(plan->pool, &made->memory, layout, data);
 }
 
+const tensor *plan_value(const cpu_plan *plan, int ordinal) {
+    return ordinal == CAIRN_NET_INPUT ? &plan->input : &plan->value[ordinal].value;
+}
+
 size_t plan_elements(const tensor *given) {
     size_t size = plan_is_bf16(given) ? sizeof(bfloat16) : sizeof(float);
     return onednn_layout_bytes(given->layout) / size;

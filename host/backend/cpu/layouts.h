@@ -33,6 +33,9 @@ void *plan_scratch(cpu_plan *plan, size_t bytes);
 /* A tensor over `data`, or over a new buffer of the right size when it is NULL. */
 cairn_status plan_tensor(cpu_plan *plan, tensor *made, onednn_layout layout, void *data);
 
+/* An op's output, or the net's input, in a plan that is being compiled. */
+const tensor *plan_value(const cpu_plan *plan, int ordinal);
+
 /* Elements of a tensor, with those of its layout's padding, which are zero. */
 size_t plan_elements(const tensor *given);
 bool plan_is_bf16(const tensor *given);

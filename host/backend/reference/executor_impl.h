@@ -321,7 +321,7 @@ static cairn_status train_step(cairn_executor *base, const cairn_step *step) {
     executor *e = (executor *)base;
     e->batch = 0;
     for (int done = 0; done < step->count; e->batch++) {
-        cairn_step batch = cairn_step_batch(base, step, done);
+        cairn_step batch = cairn_step_micro_batch(base, step, done);
         e->timeline.count = 0; /* of the last batch is what is kept */
         assemble(e, CAIRN_SPLIT_TRAIN, &batch, 0, batch.count);
         forward(e, batch.count, &batch);
