@@ -1,4 +1,4 @@
-/* Where a plan's activations, gradients and parameters lie. Offsets are dealt out in the order of
+/* Where a plan's activations, gradients and parameters lie. Offsets are handed out in the order of
  * compilation, first without memory, to learn how much is wanted, then once more from its base. */
 #include "values.h"
 

@@ -326,7 +326,7 @@ static void gather_in(cuda_tensor t) {
     assert_values("gather", t, got, wanted);
     assert_int_equal(after.epoch, epoch);
     assert_int_equal(after.step, 29);
-    assert_true(after.batch == 2 && after.last == 1 && after.share == 0.125f);
+    assert_true(after.micro_batch == 2 && after.last == 1 && after.share == 0.125f);
     assert_true(after.rate == 0.25f && after.correction == 0.5f);
     assert_true(after.shrink == 0.75f && after.take == 0.875f);
     assert_true(after.cursor == 7 && after.loss == 1.5 && after.correct == 2 && after.seen == 3);

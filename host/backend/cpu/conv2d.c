@@ -84,7 +84,7 @@ static bool is_frozen(const cpu_plan *plan, const cairn_op *layer) {
 }
 
 /* Whether not even the bias is. */
-static bool is_settled(const cpu_plan *plan, const cairn_op *layer) {
+static bool is_fully_frozen(const cpu_plan *plan, const cairn_op *layer) {
     return is_frozen(plan, layer) && !cairn_graph_trains(&plan->graph, layer->bias);
 }
 
@@ -196,10 +196,10 @@ static cairn_status conv2d_forward(cpu_plan *plan, cpu_stage *stage, const tenso
     }
     stage->winograd = plan_winograd(plan, layer);
     stage->pools = stage->winograd && plan_pools_2x2(plan, stage);
-    bool settled = is_settled(plan, layer);
+    bool fully_frozen = is_fully_frozen(plan, layer);
     onednn_fused fused = {.sum = stage->sum != NULL,
                           .relu = stage->relu,
-                          .gelu = stage->gelu && settled && !stage->winograd};
+                          .gelu = stage->gelu && fully_frozen && !stage->winograd};
     onednn_layout src, dst;
     cairn_status status = choose_layouts(plan, stage, given->layout, fused, &src, &dst);
     if (!status)
@@ -215,7 +215,7 @@ static cairn_status conv2d_forward(cpu_plan *plan, cpu_stage *stage, const tenso
                              : add_primitive(plan, stage, weights, bias);
     stage->dst = stage->made;
     if (!status && stage->gelu && !fused.gelu) {
-        if (!settled) /* the bias's gradient goes by what the GELU reads */
+        if (!fully_frozen) /* the bias's gradient goes by what the GELU reads */
             status = plan_tensor(plan, &stage->dst, stage->made.layout, NULL);
         if (!status)
             status = plan_gelu(&plan->forward, layer, &stage->made, &stage->dst);

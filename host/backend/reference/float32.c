@@ -1,7 +1,7 @@
 /* The reference executor in float32. */
 typedef float real;
 #include "executor_impl.h"
-#include "parts.h"
+#include "precisions.h"
 
 cairn_status cairn_reference_create_float32(cairn_executor **made, const cairn_net *net,
                                             const cairn_executor_options *options) {

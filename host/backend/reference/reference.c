@@ -1,7 +1,7 @@
 /* The reference backend's entry in the table of backends. */
 #include "reference.h"
 
-#include "parts.h"
+#include "precisions.h"
 
 #include <stdio.h>
 

@@ -1,6 +1,6 @@
-/* What the files of this room share: the executor, compiled once for each precision. */
-#ifndef CAIRN_REFERENCE_PARTS_H
-#define CAIRN_REFERENCE_PARTS_H
+/* What the files of this folder share: the executor, compiled once for each precision. */
+#ifndef CAIRN_REFERENCE_PRECISIONS_H
+#define CAIRN_REFERENCE_PRECISIONS_H
 
 #include "cairn/executor.h"
 
