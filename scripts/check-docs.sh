@@ -1,8 +1,8 @@
 #!/usr/bin/env bash
-# Checks the documents: no link leads nowhere, no prose is wider than 100 columns, and
-# docs/configuration.md has the table of keys as the program prints it.
+# Checks the documents: no link leads nowhere, no prose is wider than 100 columns, and the tables of
+# keys and of models are what the program prints.
 #
-#   scripts/check-docs.sh [--fix]     --fix puts the program's table into docs/configuration.md
+#   scripts/check-docs.sh [--fix]     --fix puts the program's tables into docs/
 #
 # The program is build/cairn, or CAIRN.
 . "$(dirname "${BASH_SOURCE[0]}")/help.sh"
@@ -10,7 +10,8 @@ set -eu
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 export LC_ALL=C.UTF-8 # a column is a character
 
-case ${1-} in
+fix=${1-}
+case $fix in
 '' | --fix) ;;
 *)
     echo "usage: scripts/check-docs.sh [--fix]" >&2
@@ -60,21 +61,21 @@ for file in "${documents[@]}"; do
     done < <(prose "$file")
 done
 
-# The table of keys lies between its first row and a blank line.
-keys=docs/configuration.md
 fixed=$(mktemp)
-trap 'rm -f "$fixed"' EXIT
-"$cairn" params --markdown >"$fixed.table"
-awk -v table="$fixed.table" '
-    /^[|] key [|]/ { while ((getline line <table) > 0) print line; skip = 1 }
-    /^$/ { skip = 0 }
-    !skip' "$keys" >"$fixed"
-rm "$fixed.table"
-if ! cmp -s "$fixed" "$keys"; then
-    if [ "${1-}" = --fix ]; then
-        cat "$fixed" >"$keys"
+trap 'rm -f "$fixed" "$fixed.table"' EXIT
+check_table() { # FILE COLUMN COMMAND: the table lies between its first row and a blank line
+    "$cairn" "$3" --markdown >"$fixed.table"
+    awk -v table="$fixed.table" -v first="| $2 |" '
+        index($0, first) == 1 { while ((getline line <table) > 0) print line; skip = 1 }
+        /^$/ { skip = 0 }
+        !skip' "$1" >"$fixed"
+    cmp -s "$fixed" "$1" && return
+    if [ "$fix" ]; then
+        cat "$fixed" >"$1"
     else
-        complain "$keys: its table is not what \`cairn params --markdown\` prints; $0 --fix mends it"
+        complain "$1: its table is not what \`cairn $3 --markdown\` prints; $0 --fix mends it"
     fi
-fi
+}
+check_table docs/configuration.md key params
+check_table docs/models.md name model
 exit "$wrong"

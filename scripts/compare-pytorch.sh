@@ -117,17 +117,20 @@ essence() {
 
 # NAME PARAMS: a line of JSON for each finished run of that configuration.
 collect() {
-    local file params kind
+    local file params kind printed
+    printed=$(mktemp)
     while IFS= read -r file; do
         finished "$file" || continue
         [ "$(jq -r .run "$file")" = "$1" ] || continue
         if [ "$(basename "$file")" = summary.json ]; then
             kind=cairn
-            params=$("$cairn" params --print "$(dirname "$file")/params.yaml" | essence)
+            cp "$(dirname "$file")/params.yaml" "$printed"
         else
             kind=peer
-            params=$(jq -r '.params // ""' "$file" | essence)
+            jq -r '.params // ""' "$file" >"$printed"
         fi
+        # again, since an earlier version may have printed it otherwise
+        params=$("$cairn" params --print "$printed" 2>/dev/null | essence)
         if [ "$params" = "$2" ]; then
             jq -c --arg kind "$kind" '{kind: $kind, seed, seconds,
                 accuracy: (.final_test_acc // .final_val_acc)}' "$file"
@@ -135,6 +138,7 @@ collect() {
             echo "recipes: $file is of another configuration than the recipe: left out" >&2
         fi
     done < <(find "$out" -name summary.json -o -name '*.pytorch.json' | sort)
+    rm "$printed"
 }
 
 row() { # NAME

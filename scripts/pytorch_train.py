@@ -79,7 +79,7 @@ ONLY = {
 
 
 def read_printed(text):
-    """The YAML that Cairn prints, whose quoted texts, numbers and truth values are JSON's: {"section.key": value}."""
+    """The YAML that Cairn prints, whose texts in quotes, numbers, lists and truth values are JSON: {"section.key": value}."""
     found, section = {}, ""
     for line in text.splitlines():
         key, _, value = line.strip().partition(":")
@@ -220,7 +220,7 @@ def schedulers(c, total):
         "constant": lambda o: lr_scheduler.ConstantLR(o, factor=1.0),
         "step": lambda o: lr_scheduler.StepLR(o, c["schedule.step_size"], gamma),
         "multistep": lambda o: lr_scheduler.MultiStepLR(
-            o, [int(word) for word in str(c["schedule.milestones"]).split()], gamma),
+            o, c["schedule.milestones"], gamma),
         "exponential": lambda o: lr_scheduler.ExponentialLR(o, gamma),
         "cosine": lambda o: lr_scheduler.CosineAnnealingLR(o, total, c["schedule.min_lr"]),
         "linear": lambda o: lr_scheduler.LinearLR(o, 1.0, c["schedule.end_factor"], total),
@@ -290,9 +290,7 @@ class Recipe:
         self.train = Split(*train, c, device, c["data.crop_padding"])
         self.test = test and Split(*test, c, device, c["augment.tta_shift"] if c["augment.tta"] == "crops" else 0)
         self.draws = draws or Draws(len(train[1]), device)
-        widths = [int(word) for word in str(c["model.widths"]).split()]
-        if c["model.name"] == "speed_cnn" and widths == [32, 64, 128]:  # the key's default is simple_cnn's
-            widths = []
+        widths = [] if c["model.widths"] == "default" else c["model.widths"]
         model = pytorch_models.build(c["model.name"], CLASSES, widths, c["model.depth"], c["model.hidden"],
                                      c["model.dropout"]).to(device, memory_format=torch.channels_last)
         if hasattr(model, "initialise"):

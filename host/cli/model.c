@@ -106,24 +106,30 @@ static void print_totals(const cairn_config *config, const cairn_net *net, doubl
            (long long)config->train.batch_size);
 }
 
-static cairn_status print_model(const cairn_config *config) {
+/* The net of that configuration, and what it is for. */
+static cairn_status build_model(cairn_net **net, const cairn_config *config) {
     cairn_dataset *data = NULL; /* shape and classes: it has no images */
-    cairn_net *net = NULL;
     cairn_status status = cairn_dataset_describe(&data, config);
     if (status)
         return status;
     const cairn_shape shape = {data->test.channels, data->test.height, data->test.width};
-    const int classes = data->classes;
+    status = cairn_model_build(net, config, shape, data->classes);
     cairn_dataset_destroy(data);
-    status = cairn_model_build(&net, config, shape, classes);
+    return status;
+}
+
+static cairn_status print_model(const cairn_config *config) {
+    cairn_net *net = NULL;
+    cairn_status status = build_model(&net, config);
     if (status)
         return status;
+    const cairn_shape shape = net->input;
     double bytes = config->train.precision == CAIRN_BF16      ? 2
                    : config->train.precision == CAIRN_FLOAT64 ? 8
                                                               : 4;
     int width = name_width(net);
     printf("%s, for images of %dx%dx%d and %d classes\n\n", config->model.name, shape.c, shape.h,
-           shape.w, classes);
+           shape.w, cairn_net_classes(net));
     printf("%-*s  %-9s %-6s %-11s %10s %10s %8s\n", width, "name", "op", "window", "output",
            "parameters", "MFLOP", "KiB");
     for (int i = 0; i < net->op_count; i++)
@@ -133,52 +139,100 @@ static cairn_status print_model(const cairn_config *config) {
     return CAIRN_OK;
 }
 
-static void list_models(void) {
-    for (const char *const *name = cairn_model_names(); *name; name++)
-        puts(*name);
-}
-
-static cairn_status run(int argc, char **argv) {
-    const char *positionals[argc];
-    size_t count = 0;
-    cairn_common_arguments common;
-    cairn_config config;
-    cairn_status status = cairn_arguments_parse(argc, argv, NULL, 0, &common, positionals, &count);
-    if (status)
-        return status;
-    if (count > 1)
-        return cairn_error_set(CAIRN_BAD_INPUT, "unexpected '%s'; see `cairn model --help`",
-                               positionals[1]);
-    if (count == 0) {
-        list_models();
-        return CAIRN_OK;
-    }
+/* The configuration of a model by name, with the common arguments' overrides and file. */
+static cairn_status configure(cairn_config *config, const char *model,
+                              const cairn_common_arguments *common) {
     /* The keys that have no default say nothing about a model. */
     static const char required[] = "data: {dir: data/raw}\n"
                                    "train: {epochs: 1, batch_size: 128, lr: 0.001}\n"
                                    "run: {name: model}\n";
     char name[CAIRN_TEXT_MAX];
     const char *overrides[CAIRN_OVERRIDES_MAX + 1] = {name};
-    if ((size_t)snprintf(name, sizeof name, "model.name=%s", positionals[0]) >= sizeof name)
+    if ((size_t)snprintf(name, sizeof name, "model.name=%s", model) >= sizeof name)
         return cairn_error_set(CAIRN_BAD_INPUT, "the model's name is too long");
-    memcpy(overrides + 1, common.overrides, common.override_count * sizeof *overrides);
-    if (common.params)
-        status = cairn_config_read(&config, common.params, overrides, common.override_count + 1);
-    else
-        status = cairn_config_parse(&config, required, sizeof required - 1, "defaults", overrides,
-                                    common.override_count + 1);
+    memcpy(overrides + 1, common->overrides, common->override_count * sizeof *overrides);
+    if (common->params)
+        return cairn_config_read(config, common->params, overrides, common->override_count + 1);
+    return cairn_config_parse(config, required, sizeof required - 1, "defaults", overrides,
+                              common->override_count + 1);
+}
+
+static void list_models(void) {
+    size_t count;
+    const cairn_model_line *models = cairn_model_lines(&count);
+    for (size_t i = 0; i < count; i++)
+        printf("%-16s %s\n", models[i].name, models[i].help);
+}
+
+/* "11,173,962" */
+static const char *group_digits(char *out, size_t size, double whole) {
+    char digits[32];
+    size_t used = 0;
+    int length = snprintf(digits, sizeof digits, "%.0f", whole);
+    for (int i = 0; i < length && used + 2 < size; i++) {
+        if (i > 0 && (length - i) % 3 == 0)
+            out[used++] = ',';
+        out[used++] = digits[i];
+    }
+    out[used] = '\0';
+    return out;
+}
+
+static cairn_status print_markdown(const cairn_common_arguments *common) {
+    size_t count;
+    const cairn_model_line *models = cairn_model_lines(&count);
+    puts("| name | parameters | MFLOP an image | what it is |\n| --- | ---: | ---: | --- |");
+    for (size_t i = 0; i < count; i++) {
+        char parameters[48], flops[48];
+        cairn_config config;
+        cairn_net *net = NULL;
+        cairn_status status = configure(&config, models[i].name, common);
+        if (!status)
+            status = build_model(&net, &config);
+        if (status)
+            return status;
+        printf("| `%s` | %s | %s | %s |\n", models[i].name,
+               group_digits(parameters, sizeof parameters, (double)cairn_net_parameter_total(net)),
+               group_digits(flops, sizeof flops, 1e-6 * cairn_net_flops(net, 0)), models[i].help);
+        cairn_net_destroy(net);
+    }
+    return CAIRN_OK;
+}
+
+static cairn_status run(int argc, char **argv) {
+    bool markdown = false;
+    const cairn_option options[] = {{"markdown", &markdown, NULL}};
+    const char *positionals[argc];
+    size_t count = 0;
+    cairn_common_arguments common;
+    cairn_config config;
+    cairn_status status =
+        cairn_arguments_parse(argc, argv, options, 1, &common, positionals, &count);
+    if (status)
+        return status;
+    if (count > (markdown ? 0 : 1))
+        return cairn_error_set(CAIRN_BAD_INPUT, "unexpected '%s'; see `cairn model --help`",
+                               positionals[count - 1]);
+    if (markdown)
+        return print_markdown(&common);
+    if (count == 0) {
+        list_models();
+        return CAIRN_OK;
+    }
+    status = configure(&config, positionals[0], &common);
     return status ? status : print_model(&config);
 }
 
 const cairn_command cairn_command_model = {
     "model", "list the networks, or show the ops of one",
-    "usage: cairn model [NAME [--params FILE] [-S key=value]...]\n"
+    "usage: cairn model [NAME | --markdown] [--params FILE] [-S key=value]...\n"
     "\n"
-    "Without NAME, prints the names of the networks, one on a line. With NAME, prints a line for\n"
-    "each op: its name, its window and stride, its output for one image, the parameters that are\n"
-    "trained, the FLOPs of its forward pass (a multiply-add counts as two), the memory of its\n"
+    "Without NAME, lists the networks, with a line that says what each is. With NAME, prints a line\n"
+    "for each op: its name, its window and stride, its output for one image, the parameters that\n"
+    "are trained, the FLOPs of its forward pass (a multiply-add counts as two), the memory of its\n"
     "output, and what it reads where that is not the op before it.\n"
     "\n"
+    "  --markdown      the list as a Markdown table, with parameters and FLOPs\n"
     "  --params FILE   the configuration (default: the defaults, with CIFAR-10 as the data)\n"
     "  -S key=value    override one key, such as model.widths\n"
     "  --device D      accepted, and not used\n"

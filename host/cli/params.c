@@ -38,6 +38,8 @@ static void print_choices(void) {
         fputs(keys[i].name, stdout);
         for (const cairn_choice *choice = keys[i].choices; choice && choice->text; choice++)
             printf(" %s", choice->text);
+        if (keys[i].type == CAIRN_KEY_BOOLEAN)
+            fputs(" true false", stdout);
         putchar('\n');
     }
 }

@@ -50,6 +50,7 @@ const char *cairn_config_value(const cairn_config *config, const cairn_key *key,
         snprintf(out, size, "%s", cairn_choice_text(key->choices, choice));
         break;
     case CAIRN_KEY_TEXT:
+    case CAIRN_KEY_LIST:
         snprintf(out, size, "%s", field);
         break;
     }
@@ -103,6 +104,29 @@ static int emit_scalar(yaml_emitter_t *emitter, const char *text, size_t size, b
            yaml_emitter_emit(emitter, &event);
 }
 
+/* A list of numbers, [32, 64]. */
+static int emit_list(yaml_emitter_t *emitter, const char *text) {
+    yaml_event_t event;
+    int done =
+        yaml_sequence_start_event_initialize(&event, NULL, NULL, 1, YAML_FLOW_SEQUENCE_STYLE) &&
+        yaml_emitter_emit(emitter, &event);
+    for (size_t word; *text && done; text += word + (text[word] == ' ')) {
+        word = strcspn(text, " ");
+        done = emit_scalar(emitter, text, word, true);
+    }
+    return done && yaml_sequence_end_event_initialize(&event) && yaml_emitter_emit(emitter, &event);
+}
+
+/* Texts are quoted where any reader might take them for something else; a list may have a name
+ * instead, its default's. */
+static int emit_value(yaml_emitter_t *emitter, const cairn_key *key, const char *value) {
+    bool numbers = *value >= '0' && *value <= '9';
+    if (key->type == CAIRN_KEY_LIST && numbers)
+        return emit_list(emitter, value);
+    return emit_scalar(emitter, value, strlen(value),
+                       key->type != CAIRN_KEY_TEXT || plain_is_text(value));
+}
+
 static int emit_mapping(yaml_emitter_t *emitter, bool begin) {
     yaml_event_t event;
     return (begin ? yaml_mapping_start_event_initialize(&event, NULL, NULL, 1,
@@ -141,8 +165,7 @@ static int emit_keys(yaml_emitter_t *emitter, const cairn_config *config) {
         name += own > 0 ? own + 1 : 0;
         cairn_config_value(config, &keys[i], value, sizeof value);
         done = done && emit_scalar(emitter, name, strlen(name), true) &&
-               emit_scalar(emitter, value, strlen(value),
-                           keys[i].type != CAIRN_KEY_TEXT || plain_is_text(value));
+               emit_value(emitter, &keys[i], value);
     }
     if (section > 0)
         done = done && emit_mapping(emitter, false);

@@ -28,24 +28,27 @@ bool cairn_accepts_path(const char *text) {
     return *text != '\0';
 }
 
-/* Rising whole numbers, with blanks between. */
+/* Rising whole numbers, with a blank between. */
 bool cairn_accepts_milestones(const char *text) {
     long last = 0;
-    for (const char *at = text; *at;) {
-        size_t digits = strspn(at, "0123456789");
-        long milestone = digits >= 1 && digits <= 9 ? strtol(at, NULL, 10) : 0;
-        if (milestone <= last || (at[digits] && at[digits] != ' '))
+    for (bool more = true; more;) {
+        size_t digits = strspn(text, "0123456789");
+        long milestone = digits >= 1 && digits <= 9 ? strtol(text, NULL, 10) : 0;
+        if (milestone <= last)
             return false;
         last = milestone;
-        at += digits;
-        at += strspn(at, " ");
+        text += digits;
+        more = *text == ' ';
+        text += more;
     }
-    return last > 0;
+    return *text == '\0';
 }
 
-/* One to eight numbers from 1 to 4096, with single blanks between. */
+/* One to eight numbers from 1 to 4096, with a blank between; or their default's name. */
 bool cairn_accepts_widths(const char *text) {
     int count = 0;
+    if (strcmp(text, CAIRN_WIDTHS_DEFAULT) == 0)
+        return true;
     for (bool more = true; more; count++) {
         size_t digits = strspn(text, "0123456789");
         long width = digits >= 1 && digits <= 4 ? strtol(text, NULL, 10) : 0;

@@ -15,6 +15,14 @@ typedef struct {
     size_t line, column; /* from 1 */
 } cairn_scalar;
 
+/* The names of models, for model.name. */
+extern const cairn_choice cairn_model_choices[];
+
+/* What stands for a model's own widths; and it takes the place of those, however they were given,
+ * or of `former` ones, which once stood for them. */
+#define CAIRN_WIDTHS_DEFAULT "default"
+void cairn_widths_settle(cairn_config *config, const char *former);
+
 /* Whether a text is of the form that a key of the schema wants. */
 bool cairn_accepts_device(const char *text);
 bool cairn_accepts_folder_name(const char *text);

@@ -10,11 +10,6 @@ static const cairn_choice data_sets[] = {
     {0, "cifar10"}, {0, "cifar100"}, {0, "folder"}, {0, "synthetic"}, {0, NULL},
 };
 
-static const cairn_choice models[] = {
-    {0, "simple_cnn"},      {0, "resnet20"},  {0, "resnet18"},
-    {0, "wideresnet-16-4"}, {0, "speed_cnn"}, {0, NULL},
-};
-
 static const cairn_key keys[] = {
     {KEY(seed, CAIRN_KEY_INTEGER), .fallback = "42",
      .high = 0x1p64, /* every uint64_t: the largest rounds up to this */
@@ -52,17 +47,18 @@ static const cairn_key keys[] = {
      .always_digested = true,
      .help = "pixels of padding on each side before the random crop; 0: no crop"},
 
-    {KEY(model.name, CAIRN_KEY_TEXT), .fallback = "simple_cnn", .choices = models,
+    {KEY(model.name, CAIRN_KEY_TEXT), .fallback = "simple_cnn", .choices = cairn_model_choices,
      .always_digested = true,
      .help = "the network; `cairn model` lists them, `cairn model NAME` shows one"},
     {KEY(model.dropout, CAIRN_KEY_NUMBER), .fallback = "0.2",
      .high = 0.999, /* survivors are scaled by 1 / (1 - p), in float32 */
      .always_digested = true,
      .help = "simple_cnn: probability of dropping a hidden feature in training"},
-    {KEY(model.widths, CAIRN_KEY_TEXT), .fallback = "32 64 128", .accepts = cairn_accepts_widths,
-     .form = "one to eight numbers from 1 to 4096 with a blank between, such as 32 64 128",
-     .help = "simple_cnn: channels of each block; speed_cnn: channels of each group, where the "
-             "default, also when written out, stands for 64 256 256"},
+    {KEY(model.widths, CAIRN_KEY_LIST), .fallback = CAIRN_WIDTHS_DEFAULT,
+     .accepts = cairn_accepts_widths,
+     .form = "default, or a list of one to eight numbers from 1 to 4096, such as [32, 64, 128]",
+     .help = "simple_cnn: channels of each block; speed_cnn: channels of each group; default: the "
+             "network's own"},
     {KEY(model.depth, CAIRN_KEY_INTEGER), .fallback = "1", .low = 1, .high = 8,
      .help = "simple_cnn: convolutions in each block"},
     {KEY(model.hidden, CAIRN_KEY_INTEGER), .fallback = "256", .low = 1, .high = 65536,
@@ -135,9 +131,9 @@ static const cairn_key keys[] = {
      .help = "share of train.lr at which the warm-up begins"},
     {KEY(schedule.step_size, CAIRN_KEY_INTEGER), .fallback = "30", .low = 1, .high = INT32_MAX,
      .help = "step: length between two reductions of the rate"},
-    {KEY(schedule.milestones, CAIRN_KEY_TEXT), .fallback = "30 60 80",
+    {KEY(schedule.milestones, CAIRN_KEY_LIST), .fallback = "30 60 80",
      .accepts = cairn_accepts_milestones,
-     .form = "rising whole numbers with blanks between, such as 30 60 80",
+     .form = "a list of rising whole numbers, such as [30, 60, 80]",
      .help = "multistep: when the rate is reduced"},
     {KEY(schedule.gamma, CAIRN_KEY_NUMBER), .fallback = "0.1", .low_open = true, .high = 1,
      .help = "step, multistep, exponential, plateau: factor of each reduction"},

@@ -126,7 +126,7 @@ const char *cairn_config_expected(const cairn_key *key, char *out, size_t size) 
         return expected_choices(key->choices, out, size);
     if (key->type == CAIRN_KEY_BOOLEAN)
         snprintf(out, size, "true or false");
-    else if (key->type == CAIRN_KEY_TEXT)
+    else if (key->type == CAIRN_KEY_TEXT || key->type == CAIRN_KEY_LIST)
         snprintf(out, size, "%s", key->form ? key->form : "a text");
     else if (key->type == CAIRN_KEY_INTEGER && key->high >= 0x1p64)
         snprintf(out, size, "a whole number from %.0f to %llu", key->low,
@@ -207,6 +207,21 @@ static cairn_status set_boolean(cairn_config *config, const cairn_key *key,
     return CAIRN_OK;
 }
 
+/* A list's words, with one blank between. */
+static cairn_status set_list(cairn_config *config, const cairn_key *key, const cairn_scalar *scalar,
+                             const char *where) {
+    cairn_scalar tidy = {.plain = scalar->plain};
+    for (const char *at = scalar->text; *at;) {
+        size_t blanks = strspn(at, " "), word = strcspn(at + blanks, " ");
+        if (word && tidy.size)
+            tidy.text[tidy.size++] = ' ';
+        memcpy(tidy.text + tidy.size, at + blanks, word);
+        tidy.size += word;
+        at += blanks + word;
+    }
+    return set_text(config, key, &tidy, where);
+}
+
 bool cairn_scalar_is_null(const cairn_scalar *scalar) {
     const char *text = scalar->text;
     return scalar->plain && (*text == '\0' || strcmp(text, "~") == 0 || strcmp(text, "null") == 0 ||
@@ -224,5 +239,7 @@ cairn_status cairn_value_set(cairn_config *config, const cairn_key *key, const c
         return set_number(config, key, scalar, where);
     if (key->type == CAIRN_KEY_BOOLEAN)
         return set_boolean(config, key, scalar, where);
+    if (key->type == CAIRN_KEY_LIST)
+        return set_list(config, key, scalar, where);
     return set_text(config, key, scalar, where);
 }

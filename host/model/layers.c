@@ -1,7 +1,19 @@
 /* The layers that several models are built of, and how a builder ends. */
 #include "layers.h"
 
+#include "cairn/model.h"
+
 #include <stdio.h>
+#include <stdlib.h>
+
+int read_widths(const cairn_config *config, int *widths) {
+    const char *text = cairn_config_widths(config);
+    int count = 0;
+    char *end = NULL;
+    for (long width; count < CAIRN_WIDTHS_MAX && (width = strtol(text, &end, 10)) > 0; text = end)
+        widths[count++] = (int)width;
+    return count;
+}
 
 label label_of(const char *prefix, const char *part) {
     label made;

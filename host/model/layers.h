@@ -2,7 +2,18 @@
 #ifndef CAIRN_MODEL_LAYERS_H
 #define CAIRN_MODEL_LAYERS_H
 
+#include "cairn/config.h"
 #include "cairn/net.h"
+
+/* What a line of cairn/models.def names: the net that the configuration describes. */
+typedef cairn_status cairn_model_builder(cairn_net **net, const cairn_config *config,
+                                         cairn_shape input, int classes);
+#define MODEL(name, builder, widths, help) cairn_model_builder builder;
+#include "cairn/models.def"
+#undef MODEL
+
+/* model.widths, or the model's own; returns their number. `widths` [CAIRN_WIDTHS_MAX] */
+int read_widths(const cairn_config *config, int *widths);
 
 /* "<prefix>.<part>" */
 typedef struct {

@@ -58,3 +58,17 @@ cairn_status cairn_resnet_build(cairn_net **net, const cairn_resnet *options, ca
         status = build(made, options, classes);
     return hand_over(net, made, status);
 }
+
+cairn_status cairn_build_resnet20(cairn_net **net, const cairn_config *config, cairn_shape input,
+                                  int classes) {
+    (void)config;
+    const cairn_resnet options = {{16, 32, 64}, {3, 3, 3}, 3};
+    return cairn_resnet_build(net, &options, input, classes);
+}
+
+cairn_status cairn_build_resnet18(cairn_net **net, const cairn_config *config, cairn_shape input,
+                                  int classes) {
+    (void)config;
+    const cairn_resnet options = {{64, 128, 256, 512}, {2, 2, 2, 2}, 4};
+    return cairn_resnet_build(net, &options, input, classes);
+}

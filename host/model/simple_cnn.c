@@ -37,3 +37,12 @@ cairn_status cairn_simple_cnn_build(cairn_net **net, const cairn_simple_cnn *opt
         status = cairn_net_linear(made, "classifier.4", classes);
     return hand_over(net, made, status);
 }
+
+cairn_status cairn_build_simple_cnn(cairn_net **net, const cairn_config *config, cairn_shape input,
+                                    int classes) {
+    cairn_simple_cnn options = {.hidden = (int)config->model.hidden,
+                                .dropout = (float)config->model.dropout,
+                                .depth = (int)config->model.depth};
+    options.blocks = read_widths(config, options.widths);
+    return cairn_simple_cnn_build(net, &options, input, classes);
+}

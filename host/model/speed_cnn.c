@@ -92,3 +92,10 @@ cairn_status cairn_speed_cnn_build(cairn_net **net, const cairn_speed_cnn *optio
         status = build(made, options, classes);
     return hand_over(net, made, status);
 }
+
+cairn_status cairn_build_speed_cnn(cairn_net **net, const cairn_config *config, cairn_shape input,
+                                   int classes) {
+    cairn_speed_cnn options;
+    options.groups = read_widths(config, options.widths);
+    return cairn_speed_cnn_build(net, &options, input, classes);
+}

@@ -54,3 +54,9 @@ cairn_status cairn_wideresnet_build(cairn_net **net, int blocks, int widen, cair
         status = build(made, blocks, widen, classes);
     return hand_over(net, made, status);
 }
+
+cairn_status cairn_build_wideresnet_16_4(cairn_net **net, const cairn_config *config,
+                                         cairn_shape input, int classes) {
+    (void)config;
+    return cairn_wideresnet_build(net, 2, 4, input, classes);
+}

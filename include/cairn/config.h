@@ -34,7 +34,7 @@ typedef struct {
     struct {
         char name[CAIRN_TEXT_MAX];
         double dropout;
-        char widths[CAIRN_TEXT_MAX]; /* whole numbers with blanks between */
+        char widths[CAIRN_TEXT_MAX]; /* "default", or whole numbers with blanks between */
         int64_t depth, hidden;
         int64_t whiten_bias_epochs;
     } model;
@@ -104,6 +104,7 @@ typedef enum {
     CAIRN_KEY_BOOLEAN, /* bool */
     CAIRN_KEY_CHOICE,  /* an enum */
     CAIRN_KEY_TEXT,    /* char[CAIRN_TEXT_MAX] */
+    CAIRN_KEY_LIST,    /* char[CAIRN_TEXT_MAX]: its words with a blank between */
 } cairn_key_type;
 
 /* One row of the schema. */
@@ -120,7 +121,7 @@ typedef struct {
     bool always_digested; /* also at its default, where the digest leaves other keys out: those are
                              newer than the first recorded digests */
     const char *help;
-    bool (*accepts)(const char *text); /* TEXT of a special form; NULL: any text */
+    bool (*accepts)(const char *text); /* TEXT or LIST of a special form; NULL: any */
     const char *form;                  /* that form, for people */
 } cairn_key;
 
@@ -155,6 +156,22 @@ const char *cairn_config_value(const cairn_config *config, const cairn_key *key,
 
 /* What a key takes, for people: "a whole number from 1 to 10000". Returns `out`. */
 const char *cairn_config_expected(const cairn_key *key, char *out, size_t size);
+
+/* A model as the configuration knows it: a line of cairn/models.def. */
+typedef struct {
+    const char *name;
+    const char *widths; /* what model.widths stands for at its default; "": the model reads none */
+    const char *help;
+} cairn_model_line;
+
+/* The model of that name, or NULL. */
+const cairn_model_line *cairn_model_find(const char *name);
+
+/* model.widths, or at its default the model's own. */
+const char *cairn_config_widths(const cairn_config *config);
+
+/* All of them, in their order; `*count` lines. */
+const cairn_model_line *cairn_model_lines(size_t *count);
 
 /* What a value of a table is called; NULL when it is not there. */
 const char *cairn_choice_text(const cairn_choice *choices, int value);

@@ -1,5 +1,4 @@
-/* Model builders: each makes a net. Adding a model is one file and one line in host/model/model.c.
- */
+/* Model builders: each makes a net. Adding a model is one file and one line of cairn/models.def. */
 #ifndef CAIRN_MODEL_H
 #define CAIRN_MODEL_H
 
@@ -9,9 +8,6 @@
 /* The net that config->model names, for images of that shape. */
 cairn_status cairn_model_build(cairn_net **net, const cairn_config *config, cairn_shape input,
                                int classes);
-
-/* The names that config->model may have; NULL-terminated. */
-const char *const *cairn_model_names(void);
 
 /* SimpleCNN: for each width a block of conv 3x3 (padding 1) and ReLU, `depth` times, then max-pool
  * 2x2, named features.0, features.1, ...; then flatten, linear to `hidden`, ReLU, dropout, linear

@@ -520,7 +520,7 @@ static void writes_the_whole_configuration(void **state) {
                               "model:\n"
                               "  name: simple_cnn\n"
                               "  dropout: 0.2\n"
-                              "  widths: \"32 64 128\"\n"
+                              "  widths: default\n"
                               "  depth: 1\n"
                               "  hidden: 256\n"
                               "  whiten_bias_epochs: 3\n"
@@ -553,7 +553,7 @@ static void writes_the_whole_configuration(void **state) {
                               "  warmup: 0\n"
                               "  warmup_start: 0.01\n"
                               "  step_size: 30\n"
-                              "  milestones: \"30 60 80\"\n"
+                              "  milestones: [30, 60, 80]\n"
                               "  gamma: 0.1\n"
                               "  min_lr: 0\n"
                               "  end_factor: 0\n"
@@ -771,11 +771,11 @@ static void schema_is_consistent(void **state) {
     assert_string_equal(cairn_precision_name(CAIRN_TF32), "tf32");
 }
 
-static void refuses_widths_that_are_none(void **state) {
+static void reads_widths(void **state) {
     (void)state;
     static const char *const wrong[] = {
-        "\"\"", "0",   "32 0", "32  64", "\"32 \"", "\" 32\"",          "\"32,64\"",
-        "-1",   "1.5", "5000", "wide",   "032",     "1 2 3 4 5 6 7 8 9"};
+        "\"\"", "0",   "32 0", "\"32,64\"",         "-1",      "1.5",  "5000",
+        "wide", "032", "[]",   "1 2 3 4 5 6 7 8 9", "[32, a]", "[-1]", "\"[32]\""};
     for (size_t i = 0; i < sizeof wrong / sizeof wrong[0]; i++) {
         cairn_config config;
         char text[256];
@@ -785,19 +785,65 @@ static void refuses_widths_that_are_none(void **state) {
             !strstr(cairn_error_message(), "one to eight numbers"))
             fail_msg("%s: %s", wrong[i], cairn_error_message());
     }
-    static const char *const right[] = {"32", "32 64 128", "1 2 3 4 5 6 7 4096"};
-    for (size_t i = 0; i < 3; i++) {
+    static const struct {
+        const char *given, *read;
+    } right[] = {
+        {"32", "32"},
+        {"8 16", "8 16"},
+        {"\" 8  16 \"", "8 16"},
+        {"[8, 16]", "8 16"},
+        {"\n  - 8\n  - 16\n", "8 16"},
+        {"[\"8\"]", "8"},
+        {"1 2 3 4 5 6 7 4096", "1 2 3 4 5 6 7 4096"},
+        {"32 64 128", "default"}, /* the own ones of simple_cnn */
+        {"default", "default"},
+    };
+    for (size_t i = 0; i < COUNT(right); i++) {
         cairn_config config;
         char text[256];
-        snprintf(text, sizeof text, "%smodel: {widths: %s}\n", REQUIRED, right[i]);
+        snprintf(text, sizeof text, "%smodel:\n  widths: %s\n", REQUIRED, right[i].given);
         assert_int_equal(parse(&config, text), CAIRN_OK);
-        assert_string_equal(config.model.widths, right[i]);
+        assert_string_equal(config.model.widths, right[i].read);
+        assert_round_trip(&config);
     }
+}
+
+/* A whole file without a list: it had "32 64 128" for the default, which meant a model's own. */
+static void knows_what_earlier_versions_recorded(void **state) {
+    (void)state;
+    static const char path[] = CAIRN_TESTS_DIR "/unit/recorded_speed_cnn.yaml";
+    static const char *const names[] = {"model.name=simple_cnn", "model.name=resnet18"};
+    static const char *const widths[] = {"model.widths=32 64 128", "model.widths=[64, 256, 256]"};
+    cairn_config config;
+    char hex[CAIRN_DIGEST_HEX], *text;
+    assert_int_equal(cairn_config_read(&config, path, NULL, 0), CAIRN_OK);
+    assert_string_equal(config.model.widths, "default");
+    assert_string_equal(cairn_config_widths(&config), "64 256 256");
+    assert_int_equal(cairn_config_digest(&config, hex), CAIRN_OK); /* as in that run's summary */
+    assert_string_equal(hex, "8a0a4403ae7a524d400e04678229fd3dab64ff9552227bb8a45d226b615c2eb3");
+    for (size_t i = 0; i < COUNT(names); i++) {
+        assert_int_equal(cairn_config_read(&config, path, &names[i], 1), CAIRN_OK);
+        assert_string_equal(config.model.widths, "default");
+    }
+    assert_int_equal(cairn_config_read(&config, path, &widths[1], 1), CAIRN_OK);
+    assert_string_equal(config.model.widths, "default");
+
+    /* Asked for now, they are what they say, and stay it when they are recorded. */
+    assert_int_equal(cairn_config_read(&config, path, widths, 1), CAIRN_OK);
+    assert_string_equal(cairn_config_widths(&config), "32 64 128");
+    assert_int_equal(cairn_config_format(&config, &text), CAIRN_OK);
+    assert_non_null(strstr(text, "widths: [32, 64, 128]"));
+    free(text);
+    assert_round_trip(&config);
+    const char *few = REQUIRED "model: {name: speed_cnn, widths: 32 64 128}\n";
+    assert_int_equal(parse(&config, few), CAIRN_OK);
+    assert_string_equal(cairn_config_widths(&config), "32 64 128");
 }
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(refuses_widths_that_are_none),
+        cmocka_unit_test(reads_widths),
+        cmocka_unit_test(knows_what_earlier_versions_recorded),
         cmocka_unit_test(reads_the_reference_file),
         cmocka_unit_test(reads_every_spelling),
         cmocka_unit_test(overrides_win),
