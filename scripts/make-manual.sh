@@ -83,7 +83,7 @@ options_of() { # COMMAND: --name, or --name=VALUE where it takes one; -S and -h 
 words_of() { # COMMAND: what may follow it at once
     case $1 in
     help) printf '%s\n' "${commands[@]}" ;;
-    model) "$cairn" model ;;
+    model) "$cairn" model | cut -d' ' -f1 ;;
     *) "$cairn" help "$1" | sed -nE "s/^(usage:|      ) cairn $1 ([a-z]+)( .*|$)/\2/p" | sort -u ;;
     esac
 }

@@ -227,7 +227,8 @@ const cairn_command cairn_command_model = {
     "model", "list the networks, or show the ops of one",
     "usage: cairn model [NAME | --markdown] [--params FILE] [-S key=value]...\n"
     "\n"
-    "Without NAME, lists the networks, with a line that says what each is. With NAME, prints a line\n"
+    "Without NAME, lists the networks, with a line that says what each is. With NAME, prints a "
+    "line\n"
     "for each op: its name, its window and stride, its output for one image, the parameters that\n"
     "are trained, the FLOPs of its forward pass (a multiply-add counts as two), the memory of its\n"
     "output, and what it reads where that is not the op before it.\n"
