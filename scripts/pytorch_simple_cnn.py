@@ -102,7 +102,7 @@ class Loaded:
             yield x.to(self.device, memory_format=self.format), y.to(self.device)
 
 
-def main():
+def arguments():
     ap = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     ap.add_argument("mode", choices=("train", "speed"))
     ap.add_argument("--data")
@@ -122,78 +122,101 @@ def main():
     a = ap.parse_args()
     if a.mode == "train" and not a.data:
         ap.error("train needs --data")
-    if a.threads:
-        torch.set_num_threads(a.threads)
-    torch.manual_seed(a.seed)
-    device = torch.device(a.device)
-    if device.type == "cuda":
-        torch.backends.cudnn.benchmark = True
-        torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = a.tf32
+    return a
 
-    if a.data:
-        images, labels = load(a.data, [f"data_batch_{i}.bin" for i in range(1, 6)])
-    else:
-        images = torch.randint(0, 256, (50000, 3, 32, 32), dtype=torch.uint8)
-        labels = torch.randint(0, 10, (50000,))
-    train = (Loaded if a.loader else Batches)(images, labels, a.batch_size, device, a.channels_last)
-    model = SimpleCNN().to(device)
-    if a.channels_last:
-        model = model.to(memory_format=torch.channels_last)
-    step_model = torch.compile(model, mode=a.compile) if a.compile else model
-    loss_of = nn.CrossEntropyLoss()
-    adam = torch.optim.Adam(model.parameters(), lr=a.lr, fused=a.fused or None)
-    amp = dict(enabled=a.amp is not None, dtype=torch.float16 if a.amp == "fp16" else torch.bfloat16)
 
-    def step(x, y):
-        with torch.autocast(device.type, **amp):
-            logits = step_model(x)
-            loss = loss_of(logits, y)
-        adam.zero_grad(set_to_none=True)
+class Trainer:
+    """The model, its optimiser and its batches, as the arguments say."""
+
+    def __init__(self, a):
+        self.a, self.device = a, torch.device(a.device)
+        if a.threads:
+            torch.set_num_threads(a.threads)
+        torch.manual_seed(a.seed)
+        if self.device.type == "cuda":
+            torch.backends.cudnn.benchmark = True
+            torch.backends.cudnn.allow_tf32 = torch.backends.cuda.matmul.allow_tf32 = a.tf32
+        if a.data:
+            images, labels = load(a.data, [f"data_batch_{i}.bin" for i in range(1, 6)])
+        else:
+            images = torch.randint(0, 256, (50000, 3, 32, 32), dtype=torch.uint8)
+            labels = torch.randint(0, 10, (50000,))
+        self.batches = (Loaded if a.loader else Batches)(images, labels, a.batch_size, self.device, a.channels_last)
+        self.model = SimpleCNN().to(self.device)
+        if a.channels_last:
+            self.model = self.model.to(memory_format=torch.channels_last)
+        self.step_model = torch.compile(self.model, mode=a.compile) if a.compile else self.model
+        self.loss_of = nn.CrossEntropyLoss()
+        self.adam = torch.optim.Adam(self.model.parameters(), lr=a.lr, fused=a.fused or None)
+        self.amp = dict(enabled=a.amp is not None, dtype=torch.float16 if a.amp == "fp16" else torch.bfloat16)
+
+    def step(self, x, y):
+        with torch.autocast(self.device.type, **self.amp):
+            logits = self.step_model(x)
+            loss = self.loss_of(logits, y)
+        self.adam.zero_grad(set_to_none=True)
         loss.backward()
-        adam.step()
+        self.adam.step()
         return logits, loss
 
-    def sync():
-        if device.type == "cuda":
-            torch.cuda.synchronize()
-
-    if a.mode == "speed":
-        rates, begin = [], time.perf_counter()
-        while time.perf_counter() - begin < a.seconds or len(rates) < 4:
-            done, chunk = 0, time.perf_counter()
-            for x, y in train:
-                step(x, y)
-                done += len(y)
-                if done >= 12800 and len(y) == a.batch_size:
-                    break
-            sync()
-            rates.append(done / (time.perf_counter() - chunk))
-        print(json.dumps({"torch": torch.__version__, "device": str(device), "threads": torch.get_num_threads(),
-                          "batch_size": a.batch_size, "images_per_second": round(statistics.median(rates[1:]), 1),
-                          "spread": [round(min(rates[1:]), 1), round(max(rates[1:]), 1)]}))
-        return
-
-    test_x, test_y = load(a.data, ["test_batch.bin"])
-    for epoch in range(1, a.epochs + 1):
-        begin, total, correct, loss_sum = time.perf_counter(), 0, 0, 0.0
-        model.train()
-        for x, y in train:
-            logits, loss = step(x, y)
+    def epoch(self):
+        """Loss and accuracy of the batches of one epoch, each before its step."""
+        total, correct, loss_sum = 0, 0, 0.0
+        self.model.train()
+        for x, y in self.batches:
+            logits, loss = self.step(x, y)
             loss_sum += loss.item() * len(y)
             correct += (logits.argmax(1) == y).sum().item()
             total += len(y)
-        row = {"epoch": epoch, "train_loss": loss_sum / total, "train_acc": correct / total}
-        model.eval()
-        right, loss_sum = 0, 0.0
+        return loss_sum / total, correct / total
+
+    def evaluate(self, images, labels):
+        device, right, loss_sum = self.device, 0, 0.0
+        self.model.eval()
         with torch.no_grad():
-            for x, y in zip(test_x.split(1000), test_y.split(1000)):
+            for x, y in zip(images.split(1000), labels.split(1000)):
                 x, y = ((x.to(device).float() - 255 * MEAN.to(device)) / (255 * STD.to(device))), y.to(device)
-                logits = model(x)
-                loss_sum += loss_of(logits, y).item() * len(y)
+                logits = self.model(x)
+                loss_sum += self.loss_of(logits, y).item() * len(y)
                 right += (logits.argmax(1) == y).sum().item()
-        row.update(test_loss=loss_sum / len(test_y), test_acc=right / len(test_y),
-                   seconds=round(time.perf_counter() - begin, 2))
-        print(json.dumps(row), flush=True)
+        return loss_sum / len(labels), right / len(labels)
+
+
+def measure(trainer):
+    """Images per second of stretches of steps; the first one warms up."""
+    a, device = trainer.a, trainer.device
+    rates, begin = [], time.perf_counter()
+    while time.perf_counter() - begin < a.seconds or len(rates) < 4:
+        done, chunk = 0, time.perf_counter()
+        for x, y in trainer.batches:
+            trainer.step(x, y)
+            done += len(y)
+            if done >= 12800 and len(y) == a.batch_size:
+                break
+        if device.type == "cuda":
+            torch.cuda.synchronize()
+        rates.append(done / (time.perf_counter() - chunk))
+    return rates[1:]
+
+
+def main():
+    a = arguments()
+    trainer = Trainer(a)
+    if a.mode == "speed":
+        rates = measure(trainer)
+        print(json.dumps({"torch": torch.__version__, "device": str(trainer.device),
+                          "threads": torch.get_num_threads(), "batch_size": a.batch_size,
+                          "images_per_second": round(statistics.median(rates), 1),
+                          "spread": [round(min(rates), 1), round(max(rates), 1)]}))
+        return
+    test = load(a.data, ["test_batch.bin"])
+    for epoch in range(1, a.epochs + 1):
+        begin = time.perf_counter()
+        train_loss, train_acc = trainer.epoch()
+        test_loss, test_acc = trainer.evaluate(*test)
+        print(json.dumps({"epoch": epoch, "train_loss": train_loss, "train_acc": train_acc,
+                          "test_loss": test_loss, "test_acc": test_acc,
+                          "seconds": round(time.perf_counter() - begin, 2)}), flush=True)
 
 
 if __name__ == "__main__":

@@ -18,7 +18,7 @@
 
 /* `run` has to end the child by other means than returning, with `message` (NULL: any) in what it
  * writes to stderr. */
-static void assert_dies(void (*run)(void *), void *context, const char *message) {
+static inline void assert_dies(void (*run)(void *), void *context, const char *message) {
     int ends[2];
     char said[16384];
     size_t length = 0;

@@ -1,5 +1,5 @@
-/* The emulated cuDNN: convolutions by every algorithm and pooling against plain loops in float64;
- * and that what the manual forbids is refused or stops the program. */
+/* The emulated cuDNN: convolutions by every algorithm against plain loops in float64; and that what
+ * the manual forbids is refused or stops the program. */
 #include "libraries.h"
 
 /* Convolutions ----------------------------------------------------------------------------------*/
@@ -348,125 +348,6 @@ static void test_convolution_misuse(void **state) {
     free_convolution(&of);
 }
 
-/* Dropout ---------------------------------------------------------------------------------------*/
-
-/* Keeps about 1 - p of the elements, scaled; backward keeps the same ones; the next call others. Of
- * bf16, none at all. */
-static void test_dropout(void **state) {
-    (void)state;
-    enum { COUNT = 4096 };
-    cudnnTensorDescriptor_t shape, other, half;
-    cudnnDropoutDescriptor_t dropout;
-    size_t states_bytes, mask_bytes;
-    OK(cudnnCreateTensorDescriptor(&shape));
-    OK(cudnnCreateTensorDescriptor(&other));
-    OK(cudnnCreateTensorDescriptor(&half));
-    OK(cudnnCreateDropoutDescriptor(&dropout));
-    OK(cudnnSetTensor4dDescriptor(shape, CUDNN_TENSOR_NHWC, CUDNN_DATA_FLOAT, 4, 64, 4, 4));
-    OK(cudnnSetTensor4dDescriptor(other, CUDNN_TENSOR_NCHW, CUDNN_DATA_FLOAT, 4, 64, 4, 4));
-    OK(cudnnSetTensor4dDescriptor(half, CUDNN_TENSOR_NHWC, CUDNN_DATA_BFLOAT16, 4, 64, 4, 4));
-    OK(cudnnDropoutGetStatesSize(cudnn, &states_bytes));
-    OK(cudnnDropoutGetReserveSpaceSize(shape, &mask_bytes));
-    buffer x = make_buffer(false, COUNT), y = make_buffer(false, COUNT),
-           again = make_buffer(false, COUNT);
-    buffer dx = make_buffer(false, COUNT);
-    buffer states = make_buffer(false, states_bytes / 4),
-           mask = make_buffer(false, mask_bytes / 4 + 1);
-    assert_int_equal(
-        cudnnDropoutForward(cudnn, dropout, shape, x.data, shape, y.data, mask.data, mask_bytes),
-        CUDNN_STATUS_BAD_PARAM); /* not set */
-    assert_int_equal(
-        cudnnSetDropoutDescriptor(dropout, cudnn, 0.25f, states.data, states_bytes - 1, 1),
-        CUDNN_STATUS_BAD_PARAM);
-    OK(cudnnSetDropoutDescriptor(dropout, cudnn, 0.25f, states.data, states_bytes, 1));
-    assert_int_equal(cudnnDropoutForward(cudnn, dropout, shape, x.data, shape, y.data, mask.data,
-                                         mask_bytes - 1),
-                     CUDNN_STATUS_BAD_PARAM);
-    assert_int_equal(
-        cudnnDropoutForward(cudnn, dropout, shape, x.data, other, y.data, mask.data, mask_bytes),
-        CUDNN_STATUS_NOT_SUPPORTED);
-    assert_int_equal(
-        cudnnDropoutForward(cudnn, dropout, half, x.data, half, y.data, mask.data, mask_bytes),
-        CUDNN_STATUS_NOT_SUPPORTED);
-    assert_int_equal(
-        cudnnDropoutBackward(cudnn, dropout, half, x.data, half, dx.data, mask.data, mask_bytes),
-        CUDNN_STATUS_NOT_SUPPORTED);
-    OK(cudnnDropoutForward(cudnn, dropout, shape, x.data, shape, y.data, mask.data, mask_bytes));
-    OK(cudnnDropoutBackward(cudnn, dropout, shape, x.data, shape, dx.data, mask.data, mask_bytes));
-    OK(cudnnDropoutForward(cudnn, dropout, shape, x.data, shape, again.data, mask.data,
-                           mask_bytes));
-    double *first = fetch(&y), *second = fetch(&again), *back = fetch(&dx);
-    int kept = 0, differ = 0;
-    for (int i = 0; i < COUNT; i++) {
-        assert_true(first[i] == 0 || fabs(first[i] - x.values[i] / 0.75) <= 0x1p-7);
-        assert_true(back[i] == first[i]);
-        kept += first[i] != 0;
-        differ += (first[i] == 0) != (second[i] == 0);
-    }
-    assert_true(kept > COUNT * 7 / 10 && kept < COUNT * 8 / 10 && differ > COUNT / 5);
-    free(first);
-    free(second);
-    free(back);
-    free_buffer(&x);
-    free_buffer(&y);
-    free_buffer(&again);
-    free_buffer(&dx);
-    free_buffer(&states);
-    free_buffer(&mask);
-    OK(cudnnDestroyDropoutDescriptor(dropout));
-    OK(cudnnDestroyTensorDescriptor(half));
-    OK(cudnnDestroyTensorDescriptor(other));
-    OK(cudnnDestroyTensorDescriptor(shape));
-}
-
-/* Pooling ---------------------------------------------------------------------------------------*/
-
-static void test_pooling(void **state) {
-    (void)state;
-    enum { N = 2, C = 3, IN = 7, WINDOW = 3, STRIDE = 2, OUT = 3 };
-    cudnnTensorDescriptor_t in, out;
-    cudnnPoolingDescriptor_t pool;
-    int n, c, h, w;
-    OK(cudnnCreateTensorDescriptor(&in));
-    OK(cudnnCreateTensorDescriptor(&out));
-    OK(cudnnCreatePoolingDescriptor(&pool));
-    OK(cudnnSetTensor4dDescriptor(in, CUDNN_TENSOR_NCHW, CUDNN_DATA_FLOAT, N, C, IN, IN));
-    OK(cudnnSetPooling2dDescriptor(pool, CUDNN_POOLING_MAX_DETERMINISTIC, CUDNN_PROPAGATE_NAN,
-                                   WINDOW, WINDOW, 0, 0, STRIDE, STRIDE));
-    OK(cudnnGetPooling2dForwardOutputDim(pool, in, &n, &c, &h, &w));
-    assert_true(n == N && c == C && h == OUT && w == OUT);
-    OK(cudnnSetTensor4dDescriptor(out, CUDNN_TENSOR_NCHW, CUDNN_DATA_FLOAT, n, c, h, w));
-    buffer x = make_buffer(false, N * C * IN * IN), dx = make_buffer(false, x.count);
-    buffer y = make_buffer(false, N * C * OUT * OUT), dy = make_buffer(false, y.count);
-    double *wanted = calloc(y.count, sizeof *wanted), *gradient = calloc(x.count, sizeof *gradient);
-    for (int i = 0; i < (int)y.count; i++) {
-        int plane = i / (OUT * OUT) * IN * IN;
-        int best = plane + i / OUT % OUT * STRIDE * IN + i % OUT * STRIDE;
-        int corner = best;
-        for (int u = 0; u < WINDOW * WINDOW; u++) {
-            int at = corner + u / WINDOW * IN + u % WINDOW;
-            if (x.values[at] > x.values[best])
-                best = at;
-        }
-        wanted[i] = x.values[best];
-        gradient[best] += dy.values[i];
-    }
-    OK(cudnnPoolingForward(cudnn, pool, &one, in, x.data, &zero, out, y.data));
-    OK(cudnnPoolingBackward(cudnn, pool, &one, out, y.data, out, dy.data, in, x.data, &zero, in,
-                            dx.data));
-    assert_near(&y, wanted, 1e-12);
-    assert_near(&dx, gradient, 1e-6);
-    assert_int_equal(cudnnPoolingForward(cudnn, pool, &one, out, y.data, &zero, out, y.data),
-                     CUDNN_STATUS_BAD_PARAM);
-    free_buffer(&x);
-    free_buffer(&dx);
-    free_buffer(&y);
-    free_buffer(&dy);
-    OK(cudnnDestroyPoolingDescriptor(pool));
-    OK(cudnnDestroyTensorDescriptor(out));
-    OK(cudnnDestroyTensorDescriptor(in));
-}
-
 /* Handles and faults ----------------------------------------------------------------------------*/
 
 static void test_handles(void **state) {
@@ -496,17 +377,9 @@ static void test_broken_device(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(test_convolutions),
-        TEST(test_math_types),
-        TEST(test_determinism),
-        TEST(test_find_spoils_the_output),
-        TEST(test_bias_gradient),
-        TEST(test_convolution_refuses),
-        TEST(test_convolution_misuse),
-        TEST(test_dropout),
-        TEST(test_pooling),
-        TEST(test_handles),
-        TEST(test_broken_device),
+        TEST(test_convolutions),           TEST(test_math_types),    TEST(test_determinism),
+        TEST(test_find_spoils_the_output), TEST(test_bias_gradient), TEST(test_convolution_refuses),
+        TEST(test_convolution_misuse),     TEST(test_handles),       TEST(test_broken_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

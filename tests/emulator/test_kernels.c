@@ -246,32 +246,16 @@ static void test_transpose(void **state) {
 
 /* Gather ------------------------------------------------------------------------------------------
  */
-enum { SAMPLES = 40, SLOTS = 3 };
+enum { SAMPLES = 40, SLOTS = 3, CURSOR = 7 };
+enum { GATHER_SEED = 11, GATHER_EPOCH = 3, GATHER_FIRST = 2 };
 
 static int gather_padding; /* of the case under way; -1: evaluation */
 
-static void gather_in(cuda_tensor t) {
-    const bool training = gather_padding >= 0;
-    const uint64_t seed = 11;
-    const uint32_t epoch = 3;
-    const int first = 2, plane = t.h * t.w;
-    size_t size = (size_t)t.c * (size_t)plane, count = (size_t)t.count;
-    uint8_t *images = host_memory(SAMPLES * size), labels[SAMPLES];
-    float *table = random_values(CUDA_F32, 4 * 256, 10, false);
-    for (size_t i = 0; i < SAMPLES * size; i++)
-        images[i] = (uint8_t)(word_at(11, i) >> 24);
-    for (int n = 0; n < SAMPLES; n++)
-        labels[n] = (uint8_t)(n % 10);
-
-    /* The step reads slot cursor % SLOTS; the others would lead it outside the split. */
-    size_t stride = sizeof(cuda_slot) + count * sizeof(int32_t);
-    unsigned char *slots;
-    void *slots_there;
-    must(cudaHostAlloc((void **)&slots, SLOTS * stride, cudaHostAllocMapped));
-    must(cudaHostGetDevicePointer(&slots_there, slots, 0));
+/* The slot that the step reads; the others would lead it outside the split. */
+static cuda_slot *fill_slots(unsigned char *slots, size_t stride, size_t count) {
     memset(slots, 0x7F, SLOTS * stride);
-    cuda_slot *slot = (cuda_slot *)(void *)(slots + 1 * stride);
-    *slot = (cuda_slot){.epoch = epoch,
+    cuda_slot *slot = (cuda_slot *)(void *)(slots + CURSOR % SLOTS * stride);
+    *slot = (cuda_slot){.epoch = GATHER_EPOCH,
                         .step = 29,
                         .micro_batch = 2,
                         .last = 1,
@@ -280,15 +264,69 @@ static void gather_in(cuda_tensor t) {
                         .correction = 0.5f,
                         .shrink = 0.75f,
                         .take = 0.875f,
-                        .first = first};
+                        .first = GATHER_FIRST};
     for (size_t n = 0; n < count; n++)
         slot->indices[n] = (int32_t)(word_at(12, n) % SAMPLES);
-    cuda_state before = {.cursor = 7, .loss = 1.5, .correct = 2, .seen = 3}, after;
+    return slot;
+}
+
+/* What the state has of the slot after the step, and what it keeps. */
+static void check_state(const cuda_state *after) {
+    assert_int_equal(after->epoch, GATHER_EPOCH);
+    assert_int_equal(after->step, 29);
+    assert_true(after->micro_batch == 2 && after->last == 1 && after->share == 0.125f);
+    assert_true(after->rate == 0.25f && after->correction == 0.5f);
+    assert_true(after->shrink == 0.75f && after->take == 0.875f);
+    assert_true(after->cursor == CURSOR && after->loss == 1.5 && after->correct == 2 &&
+                after->seen == 3);
+}
+
+/* Image n of the batch by the definition: cropped, where `training`, and normalised by the table.
+ */
+static void gather_plainly(cuda_tensor t, int n, int sample, const uint8_t *images,
+                           const float *table, float *wanted) {
+    const int plane = t.h * t.w;
+    int dy = 0, dx = 0;
+    if (gather_padding >= 0) {
+        uint32_t places = 2 * (uint32_t)gather_padding + 1;
+        cairn_rng_block random =
+            cairn_rng(GATHER_SEED, CAIRN_RNG_CROP, GATHER_EPOCH, 0, (uint64_t)sample);
+        dy = (int)cairn_rng_below(random.word[0], places) - gather_padding;
+        dx = (int)cairn_rng_below(random.word[1], places) - gather_padding;
+    }
+    for (int c = 0; c < t.c; c++)
+        for (int p = 0; p < plane; p++) {
+            int row = p / t.w + dy, column = p % t.w + dx;
+            bool inside = row >= 0 && row < t.h && column >= 0 && column < t.w;
+            uint8_t byte = 0;
+            if (inside)
+                byte = images[(sample * t.c + c) * plane + row * t.w + column];
+            wanted[(n * t.c + c) * plane + p] = rounded(t.type, table[c % 4 * 256 + byte]);
+        }
+}
+
+static void gather_in(cuda_tensor t) {
+    const bool training = gather_padding >= 0;
+    size_t size = (size_t)t.c * (size_t)(t.h * t.w), count = (size_t)t.count;
+    uint8_t *images = host_memory(SAMPLES * size), labels[SAMPLES];
+    float *table = random_values(CUDA_F32, 4 * 256, 10, false);
+    for (size_t i = 0; i < SAMPLES * size; i++)
+        images[i] = (uint8_t)(word_at(11, i) >> 24);
+    for (int n = 0; n < SAMPLES; n++)
+        labels[n] = (uint8_t)(n % 10);
+
+    size_t stride = sizeof(cuda_slot) + count * sizeof(int32_t);
+    unsigned char *slots;
+    void *slots_there;
+    must(cudaHostAlloc((void **)&slots, SLOTS * stride, cudaHostAllocMapped));
+    must(cudaHostGetDevicePointer(&slots_there, slots, 0));
+    const cuda_slot *slot = fill_slots(slots, stride, count);
+    cuda_state before = {.cursor = CURSOR, .loss = 1.5, .correct = 2, .seen = 3}, after;
 
     cuda_gather gather = {to_device(images, SAMPLES * size),
                           to_device(labels, sizeof labels),
                           to_device(table, 4 * 256 * sizeof *table),
-                          seed,
+                          GATHER_SEED,
                           training ? gather_padding : 0,
                           training,
                           NULL};
@@ -304,32 +342,12 @@ static void gather_in(cuda_tensor t) {
     from_device(&after, state_there, sizeof after);
 
     for (int n = 0; n < t.count; n++) {
-        int sample = training ? slot->indices[n] : first + n;
+        int sample = training ? slot->indices[n] : GATHER_FIRST + n;
         assert_int_equal(got_labels[n], labels[sample]);
-        int dy = 0, dx = 0;
-        if (training) {
-            uint32_t places = 2 * (uint32_t)gather_padding + 1;
-            cairn_rng_block random = cairn_rng(seed, CAIRN_RNG_CROP, epoch, 0, (uint64_t)sample);
-            dy = (int)cairn_rng_below(random.word[0], places) - gather_padding;
-            dx = (int)cairn_rng_below(random.word[1], places) - gather_padding;
-        }
-        for (int c = 0; c < t.c; c++)
-            for (int p = 0; p < plane; p++) {
-                int row = p / t.w + dy, column = p % t.w + dx;
-                bool inside = row >= 0 && row < t.h && column >= 0 && column < t.w;
-                uint8_t byte = 0;
-                if (inside)
-                    byte = images[(sample * t.c + c) * plane + row * t.w + column];
-                wanted[(n * t.c + c) * plane + p] = rounded(t.type, table[c % 4 * 256 + byte]);
-            }
+        gather_plainly(t, n, sample, images, table, wanted);
     }
     assert_values("gather", t, got, wanted);
-    assert_int_equal(after.epoch, epoch);
-    assert_int_equal(after.step, 29);
-    assert_true(after.micro_batch == 2 && after.last == 1 && after.share == 0.125f);
-    assert_true(after.rate == 0.25f && after.correction == 0.5f);
-    assert_true(after.shrink == 0.75f && after.take == 0.875f);
-    assert_true(after.cursor == 7 && after.loss == 1.5 && after.correct == 2 && after.seen == 3);
+    check_state(&after);
     must(cudaFreeHost(slots));
     free(images);
     free(table);

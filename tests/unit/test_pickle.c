@@ -26,13 +26,9 @@ typedef enum {
     TRAILING_BYTE,
 } fault;
 
-/* As Python 2's cPickle wrote the official files: protocol 2, 8-bit strings, everything memoised.
- */
-static void write_py(const char *name, int number, fault wrong) {
-    FILE *file = create(py_folder, name);
-    PUT(file, "\x80\x02}q\x01(U\x0b"
-              "batch_labelq\x02U\x07"
-              "a batchq\x03");
+/* The files are as Python 2's cPickle wrote the official ones: protocol 2, 8-bit strings,
+ * everything memoised. First the labels. */
+static void write_labels(FILE *file, int number, fault wrong) {
     PUT(file, "U\x06labelsq\x04");
     if (wrong == NO_LABELS)
         PUT(file, "0");
@@ -50,6 +46,10 @@ static void write_py(const char *name, int number, fault wrong) {
     if (wrong == FEWER_LABELS)
         PUT(file, "K\x01"
                   "a"); /* one more, in truth */
+}
+
+/* numpy's array, up to its bytes. */
+static void write_array(FILE *file, fault wrong) {
     PUT(file, "U\x04"
               "dataq\x06"
               "cnumpy.core.multiarray\n");
@@ -76,6 +76,9 @@ static void write_py(const char *name, int number, fault wrong) {
         PUT(file, "\x88");
     else
         PUT(file, "\x89");
+}
+
+static void write_data(FILE *file, int number, fault wrong) {
     if (wrong == SHORT_DATA) {
         PUT(file, "T\x04\x00\x00\x00"
                   "abcd");
@@ -87,6 +90,9 @@ static void write_py(const char *name, int number, fault wrong) {
             put(file, data + (long)i * PIXELS + PIXELS - 1, last_pixel_of(i));
         }
     }
+}
+
+static void write_file_names(FILE *file) {
     PUT(file, "q\x14tq\x15"
               "bU\x09"
               "filenamesq\x16]q\x17(");
@@ -97,6 +103,17 @@ static void write_py(const char *name, int number, fault wrong) {
         if (i % 1000 == 999)
             PUT(file, "e(");
     }
+}
+
+static void write_py(const char *name, int number, fault wrong) {
+    FILE *file = create(py_folder, name);
+    PUT(file, "\x80\x02}q\x01(U\x0b"
+              "batch_labelq\x02U\x07"
+              "a batchq\x03");
+    write_labels(file, number, wrong);
+    write_array(file, wrong);
+    write_data(file, number, wrong);
+    write_file_names(file);
     PUT(file, "eu.");
     if (wrong == TRAILING_BYTE)
         fputc('.', file);
