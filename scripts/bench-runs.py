@@ -3,9 +3,9 @@
 
   scripts/bench-runs.py [--batches 32,64,...] [--epochs 1,2,4] [--device D] [-S KEY=VALUE]...
 
-Times the built program (build/cairn) from start to end, evaluation and files included, on the built-in images; prints a
-table with the wall time of each, the share by which the longest run misses the line through the two shortest, and the
-peak memory.
+Times the built program (build/cairn) from start to end, evaluation and files included, on the
+built-in images; prints a table with the wall time of each, the share by which the longest run
+misses the line through the two shortest, and the peak memory.
 """
 import argparse
 import os

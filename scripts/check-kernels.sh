@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# Compiles every kernel with nvcc for all GPUs that Cairn supports, and prints what each kernel takes:
-# registers by architecture, bytes of shared and of local memory, bytes spilled. Fails on a warning
-# and when anything is spilled. Needs no GPU; without nvcc it says so and succeeds.
+# Compiles every kernel with nvcc for all GPUs that Cairn supports, and prints what each kernel
+# takes: registers by architecture, bytes of shared and of local memory, bytes spilled. Fails on a
+# warning and when anything is spilled. Needs no GPU; without nvcc it says so and succeeds.
 #
 #   scripts/check-kernels.sh [FOLDER]     FOLDER: keeps the results for the next time;
 #                                         build/check-kernels unless given

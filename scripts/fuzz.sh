@@ -3,12 +3,12 @@
 #
 #   scripts/fuzz.sh [PARSER]... [--runs N | --seconds N] [--jobs N] [--minimise]
 #
-# Without a PARSER all run, --jobs at a time, or one; without a limit 10 seconds each. A run starts from
-# tests/fuzz/corpus/PARSER and regressions/PARSER, and from what earlier runs found, which is kept in
-# build-fuzz/corpus/PARSER. A find ends its parser's run: the input is saved and named, and the exit
-# code is 1. --minimise then rewrites tests/fuzz/corpus/PARSER as few inputs that reach all that is
-# known to be reachable; make_seeds.py makes what a new corpus can start from. Nothing is built when
-# CAIRN_FUZZ_BUILT is set.
+# Without a PARSER all run, --jobs at a time, or one; without a limit 10 seconds each. A run starts
+# from tests/fuzz/corpus/PARSER and regressions/PARSER, and from what earlier runs found, which is
+# kept in build-fuzz/corpus/PARSER. A find ends its parser's run: the input is saved and named, and
+# the exit code is 1. --minimise then rewrites tests/fuzz/corpus/PARSER as few inputs that reach all
+# that is known to be reachable; make_seeds.py makes what a new corpus can start from. Nothing is
+# built when CAIRN_FUZZ_BUILT is set.
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/help.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit

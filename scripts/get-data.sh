@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Gets CIFAR-10 or CIFAR-100 into the data.dir of params.yaml, by the cairn that is built (build/cairn).
+# Gets CIFAR-10 or CIFAR-100 into the data.dir of params.yaml, by the cairn that is built
+# (build/cairn).
 #
 #   scripts/get-data.sh [ARGUMENT OF cairn data get]...
 #

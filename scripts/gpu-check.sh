@@ -1,14 +1,14 @@
 #!/usr/bin/env bash
-# Proves the CUDA backend on a machine with a GPU: builds, runs the tests labelled `gpu`, compares the
-# first 100 steps with the CPU's, trains the three experiments (with --data), measures speed,
-# PyTorch's too where it is installed, and runs tests under compute-sanitizer. Ends inside 9 minutes,
-# what counts most first: what there is no time for is cut off or skipped, and the table, which comes
-# last, says so.
+# Proves the CUDA backend on a machine with a GPU: builds, runs the tests labelled `gpu`, compares
+# the first 100 steps with the CPU's, trains the three experiments (with --data), measures speed,
+# PyTorch's too where it is installed, and runs tests under compute-sanitizer. Ends inside 9
+# minutes, what counts most first: what there is no time for is cut off or skipped, and the table,
+# which comes last, says so.
 #
 #   scripts/gpu-check.sh [--out DIR] [--data DIR] [--minutes N]
 #
-# Packages that are missing and cannot be installed (no network, no rights) are left out of the build
-# where it can do without them.
+# Packages that are missing and cannot be installed (no network, no rights) are left out of the
+# build where it can do without them.
 #
 # --out     where the log and the results stay; build/gpu-check unless given
 # --data    a folder that holds cifar-10-batches-bin
@@ -203,9 +203,9 @@ for precision in float32 bf16; do
     section "exp3_big_batch, $precision" 30 experiment $precision exp3_big_batch 10 256 0.001
 done
 section "PyTorch" 180 pytorch
-# cuDNN and cuBLAS try calls that fail, and handle it: memcheck does not count them. Their kernels are
-# theirs to judge: a training is checked for races in ours alone, and not for reads of what was never
-# written, since it could not tell who should have. The tests of kernels launch no others.
+# cuDNN and cuBLAS try calls that fail, and handle it: memcheck does not count them. Their kernels
+# are theirs to judge: a training is checked for races in ours alone, and not for reads of what was
+# never written, since it could not tell who should have. The tests of kernels launch no others.
 read -ra ours <<<"$(our_kernels)"
 section "memcheck, training" 60 sanitize memcheck test_trajectories --report-api-errors no
 section "racecheck, training" 60 sanitize racecheck test_trajectories "${ours[@]}"

@@ -1,5 +1,6 @@
-"""Cairn's networks as PyTorch modules: the same layers under the same names, started by the same rules, so that a
-model.safetensors loads strictly into them. host/model/ has their descriptions and sources."""
+"""Cairn's networks as PyTorch modules: the same layers under the same names, started by the same
+rules, so that a model.safetensors loads strictly into them. host/model/ has their descriptions and
+sources."""
 
 import torch
 from torch import nn
@@ -143,8 +144,9 @@ class SpeedCNN(nn.Module):
         self.fc = nn.Linear(widths[-1] * side * side, classes, bias=False)
 
     def initialise(self, images):
-        """The filters from the first training images, normalised, [n,3,h,w]: the principal directions of their
-        patches over the roots of their variances, and the negatives of those."""
+        """The filters from the first training images, normalised, [n,3,h,w]: the principal
+        directions of their patches over the roots of their variances, and the negatives of
+        those."""
         patches = functional.unfold(images.double(), self.PATCH).transpose(1, 2).flatten(0, 1)
         values, vectors = torch.linalg.eigh(patches.T @ patches / len(patches))
         filters = (vectors / (values + 5e-4).sqrt()).T.flip(0)
@@ -159,7 +161,8 @@ class SpeedCNN(nn.Module):
 
 
 def build(name, classes, widths=(), depth=1, hidden=256, dropout=0.0):
-    """The network of that name; None where there is none. `widths` is empty for the network's own."""
+    """The network of that name; None where there is none. `widths` is empty for the network's
+    own."""
     made = {
         "simple_cnn": lambda: SimpleCNN(classes, widths or (32, 64, 128), depth, hidden, dropout),
         "resnet20": lambda: ResNet(classes, (16, 32, 64), 3),

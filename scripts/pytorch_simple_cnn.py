@@ -7,11 +7,12 @@
   both: [--batch-size 128] [--device cuda] [--threads N] [--channels-last] [--compile [MODE]]
         [--amp bf16|fp16] [--tf32] [--fused]
 
-DIR holds cifar-10-batches-bin/; `speed` without it takes random images. The data set stays in memory as
-uint8, on the GPU where one computes, and a whole batch is cropped and normalised with tensor operations, so PyTorch
-is measured without its DataLoader: its best case, not its usual one, which --loader takes. `train` prints one JSON row an epoch, with the keys of
-metrics.json; `speed` prints the median images per second of a full training step (batch assembly, forward,
-backward, Adam).
+DIR holds cifar-10-batches-bin/; `speed` without it takes random images. The data set stays in
+memory as uint8, on the GPU where one computes, and a whole batch is cropped and normalised with
+tensor operations, so PyTorch is measured without its DataLoader: its best case, not its usual one,
+which --loader takes. `train` prints one JSON row an epoch, with the keys of metrics.json; `speed`
+prints the median images per second of a full training step (batch assembly, forward, backward,
+Adam).
 """
 import sys
 

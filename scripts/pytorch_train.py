@@ -4,14 +4,16 @@
   scripts/pytorch_train.py PARAMS [-S key=value]... [--out FILE.json] [--compile [MODE]]
   scripts/pytorch_train.py PARAMS [-S key=value]... --speed SECONDS [--compile [MODE]]
 
-The configuration is what `build/cairn params --print` resolves it to (CAIRN names another program), so defaults are
-Cairn's. A key that this script cannot honour is refused. Prints a line an epoch, then one JSON object with the keys of
-summary.json, which --out keeps, too. --speed measures training steps alone, on random images, as `cairn bench` does:
-the median of 15 stretches that take SECONDS together.
+The configuration is what `build/cairn params --print` resolves it to (CAIRN names another program),
+so defaults are Cairn's. A key that this script cannot honour is refused. Prints a line an epoch,
+then one JSON object with the keys of summary.json, which --out keeps, too. --speed measures
+training steps alone, on random images, as `cairn bench` does: the median of 15 stretches that take
+SECONDS together.
 
-It is to be PyTorch at its best: the images stay in memory as bytes and a whole batch is cropped, flipped, blanked and
-normalised by tensor operations instead of a DataLoader's, channels come last, the optimiser is fused, and malloc keeps
-its memory (set in the environment, for which the script starts itself again).
+It is to be PyTorch at its best: the images stay in memory as bytes and a whole batch is cropped,
+flipped, blanked and normalised by tensor operations instead of a DataLoader's, channels come last,
+the optimiser is fused, and malloc keeps its memory (set in the environment, for which the script
+starts itself again).
 """
 import os
 import sys
@@ -51,7 +53,7 @@ def stop(message):
     sys.exit(2)
 
 
-# The configuration ----------------------------------------------------------------------------------------------------
+# The configuration --------------------------------------------------------------------------------
 
 # What this script goes by.
 TAKEN = set("""seed device data.dir data.train_limit data.test_limit data.validation data.crop_padding
@@ -63,7 +65,8 @@ TAKEN = set("""seed device data.dir data.train_limit data.test_limit data.valida
     schedule.gamma schedule.min_lr schedule.end_factor schedule.power schedule.pct_start schedule.div_factor
     schedule.final_div_factor augment.padding augment.flip augment.cutout augment.tta augment.tta_shift
     run.name""".split())
-# What changes no result, or is the strength of what has to be off. PyTorch may always choose its fastest algorithms.
+# What changes no result, or is the strength of what has to be off. PyTorch may always choose its
+# fastest algorithms.
 IDLE = set("""data.num_workers data.image_size data.resize train.deterministic schedule.patience schedule.threshold
     augment.erasing_area augment.magnitude augment.mix_share run.out_dir checkpoint.every_steps
     checkpoint.every_seconds tensorboard.enabled tensorboard.every_steps tensorboard.every_epochs""".split())
@@ -79,7 +82,8 @@ ONLY = {
 
 
 def read_printed(text):
-    """The YAML that Cairn prints, whose texts in quotes, numbers, lists and truth values are JSON: {"section.key": value}."""
+    """The YAML that Cairn prints, whose quoted texts, numbers, lists and truth values are JSON's:
+    {"section.key": value}."""
     found, section = {}, ""
     for line in text.splitlines():
         key, _, value = line.strip().partition(":")
@@ -126,7 +130,7 @@ def device_of(c):
     return torch.device(name)
 
 
-# The data -------------------------------------------------------------------------------------------------------------
+# The data -----------------------------------------------------------------------------------------
 
 def read_files(folder, names):
     raw = np.concatenate([np.fromfile(folder / name, np.uint8) for name in names]).reshape(-1, 1 + 3 * SIDE**2)
@@ -163,7 +167,8 @@ class Draws:
         return torch.randperm(self.count, device=self.device)
 
     def places(self, purpose, epoch, index, below):
-        """Two whole numbers below that for each sample: a row and a column, of the purpose "crop" or "cutout"."""
+        """Two whole numbers below that for each sample: a row and a column, of the purpose "crop"
+        or "cutout"."""
         return torch.randint(0, below, (2, len(index)), device=self.device)
 
     def flips(self, how, epoch, index):
@@ -173,7 +178,8 @@ class Draws:
 
 
 class Split:
-    """A split as bytes on the device, and its images as the network reads them. cairn/augment.h has the rules."""
+    """A split as bytes on the device, and its images as the network reads them. cairn/augment.h has
+    the rules."""
 
     def __init__(self, images, labels, c, device, padding):
         edge = ((0, 0), (padding, padding), (padding, padding), (0, 0))
@@ -211,7 +217,7 @@ class Split:
         return self.normalised(pixels)
 
 
-# The schedule ---------------------------------------------------------------------------------------------------------
+# The schedule -------------------------------------------------------------------------------------
 
 def schedulers(c, total):
     """PyTorch's scheduler over so many units, as a function of the optimiser."""
@@ -244,7 +250,8 @@ def run_scheduler(c, make, units):
 
 
 def rates(c, steps_per_epoch):
-    """The learning rate of every step of the run: a LinearLR to warm up, then the schedule over what is left."""
+    """The learning rate of every step of the run: a LinearLR to warm up, then the schedule over
+    what is left."""
     by_epoch, epochs = c["schedule.per"] == "epoch", c["train.epochs"]
     units = epochs if by_epoch else epochs * steps_per_epoch
     warmup = min(c["schedule.warmup"], units)
@@ -254,7 +261,7 @@ def rates(c, steps_per_epoch):
     return [out[step // steps_per_epoch if by_epoch else step] for step in range(epochs * steps_per_epoch)]
 
 
-# The training ---------------------------------------------------------------------------------------------------------
+# The training -------------------------------------------------------------------------------------
 
 def is_norm(module):
     return isinstance(module, nn.modules.batchnorm._BatchNorm)
@@ -367,7 +374,8 @@ def wait(device):
 
 
 def train(recipe, report):
-    """The whole run: a row an epoch, as in metrics.json; report(rows, seconds, training seconds) after each."""
+    """The whole run: a row an epoch, as in metrics.json; report(rows, seconds, training seconds)
+    after each."""
     c, held = recipe.c, "val" if recipe.c["data.validation"] else "test"
     rows, seconds, training = [], 0.0, 0.0
     for epoch in range(c["train.epochs"]):

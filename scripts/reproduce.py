@@ -10,8 +10,8 @@ written there. On the same kind of machine (program and plugin,
 processor, device, threads) every file must be the same byte for byte; elsewhere losses and
 accuracies of every epoch must agree within the tolerances below.
 
---any-program takes build/cairn whatever it is, and then no bytes are compared. --any-revision builds
-one of another branch too.
+--any-program takes build/cairn whatever it is, and then no bytes are compared. --any-revision
+builds one of another branch too.
 
 Exit codes: 0 reproduced; 1 not; 2 it cannot be tried."""
 import argparse

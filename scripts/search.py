@@ -1,14 +1,15 @@
 #!/usr/bin/env python3
 """Searches for hyper-parameters: Optuna proposes, DVC runs each trial as an experiment.
 
-    scripts/search.py [--space search.yaml] [--trials N] [-S key=value]... [--no-apply] [--compare N]
+    scripts/search.py [--space search.yaml] [--trials N] [-S key=value]... [--no-apply]
+                      [--compare N]
 
-The search space is a YAML file; search.yaml has every kind of entry. Each trial trains in a temporary
-workspace of DVC's, as the experiment <study>-<number>. Proposals come from TPE; a trial whose
-accuracy after an epoch is below the median of the earlier ones is stopped and leaves no experiment.
-Where the file sets data.validation, trials are measured on training images that are held out.
-The study is kept in runs/<study>.sqlite: the same command goes on after an interruption, until
-there are N trials. At the end `dvc exp apply` brings the best one here.
+The search space is a YAML file; search.yaml has every kind of entry. Each trial trains in a
+temporary workspace of DVC's, as the experiment <study>-<number>. Proposals come from TPE; a trial
+whose accuracy after an epoch is below the median of the earlier ones is stopped and leaves no
+experiment. Where the file sets data.validation, trials are measured on training images that are
+held out. The study is kept in runs/<study>.sqlite: the same command goes on after an interruption,
+until there are N trials. At the end `dvc exp apply` brings the best one here.
 
 --compare N: then the first trial and the best are trained again with N seeds each, on all training
 images and measured on the test split, which no trial has seen; accuracies after the last epoch and

@@ -2,7 +2,7 @@
 # Looks for misused and lost memory: builds for a plain x86-64, since valgrind knows no AVX-512, and
 # runs unit tests and the program's commands under memcheck. Any error or leak fails it.
 #
-#   scripts/valgrind.sh [TEST]...     test_config test_ops ...; without one: the unit tests, test_ops
+#   scripts/valgrind.sh [TEST]...     such as test_config; all unit tests and test_ops unless given
 #
 # test_stop is left out: its signals come faster than valgrind delivers them.
 #

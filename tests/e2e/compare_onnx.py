@@ -3,7 +3,8 @@
     compare_onnx.py MODEL.onnx ANSWERS.json
 
 The images are PNG files of the model's own size, 8 bits of colour without a filter, as
-make_images.py makes them. The logits have to be equal to 1e-4 (of the largest, where that is above 1)."""
+make_images.py makes them. The logits have to be equal to 1e-4 (of the largest, where that is above
+1)."""
 import json
 import pathlib
 import struct

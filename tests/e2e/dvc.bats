@@ -167,9 +167,9 @@ training() { # a cairn trains somewhere below the repository
     scripts/reproduce.py "$name" | grep -q 'the same bytes'
 }
 
-# EXECUTOR NAME: what DVC's extension for VS Code looks at while an experiment trains: the signal file
-# in the repository that changes after every epoch, and then `dvc exp show --json`, by whose executor
-# it knows a running experiment, with its values so far. And the files they come from.
+# EXECUTOR NAME: what DVC's extension for VS Code looks at while an experiment trains: the signal
+# file in the repository that changes after every epoch, and then `dvc exp show --json`, by whose
+# executor it knows a running experiment, with its values so far. And the files they come from.
 followed() {
     signal=$PWD/.dvc/tmp/exps/run/DVCLIVE_STEP_COMPLETED
     wait_for 60 training

@@ -1,6 +1,6 @@
-# What dvc.bats and remotes.bats share: a git repository in $shared that holds these sources (without
-# the tests: DVC hands every file of git on to each experiment), with a small archive in the place
-# of CIFAR-10's and small trainings.
+# What dvc.bats and remotes.bats share: a git repository in $shared that holds these sources
+# (without the tests: DVC hands every file of git on to each experiment), with a small archive in
+# the place of CIFAR-10's and small trainings.
 
 # Settings of git and dvc that nobody's own disturb; $source and $shared.
 dvc_environment() {

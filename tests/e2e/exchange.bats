@@ -1,7 +1,7 @@
 #!/usr/bin/env bats
-# Data sets in folders of images, from training to `cairn predict` and `cairn export`: 120 classes, so
-# that nothing counts on ten, one with a name as long as names can be; and what onnxruntime makes of the
-# exported model, where it is installed.
+# Data sets in folders of images, from training to `cairn predict` and `cairn export`: 120 classes,
+# so that nothing counts on ten, one with a name as long as names can be; and what onnxruntime makes
+# of the exported model, where it is installed.
 
 load older_bats
 

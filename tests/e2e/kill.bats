@@ -1,8 +1,8 @@
 #!/usr/bin/env bats
-# kill -9 at random moments of a training run: of one that saves a checkpoint after every step, and in
-# turn of one that saves when it is time, and has epochs that are not on disk. At no moment is there a
-# file that cannot be read, and --resume ends with the unbroken run's bytes.
-# CAIRN_KILLS says how often (20).
+# kill -9 at random moments of a training run: of one that saves a checkpoint after every step, and
+# in turn of one that saves when it is time, and has epochs that are not on disk. At no moment is
+# there a file that cannot be read, and --resume ends with the unbroken run's bytes. CAIRN_KILLS
+# says how often (20).
 
 load older_bats
 

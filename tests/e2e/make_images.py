@@ -1,6 +1,6 @@
 """Makes a data set in folders of PNG files, every class with a colour of its own.
 
-    make_images.py FOLDER CLASSES TRAIN TEST SIDE      so many images a class, so many pixels a side"""
+    make_images.py FOLDER CLASSES TRAIN TEST SIDE     so many images a class, pixels a side"""
 import pathlib
 import random
 import struct

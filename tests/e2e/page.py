@@ -2,9 +2,10 @@
 
     page.py PAGE SCREENSHOT PLOTS [--without-scripts]
 
-The page fetches Vega from the network; here it gets the copy that vl-convert-python carries. Prints,
-for each of the first PLOTS plots, the pixels that have colour where its marks are: lines or squares;
-frame, grid and text are grey. --without-scripts leaves Vega out, for the test's own test."""
+The page fetches Vega from the network; here it gets the copy that vl-convert-python carries.
+Prints, for each of the first PLOTS plots, the pixels that have colour where its marks are: lines or
+squares; frame, grid and text are grey. --without-scripts leaves Vega out, for the test's own
+test."""
 import ctypes
 import pathlib
 import re

@@ -1,9 +1,11 @@
-"""A small HTTP server for data.bats and security.bats: serves a folder's files in the ways that real servers do.
+"""A small HTTP server for data.bats and security.bats: serves a folder's files in the ways that
+real servers do.
 
     range_server.py FOLDER PORT_FILE LOG_FILE [PEM]
 
-With PEM, a file of a key and its certificate, it speaks HTTPS. Binds a free port of 127.0.0.1 and writes its number to PORT_FILE; logs `PATH RANGE` per request.
-The first part of a path chooses the behaviour, the rest names the file:
+With PEM, a file of a key and its certificate, it speaks HTTPS. Binds a free port of 127.0.0.1 and
+writes its number to PORT_FILE; logs `PATH RANGE` per request. The first part of a path chooses the
+behaviour, the rest names the file:
     /range/    honours Range (206, 416)       /plain/   ignores Range
     /stall/    sends half, then nothing       /cut/     sends half, then closes
     /moved/    redirects to /range/           /to-file/ redirects to a file:// address

@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# Every script's --help and old name; scripts/train.sh with the built program in a folder of its own,
-# scripts/install-deps.sh on systems that are told to it, and scripts/bench-pytorch.sh and
+# Every script's --help and old name; scripts/train.sh with the built program in a folder of its
+# own, scripts/install-deps.sh on systems that are told to it, and scripts/bench-pytorch.sh and
 # gpu-check.sh with stand-ins for all that they call.
 
 load older_bats

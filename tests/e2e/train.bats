@@ -1,6 +1,6 @@
 #!/usr/bin/env bats
-# cairn train, eval and predict as people use them: what is printed where, the run folder, Ctrl-C and
-# --resume, on the built-in data set and on the configured device.
+# cairn train, eval and predict as people use them: what is printed where, the run folder, Ctrl-C
+# and --resume, on the built-in data set and on the configured device.
 
 load older_bats
 

@@ -6,11 +6,11 @@
 The first compares with tests/unit/fixtures/schedules.txt, the second with build/cairn, or the
 program that CAIRN names.
 
-The second trains a few steps twice: by Cairn, and by the peer from Cairn's first weights, with Cairn's order, crops,
-flips and holes instead of PyTorch's random ones. Losses and accuracies of every epoch have to agree, to the bound (of
-what is above 1): so model, data, augmentation, optimiser, schedule and evaluation do. Then Cairn's model, loaded
-strictly, has to give the logits that `cairn predict` gives. Without dropout, whose masks cannot be handed to PyTorch's
-module.
+The second trains a few steps twice: by Cairn, and by the peer from Cairn's first weights, with
+Cairn's order, crops, flips and holes instead of PyTorch's random ones. Losses and accuracies of
+every epoch have to agree, to the bound (of what is above 1): so model, data, augmentation,
+optimiser, schedule and evaluation do. Then Cairn's model, loaded strictly, has to give the logits
+that `cairn predict` gives. Without dropout, whose masks cannot be handed to PyTorch's module.
 """
 import argparse
 import json
@@ -66,7 +66,8 @@ class CairnDraws:
 
 
 def write_data(folder, train, test):
-    """A CIFAR-10 of which so many records are more than zeros: soft pictures, each class of its own colour."""
+    """A CIFAR-10 of which so many records are more than zeros: soft pictures, each class of its own
+    colour."""
     random = np.random.default_rng(1)
     folder.mkdir()
     for name, count in [("test_batch", test), *((f"data_batch_{i}", train if i == 1 else 0) for i in range(1, 6))]:
@@ -136,7 +137,8 @@ def check(params, overrides, bound, folder):
     write_data(folder / "cifar-10-batches-bin", 96, 32)
     overrides = ["device=cpu", "train.epochs=3", "train.batch_size=32", *overrides, f"data.dir={folder}",
                  "data.train_limit=96", "data.test_limit=32", "model.dropout=0"]
-    still = ["train.epochs=1", "train.lr=1e-30", "schedule.name=constant"]  # one epoch that moves no weight
+    # One epoch that moves no weight.
+    still = ["train.epochs=1", "train.lr=1e-30", "schedule.name=constant"]
     run, start = folder / "run", folder / "start"
     for overrides_of, into in ((overrides, run), (overrides + still, start)):
         cairn("train", params, *flags(overrides_of), "--run-dir", str(into), "--quiet")

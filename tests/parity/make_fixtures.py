@@ -1,31 +1,34 @@
 #!/usr/bin/env python3
-"""Makes tests/parity/fixtures/*.safetensors: what PyTorch computes for nets and batches that Cairn can make by itself.
+"""Makes tests/parity/fixtures/*.safetensors: what PyTorch computes for nets and batches that Cairn
+can make by itself.
 
     python3 -m venv venv && venv/bin/pip install torch numpy safetensors
     venv/bin/python tests/parity/make_fixtures.py
 
-A fixture holds results alone. Images, labels, weights, crops and dropout masks are functions of its seed
-(include/cairn/rng.h), which this script computes by an implementation of its own; so the fixtures prove that rule too.
-PyTorch works in float64. Every file has the metadata
+A fixture holds results alone. Images, labels, weights, crops and dropout masks are functions of its
+seed (include/cairn/rng.h), which this script computes by an implementation of its own; so the
+fixtures prove that rule too. PyTorch works in float64. Every file has the metadata
 
-    ops, channels, height, width, batch, padding, seed   the net, as tests/parity/parity.h builds it, and its data
-    model                                                 simple_cnn, resnet or speed_cnn instead of ops: host/model/
-    exact                                                 1: pixels 0 and 255 and weights in quarters, so that what ReLU
-                                                          and max-pooling compare is exact in every precision; only the
-                                                          third step moves the weights, and Adam's epsilon is 1e-3.
-                                                          0: as in a real training, from Cairn's initial weights
-    smoothing                                             CrossEntropyLoss's label_smoothing in training; 0 where absent
-    stride                                                of tensors of more than 4096 elements, every so many are kept
-    torch                                                 the version that computed it
+    ops, channels, height, width, batch, padding, seed
+                  the net, as tests/parity/parity.h builds it, and its data
+    model         simple_cnn, resnet or speed_cnn instead of ops: host/model/
+    exact         1: pixels 0 and 255 and weights in quarters, so that what ReLU and max-pooling
+                  compare is exact in every precision; only the third step moves the weights, and
+                  Adam's epsilon is 1e-3. 0: as in a real training, from Cairn's initial weights
+    smoothing     CrossEntropyLoss's label_smoothing in training; 0 where absent
+    stride        of tensors of more than 4096 elements, every so many are kept
+    torch         the version that computed it
 
 and the tensors
 
-    eval_logits [samples, classes], eval_loss             over all samples, in order; sum of losses
-    losses [3]                                            mean loss of each training step; the second is a smaller batch
-    gradient.<parameter>                                  of the first step
-    parameter.<parameter>, exp_avg.<parameter>, exp_avg_sq.<parameter>    after three steps of Adam; running statistics
-                                                          are parameters too
-    whitening                                             speed_cnn: what cairn/whiten.h makes of the images
+    eval_logits [samples, classes], eval_loss
+                  over all samples, in order; sum of losses
+    losses [3]    mean loss of each training step; the second is a smaller batch
+    gradient.<parameter>
+                  of the first step
+    parameter.<parameter>, exp_avg.<parameter>, exp_avg_sq.<parameter>
+                  after three steps of Adam; running statistics are parameters too
+    whitening     speed_cnn: what cairn/whiten.h makes of the images
 """
 import math
 from pathlib import Path
@@ -53,7 +56,8 @@ def philox(key, counter):
 
 
 def random_words(seed, purpose, round_, stream, count, one_each=False, first=0):
-    """`count` words of (seed, purpose, round, stream) from block `first` on: four a block, or one a block."""
+    """`count` words of (seed, purpose, round, stream) from block `first` on: four a block, or one a
+    block."""
     index = np.uint64(first) + np.arange(count if one_each else (count + 3) // 4, dtype=np.uint64)
     zero = np.zeros_like(index)
     words = philox((seed & 0xFFFFFFFF, seed >> 32),
@@ -82,8 +86,9 @@ class Dropout(nn.Module):
 
 
 class Graph(nn.Module):
-    """The net of an ops text: conv OUT KERNEL STRIDE PADDING, relu, pool KERNEL STRIDE, avg KERNEL STRIDE, flat,
-    linear OUT, drop PERCENT, norm, gelu, add OP; convn and linearn without bias; "at OP": what the next op reads."""
+    """The net of an ops text: conv OUT KERNEL STRIDE PADDING, relu, pool KERNEL STRIDE, avg KERNEL
+    STRIDE, flat, linear OUT, drop PERCENT, norm, gelu, add OP; convn and linearn without bias; "at
+    OP": what the next op reads."""
 
     def __init__(self, ops, shape, seed):
         super().__init__()
@@ -153,7 +158,8 @@ class ResNet(nn.Module):
 
 
 class SpeedCNN(nn.Module):
-    """host/model/speed_cnn.c's: Jordan's network (arXiv:2404.00498), with Cairn's names and widths."""
+    """host/model/speed_cnn.c's: Jordan's network (arXiv:2404.00498), with Cairn's names and
+    widths."""
 
     def __init__(self, channels, widths, classes):
         super().__init__()
@@ -204,7 +210,8 @@ class SimpleCNN(nn.Module):
 
 
 def cairn_parameters(net):
-    """Names and values in Cairn's order: running statistics are among them, PyTorch's counters are not."""
+    """Names and values in Cairn's order: running statistics are among them, PyTorch's counters are
+    not."""
     return [(name, value) for name, value in net.state_dict().items() if not name.endswith("num_batches_tracked")]
 
 
@@ -222,7 +229,8 @@ def set_quarters(net, seed):
 
 
 def initialise(net, seed):
-    """Cairn's initial weights: PyTorch's range; He et al.'s for the convolutions of a residual net."""
+    """Cairn's initial weights: PyTorch's range; He et al.'s for the convolutions of a residual
+    net."""
     for ordinal, (name, value) in enumerate(cairn_parameters(net)):
         op = owner(net, name)
         if isinstance(op, nn.BatchNorm2d):

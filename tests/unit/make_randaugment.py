@@ -1,11 +1,12 @@
 #!/usr/bin/env python3
-"""Makes tests/unit/fixtures/randaugment.txt: an image after torchvision's operations that look at more than one pixel.
+"""Makes tests/unit/fixtures/randaugment.txt: an image after torchvision's operations that look at
+more than one pixel.
 
     python3 -m venv venv && venv/bin/pip install torchvision
     venv/bin/python tests/unit/make_randaugment.py
 
-A line is an operation of RandAugment, its magnitude (of 30, with its sign) and the levels of the result, [3,26,21], as hexadecimal
-digits. The image is a rule, as the test has it too.
+A line is an operation of RandAugment, its magnitude (of 30, with its sign) and the levels of the
+result, [3,26,21], as hexadecimal digits. The image is a rule, as the test has it too.
 """
 from pathlib import Path
 

@@ -1,10 +1,12 @@
 #!/usr/bin/env python3
-"""Makes tests/unit/fixtures/schedules.txt: the learning rates of PyTorch's schedulers over whole runs.
+"""Makes tests/unit/fixtures/schedules.txt: the learning rates of PyTorch's schedulers over whole
+runs.
 
     python3 -m venv venv && venv/bin/pip install torch
     venv/bin/python tests/unit/make_schedules.py
 
-A case is three lines: its overrides of the configuration, the test losses of its epochs, the rate of every step.
+A case is three lines: its overrides of the configuration, the test losses of its epochs, the rate
+of every step.
 """
 from pathlib import Path
 
@@ -36,7 +38,8 @@ def scheduler(name, optimizer, total, o):
 
 
 def rates(o):
-    """The rate of every step of the run. The warm-up is a LinearLR in front, joined as SequentialLR does."""
+    """The rate of every step of the run. The warm-up is a LinearLR in front, joined as SequentialLR
+    does."""
     optimizer = torch.optim.SGD([torch.zeros(1)], lr=LR)
     per_epoch, warmup = o.get("per", "step") == "epoch", int(o.get("warmup", 0))
     total = (EPOCHS if per_epoch else EPOCHS * STEPS_PER_EPOCH) - warmup
