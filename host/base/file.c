@@ -1,7 +1,8 @@
-/* Whole-file reading and atomic writing behind cairn/file.h. */
+/* Paths, folders and whole-file reading behind cairn/file.h; file_write.c writes. */
 #include "cairn/file.h"
 
-#include <dirent.h>
+#include "sync.h"
+
 #include <errno.h>
 #include <fcntl.h>
 #include <limits.h>
@@ -10,11 +11,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <sys/uio.h>
 #include <unistd.h>
-
-/* Marks a file that is being written: <path>.tmp-XXXXXX. */
-#define TEMPORARY ".tmp-"
 
 cairn_status cairn_path_format(char *out, size_t size, const char *format, ...) {
     va_list args;
@@ -47,7 +44,8 @@ cairn_status cairn_folder_make(const char *path) {
             continue;
         char kept = *slash;
         *slash = '\0';
-        if (mkdir(partial, 0777) != 0 && errno != EEXIST)
+        bool made = mkdir(partial, 0777) == 0;
+        if ((!made && errno != EEXIST) || (made && cairn_sync_folder_of(partial) != 0))
             return cairn_error_set(CAIRN_FAILED, "%s: cannot make the folder: %s", partial,
                                    strerror(errno));
         if (kept == '\0')
@@ -112,116 +110,4 @@ done:
     bytes[*size] = 0;
     *data = bytes;
     return CAIRN_OK;
-}
-
-static int write_all(int fd, struct iovec *parts, size_t count) {
-    enum { PARTS = 1024 }; /* as many as the kernel takes */
-    while (count > 0) {
-        ssize_t put = writev(fd, parts, count < PARTS ? (int)count : PARTS);
-        if (put < 0 && errno == EINTR)
-            continue;
-        if (put < 0)
-            return -1;
-        size_t done = (size_t)put;
-        for (; count > 0 && done >= parts->iov_len; parts++, count--)
-            done -= parts->iov_len;
-        if (count > 0) {
-            parts->iov_base = (uint8_t *)parts->iov_base + done;
-            parts->iov_len -= done;
-        }
-    }
-    return 0;
-}
-
-/* Splits a path: its folder into `folder` [PATH_MAX], ending in a slash or ".". Returns the name.
- */
-static const char *folder_of(const char *path, char *folder) {
-    const char *slash = strrchr(path, '/');
-    int length = slash ? (int)(slash - path) + 1 : 1;
-    snprintf(folder, PATH_MAX, "%.*s", length, slash ? path : ".");
-    return slash ? slash + 1 : path;
-}
-
-/* A rename is durable only once its folder is. Some file systems refuse to sync a folder; they
- * order renames themselves. */
-static int sync_folder_of(const char *path) {
-    char folder[PATH_MAX];
-    folder_of(path, folder);
-    int fd = open(folder, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
-    if (fd < 0)
-        return -1;
-    int failed = fsync(fd) != 0 && errno != EINVAL;
-    close(fd);
-    return failed ? -1 : 0;
-}
-
-cairn_status cairn_file_write_parts(const char *path, struct iovec *parts, size_t count) {
-    char temporary[PATH_MAX];
-    cairn_status status =
-        cairn_path_format(temporary, sizeof temporary, "%s" TEMPORARY "XXXXXX", path);
-    if (status)
-        return status;
-    int fd = mkstemp(temporary);
-    if (fd < 0)
-        return cairn_error_set(CAIRN_FAILED, "%s: cannot write: %s", path, strerror(errno));
-    mode_t mask = umask(0);
-    umask(mask);
-    int failed =
-        fchmod(fd, 0666 & ~mask) != 0 || write_all(fd, parts, count) != 0 || fsync(fd) != 0;
-    int error = errno;
-    if (close(fd) != 0 && !failed) {
-        failed = 1;
-        error = errno;
-    }
-    if (!failed && (rename(temporary, path) != 0 || sync_folder_of(path) != 0)) {
-        failed = 1;
-        error = errno;
-    }
-    if (failed) {
-        unlink(temporary);
-        return cairn_error_set(CAIRN_FAILED, "%s: cannot write: %s", path, strerror(error));
-    }
-    return CAIRN_OK;
-}
-
-cairn_status cairn_file_write(const char *path, const void *data, size_t size) {
-    struct iovec whole = {(void *)data, size};
-    return cairn_file_write_parts(path, &whole, 1);
-}
-
-cairn_status cairn_file_keep(const char *path, const char *kept) {
-    char temporary[PATH_MAX];
-    cairn_status status =
-        cairn_path_format(temporary, sizeof temporary, "%s" TEMPORARY "linked", kept);
-    if (status || !cairn_file_exists(path))
-        return status;
-    unlink(temporary); /* of a process that was killed right here */
-    if (link(path, temporary) == 0) {
-        if (rename(temporary, kept) != 0)
-            status = cairn_error_set(CAIRN_FAILED, "%s: cannot write: %s", kept, strerror(errno));
-        unlink(temporary); /* a rename between two names of one file leaves both */
-        return status;
-    }
-    uint8_t *bytes = NULL;
-    size_t size = 0;
-    status = cairn_file_read(path, &bytes, &size);
-    if (!status)
-        status = cairn_file_write(kept, bytes, size);
-    free(bytes);
-    return status;
-}
-
-void cairn_file_sweep(const char *path) {
-    char folder[PATH_MAX];
-    const char *name = folder_of(path, folder);
-    size_t length = strlen(name), mark = strlen(TEMPORARY);
-    DIR *entries = opendir(folder);
-    if (!entries)
-        return;
-    for (struct dirent *entry; (entry = readdir(entries));)
-        if (strncmp(entry->d_name, name, length) == 0 &&
-            strncmp(entry->d_name + length, TEMPORARY, mark) == 0 &&
-            strlen(entry->d_name) == length + mark + 6)
-            unlinkat(dirfd(entries), entry->d_name, 0);
-    closedir(entries);
 }

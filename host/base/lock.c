@@ -24,8 +24,26 @@ static cairn_status in_use(const char *path, int fd) {
 /* Whether `path` still names the file behind fd; its last holder may have removed it. */
 static bool still_there(const char *path, int fd) {
     struct stat opened, named;
-    return fstat(fd, &opened) == 0 && stat(path, &named) == 0 && opened.st_ino == named.st_ino &&
+    return fstat(fd, &opened) == 0 && lstat(path, &named) == 0 && opened.st_ino == named.st_ino &&
            opened.st_dev == named.st_dev;
+}
+
+/* Where the file system has no such locks (NFS without its daemon, some of clusters). */
+static bool unsupported(int error) {
+    return error == ENOSYS || error == ENOLCK || error == EINVAL || error == EOPNOTSUPP;
+}
+
+/* Neither through a link, nor into a pipe. */
+static cairn_status open_lock(const char *path, int *fd) {
+    struct stat info;
+    *fd = open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_NONBLOCK | O_CLOEXEC, 0666);
+    if (*fd < 0)
+        return cairn_error_set(CAIRN_FAILED, "%s: cannot make the lock: %s", path,
+                               errno == ELOOP ? "it is a symbolic link" : strerror(errno));
+    if (fstat(*fd, &info) == 0 && S_ISREG(info.st_mode))
+        return CAIRN_OK;
+    close(*fd);
+    return cairn_error_set(CAIRN_FAILED, "%s: cannot make the lock: it is no file", path);
 }
 
 cairn_status cairn_lock_take(cairn_lock *lock, const char *path) {
@@ -34,15 +52,17 @@ cairn_status cairn_lock_take(cairn_lock *lock, const char *path) {
     cairn_status status = cairn_path_format(lock->path, sizeof lock->path, "%s", path);
     while (!status && !lock->fd) {
         struct flock whole = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
-        int fd = open(path, O_RDWR | O_CREAT | O_CLOEXEC, 0666);
-        if (fd < 0)
-            return cairn_error_set(CAIRN_FAILED, "%s: cannot make the lock: %s", path,
-                                   strerror(errno));
-        if (fcntl(fd, F_SETLK, &whole) != 0)
+        int fd;
+        if ((status = open_lock(path, &fd)))
+            return status;
+        bool taken = fcntl(fd, F_SETLK, &whole) == 0;
+        int error = taken ? 0 : errno;
+        lock->refused = unsupported(error) ? error : 0;
+        if (!taken && !lock->refused)
             status =
-                errno == EACCES || errno == EAGAIN
+                error == EACCES || error == EAGAIN
                     ? in_use(path, fd)
-                    : cairn_error_set(CAIRN_FAILED, "%s: cannot lock: %s", path, strerror(errno));
+                    : cairn_error_set(CAIRN_FAILED, "%s: cannot lock: %s", path, strerror(error));
         else if (still_there(path, fd))
             lock->fd = fd + 1;
         if (!lock->fd)
@@ -54,7 +74,8 @@ cairn_status cairn_lock_take(cairn_lock *lock, const char *path) {
 void cairn_lock_release(cairn_lock *lock) {
     if (!lock->fd)
         return;
-    unlink(lock->path);
+    if (still_there(lock->path, lock->fd - 1)) /* else it is another's by now */
+        unlink(lock->path);
     close(lock->fd - 1);
     lock->fd = 0;
 }

@@ -16,7 +16,7 @@ cairn_status cairn_image_write(const char *path, int width, int height, const ui
         return cairn_error_set(CAIRN_FAILED, "out of memory for %s", path);
     cairn_status status =
         png_image_write_to_memory(&image, file, &size, 0, pixels, 0, NULL)
-            ? cairn_file_write(path, file, size)
+            ? cairn_file_write_output(path, file, size)
             : cairn_error_set(CAIRN_FAILED, "%s: libpng: %s", path, image.message);
     free(file);
     return status;

@@ -372,7 +372,7 @@ static cairn_status write_model(const Onnx__ModelProto *model, const char *path)
     if (!bytes)
         return cairn_error_set(CAIRN_FAILED, "out of memory for %s", path);
     onnx__model_proto__pack(model, bytes);
-    cairn_status status = cairn_file_write(path, bytes, size);
+    cairn_status status = cairn_file_write_output(path, bytes, size);
     free(bytes);
     return status;
 }

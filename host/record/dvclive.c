@@ -14,6 +14,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 /* A row's fields: metrics.json nests the loss under "train", its table is train/loss.tsv. */
@@ -107,10 +108,32 @@ static cairn_status write_latest(const char *path, const cairn_epoch_row *row, c
     return status;
 }
 
+static const char *const folders[] = {"/plots/metrics/train",
+                                      "/plots/metrics/test",
+                                      "/plots/metrics/val",
+                                      "/plots/metrics",
+                                      "/plots",
+                                      ""};
+enum { FOLDERS = sizeof folders / sizeof folders[0] };
+
+/* A folder of them that is a link, into `path`: it would lead out of the run folder. */
+static bool find_link(char path[PATH_MAX], const char *folder) {
+    struct stat info;
+    for (size_t i = 0; i < FOLDERS; i++)
+        if (!cairn_path_format(path, PATH_MAX, "%s%s", folder, folders[i]) &&
+            lstat(path, &info) == 0 && S_ISLNK(info.st_mode))
+            return true;
+    return false;
+}
+
 cairn_status cairn_dvclive_write(const char *folder, bool held_out, const cairn_epoch_row *rows,
                                  const double *rates, size_t count) {
     char path[PATH_MAX];
     cairn_status status = CAIRN_OK;
+    if (find_link(path, folder))
+        return cairn_error_set(
+            CAIRN_BAD_INPUT,
+            "%s: is a symbolic link, and a run's files are not written through one", path);
     for (int i = 0; i < SERIES && !status; i++) {
         status =
             cairn_path_format(path, sizeof path, "%s/plots/metrics/%s", folder, series[i].split);
@@ -142,13 +165,9 @@ static cairn_status remove_file(const char *path) {
 }
 
 cairn_status cairn_dvclive_remove(const char *folder) {
-    static const char *const folders[] = {"/plots/metrics/train",
-                                          "/plots/metrics/test",
-                                          "/plots/metrics/val",
-                                          "/plots/metrics",
-                                          "/plots",
-                                          ""};
     char path[PATH_MAX];
+    if (find_link(path, folder))
+        return CAIRN_OK; /* what lies there is another's */
     cairn_status status = cairn_path_format(path, sizeof path, "%s/metrics.json", folder);
     if (!status)
         status = remove_file(path);
@@ -157,7 +176,7 @@ cairn_status cairn_dvclive_remove(const char *folder) {
         if (!status)
             status = remove_file(path);
     }
-    for (size_t i = 0; i < sizeof folders / sizeof folders[0] && !status; i++) {
+    for (size_t i = 0; i < FOLDERS && !status; i++) {
         status = cairn_path_format(path, sizeof path, "%s%s", folder, folders[i]);
         if (!status)
             (void)rmdir(path); /* one that holds anything else stays */

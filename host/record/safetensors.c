@@ -192,7 +192,8 @@ done:
     return text;
 }
 
-cairn_status cairn_safetensors_write(const cairn_safetensors *file, const char *path) {
+static cairn_status write_by(cairn_status (*put)(const char *, struct iovec *, size_t),
+                             const cairn_safetensors *file, const char *path) {
     char seal[CAIRN_DIGEST_HEX];
     cairn_status status = content_digest(file, seal);
     if (status)
@@ -208,13 +209,21 @@ cairn_status cairn_safetensors_write(const cairn_safetensors *file, const char *
         for (size_t i = 0; i < file->tensor_count; i++)
             parts[3 + i] =
                 (struct iovec){file->tensor[i].values, file->tensor[i].count * sizeof(float)};
-        status = cairn_file_write_parts(path, parts, file->tensor_count + 3);
+        status = put(path, parts, file->tensor_count + 3);
     } else {
         status = out_of_memory();
     }
     free(header);
     free(parts);
     return status;
+}
+
+cairn_status cairn_safetensors_write(const cairn_safetensors *file, const char *path) {
+    return write_by(cairn_file_write_parts, file, path);
+}
+
+cairn_status cairn_safetensors_write_output(const cairn_safetensors *file, const char *path) {
+    return write_by(cairn_file_write_output_parts, file, path);
 }
 
 /* Reading ------------------------------------------------------------------------------------- */

@@ -128,6 +128,12 @@ static void announce(const cairn_experiment *run, bool resume) {
                             run->provenance.revision);
     if (*cairn_executor_choices(run->session.executor, choices, sizeof choices))
         cairn_terminal_note(run->terminal, "%s", choices);
+    const cairn_lock *locks[] = {&run->folder.lock, &run->session.device};
+    for (int i = 0; i < 2; i++)
+        if (locks[i]->refused)
+            cairn_terminal_note(run->terminal,
+                                "%s: cannot lock: %s; nothing keeps another run away",
+                                locks[i]->path, strerror(locks[i]->refused));
     if (*run->notice)
         cairn_terminal_note(run->terminal, "%s: going on from %s", run->notice,
                             run->folder.previous);

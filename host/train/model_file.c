@@ -118,7 +118,7 @@ cairn_status cairn_model_save(cairn_executor *executor, const cairn_dataset *dat
     cairn_safetensors file = {0};
     cairn_status status = cairn_model_gather(&file, executor, data);
     if (!status)
-        status = cairn_safetensors_write(&file, path);
+        status = cairn_safetensors_write_output(&file, path);
     cairn_safetensors_free(&file);
     return status;
 }

@@ -42,7 +42,9 @@ cairn_status cairn_results_summarise(cairn_experiment *run, const char *state) {
     const cairn_epoch_row none = {.held_out = run->session.data->held_out},
                           *best = cairn_experiment_best(run);
     char device[256], digest[CAIRN_DIGEST_HEX];
-    cairn_status status = cairn_experiment_settle(run);
+    cairn_status status = cairn_run_folder_in_place(&run->folder);
+    if (!status)
+        status = cairn_experiment_settle(run);
     if (status)
         return status;
     cairn_summary summary = {
@@ -102,8 +104,8 @@ static cairn_status record_live(cairn_experiment *run) {
 }
 
 cairn_status cairn_results_record(cairn_experiment *run) {
-    cairn_status status = CAIRN_OK;
-    if (run->at.epoch > 0) /* else a run that is killed now would seem to have results */
+    cairn_status status = cairn_run_folder_in_place(&run->folder);
+    if (!status && run->at.epoch > 0) /* else a run that is killed now would seem to have results */
         status = cairn_metrics_write(run->folder.metrics, &run->at.metrics);
     if (!status)
         status = record_live(run);
@@ -136,7 +138,9 @@ static cairn_status write_best(cairn_experiment *run) {
 /* Keeps the checkpoint before as well, unless that is damaged: it would take the place of the only
  * good one. Never of a diverged state unless it is wanted: the checkpoint before is worth more. */
 cairn_status cairn_results_save(cairn_experiment *run) {
-    cairn_status status = cairn_experiment_settle(run);
+    cairn_status status = cairn_run_folder_in_place(&run->folder);
+    if (!status)
+        status = cairn_experiment_settle(run);
     if (status)
         return status;
     double time = cairn_clock_now(), begin = cairn_trace_now(run->trace);
@@ -207,7 +211,10 @@ void cairn_results_rescue(cairn_experiment *run) {
     if (!run->saved)
         return;
     snprintf(message, sizeof message, "%s", cairn_error_message());
-    if (write_best(run) == CAIRN_OK && run->recorded < run->at.epoch)
+    if (cairn_run_folder_in_place(&run->folder)) /* which is the reason, whatever failed */
+        return;
+    if (write_best(run) == CAIRN_OK &&
+        run->recorded < run->at.epoch)
         (void)cairn_results_record(run);
     (void)cairn_error_set(CAIRN_FAILED, "%s", message);
 }
@@ -225,6 +232,8 @@ cairn_status cairn_results_predict(cairn_experiment *run) {
     if (!status)
         status =
             cairn_executor_logits(run->session.executor, CAIRN_SPLIT_TEST, 0, test->count, logits);
+    if (!status)
+        status = cairn_run_folder_in_place(&run->folder);
     if (!status)
         status = cairn_predictions_write(run->folder.predictions, logits, test->labels,
                                          run->session.data->test_files, test->count, classes);

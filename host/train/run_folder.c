@@ -5,10 +5,12 @@
 
 #include <dirent.h>
 #include <errno.h>
+#include <fcntl.h>
 #include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 cairn_status cairn_run_folder_name(cairn_run_folder *run, const cairn_config *config,
@@ -61,6 +63,10 @@ static cairn_status lock(cairn_run_folder *run) {
     cairn_status status = cairn_path_format(path, sizeof path, "%s/.lock", run->folder);
     if (!status)
         status = cairn_lock_take(&run->lock, path);
+    if (!status && !run->place)
+        run->place = open(run->folder, O_PATH | O_DIRECTORY | O_CLOEXEC) + 1;
+    if (!status && !run->place)
+        return cairn_error_set(CAIRN_FAILED, "%s: cannot open: %s", run->folder, strerror(errno));
     if (status == CAIRN_BAD_INPUT)
         return cairn_error_set(status, "%s: another run is writing here: %s", run->folder,
                                cairn_error_message());
@@ -158,6 +164,20 @@ cairn_status cairn_run_folder_begin(cairn_run_folder *run, const cairn_config *c
     return status;
 }
 
+cairn_status cairn_run_folder_in_place(const cairn_run_folder *run) {
+    struct stat opened, named;
+    if (fstat(run->place - 1, &opened) == 0 && stat(run->folder, &named) == 0 &&
+        opened.st_ino == named.st_ino && opened.st_dev == named.st_dev)
+        return CAIRN_OK;
+    return cairn_error_set(CAIRN_FAILED,
+                           "%s: the run folder was moved or removed while the run went on; what "
+                           "bears its name now is left alone, and nothing more is written",
+                           run->folder);
+}
+
 void cairn_run_folder_end(cairn_run_folder *run) {
     cairn_lock_release(&run->lock);
+    if (run->place)
+        close(run->place - 1);
+    run->place = 0;
 }

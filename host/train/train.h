@@ -32,6 +32,7 @@ typedef struct {
         checkpoint[PATH_MAX], previous[PATH_MAX], predictions[PATH_MAX], confusion[PATH_MAX];
     char dvclive[PATH_MAX]; /* a folder */
     cairn_lock lock;
+    int place; /* the folder that was locked, open; plus one; 0: none */
 } cairn_run_folder;
 
 cairn_status cairn_run_folder_name(cairn_run_folder *run, const cairn_config *config,
@@ -49,6 +50,10 @@ cairn_status cairn_run_folder_check(cairn_run_folder *run, const cairn_config *c
 /* Makes and locks the folder; removes what a killed process left half-written and, for a fresh
  * start, an earlier run's files; writes params.yaml. */
 cairn_status cairn_run_folder_begin(cairn_run_folder *run, const cairn_config *config, bool fresh);
+
+/* Before the folder's files are written: CAIRN_FAILED when another folder, or none, has the name that
+ * was locked. */
+cairn_status cairn_run_folder_in_place(const cairn_run_folder *run);
 
 /* Unlocks it. */
 void cairn_run_folder_end(cairn_run_folder *run);

@@ -25,6 +25,11 @@ cairn_status cairn_file_write(const char *path, const void *data, size_t size);
 /* The same of several pieces of memory, one after another. Changes `parts`, not what they name. */
 cairn_status cairn_file_write_parts(const char *path, struct iovec *parts, size_t count);
 
+/* Writes what a user asked for, where the user said: what is no file (a device, a pipe) is written
+ * into, links are followed, and a file is replaced atomically and keeps its mode. */
+cairn_status cairn_file_write_output(const char *path, const void *data, size_t size);
+cairn_status cairn_file_write_output_parts(const char *path, struct iovec *parts, size_t count);
+
 /* Makes `kept` another name of the file at `path`, in place of an earlier one, so that it stays
  * when `path` is written anew. Copies it where the file system has no hard links. Nothing when
  * there is no file. */
@@ -34,7 +39,7 @@ cairn_status cairn_file_keep(const char *path, const char *kept);
  * the process is killed. */
 void cairn_file_sweep(const char *path);
 
-/* mkdir -p. */
+/* mkdir -p; what it made stays when the power fails. */
 cairn_status cairn_folder_make(const char *path);
 
 bool cairn_file_exists(const char *path);

@@ -12,12 +12,14 @@
 
 /* Zero-initialised: not held. */
 typedef struct {
-    int fd; /* plus one; 0: none */
+    int fd;      /* plus one; 0: none */
+    int refused; /* the errno by which the file system has no locks; 0: it has */
     char path[PATH_MAX];
 } cairn_lock;
 
 /* Takes the lock, whose file it makes. CAIRN_BAD_INPUT names the process that holds it. Taking what
- * this lock already holds does nothing. */
+ * this lock already holds does nothing. Where the file system has no locks it counts as taken, and
+ * `refused` says so: nothing keeps others away then. */
 cairn_status cairn_lock_take(cairn_lock *lock, const char *path);
 
 /* Takes the first of the devices that no other process of this user holds, and says which.

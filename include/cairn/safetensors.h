@@ -40,6 +40,9 @@ const char *cairn_safetensors_metadata(const cairn_safetensors *file, const char
 /* Written atomically, as F32, tensors and metadata in the order added, with a digest of them. */
 cairn_status cairn_safetensors_write(const cairn_safetensors *file, const char *path);
 
+/* The same to where a user asked for it, see cairn_file_write_output. */
+cairn_status cairn_safetensors_write_output(const cairn_safetensors *file, const char *path);
+
 /* Reads F32, and F64, F16, BF16 and I64 converted to float. Every offset, size and overlap is
  * checked, and the digest where there is one: CAIRN_BAD_INPUT names file and tensor. */
 cairn_status cairn_safetensors_read(cairn_safetensors *file, const char *path);

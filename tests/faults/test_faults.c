@@ -69,8 +69,6 @@ WRAP(char *, strdup, (const char *text), (text), NULL)
 WRAP(FILE *, open_memstream, (char **text, size_t *size), (text, size), NULL)
 WRAP(int, fstat, (int fd, struct stat *info), (fd, info), -1)
 WRAP(int, fsync, (int fd), (fd), -1)
-WRAP(int, fchmod, (int fd, mode_t mode), (fd, mode), -1)
-WRAP(int, mkstemp, (char *name), (name), -1)
 WRAP(int, rename, (const char *from, const char *to), (from, to), -1)
 WRAP(int, link, (const char *from, const char *to), (from, to), -1)
 WRAP(int, mkdir, (const char *path, mode_t mode), (path, mode), -1)
@@ -160,8 +158,7 @@ static const fault_kind kinds[] = {
     {"writev", 0, true},        {"preadv", EIO, false},
     {"preadv", EINTR, true},    {"preadv", 0, true},
     {"close", EIO, false},      {"fsync", EIO, false},
-    {"fsync", ENOSPC, false},   {"fchmod", EPERM, false},
-    {"mkstemp", EACCES, false}, {"rename", EACCES, false},
+    {"fsync", ENOSPC, false},   {"rename", EACCES, false},
     {"link", EPERM, true},      {"mkdir", EROFS, false},
     {"opendir", EMFILE, false}, {"fstat", EIO, false},
     {"mmap", ENOMEM, false},    {"pthread_create", EAGAIN, true},

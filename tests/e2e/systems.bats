@@ -1,0 +1,247 @@
+#!/usr/bin/env bats
+# What systems and habits bring: outputs that are no files, file systems that refuse what others
+# allow, links and pipes where files are expected, folders that are moved, signals.
+
+load older_bats
+
+setup() {
+    cd "$BATS_TEST_TMPDIR" || return
+    cat >params.yaml <<'YAML'
+data: {name: synthetic, dir: none, train_limit: 40, test_limit: 10}
+train: {epochs: 2, batch_size: 16, lr: 0.001, threads: 1}
+model: {widths: 4 4, hidden: 8}
+run: {name: a}
+YAML
+}
+
+# A library that answers CALLS' way, for LD_PRELOAD: lines of C.
+preload() { # NAME
+    ! "$CAIRN" info | grep -q -- -fsanitize || skip "a sanitizer has to be loaded first"
+    cat >"$1.c"
+    cc -shared -fPIC -o "$1.so" "$1.c"
+}
+
+wait_for() { # FILE
+    for _ in $(seq 300); do
+        [ ! -e "$1" ] || return 0
+        sleep 0.05
+    done
+    return 1
+}
+
+# What is asked for, for a user's path.
+outputs() { # PATH: every command that writes to one
+    "$CAIRN" data show 0 --count 1 --epochs 1 --out "$1"
+    "$CAIRN" export runs/a --format safetensors --out "$1"
+    ! "$CAIRN" export runs/a --format onnx --out "$1" 2>&1 | grep -v libprotobuf-c
+}
+
+@test "what a user names for output may be a link, a pipe, or a file with a mode of its own" {
+    "$CAIRN" train --quiet
+    touch private
+    chmod 640 private
+    outputs private
+    [ "$(stat -c %a private)" = 640 ]
+    [ -s private ]
+    mkdir far near
+    ln -s ../far/made near/first
+    ln -s near/first second
+    outputs second
+    [ -L second ] && [ -L near/first ] && [ -f far/made ] && [ ! -L far/made ]
+    chmod 600 far/made
+    outputs second
+    [ "$(stat -c %a far/made)" = 600 ]
+    ln -s loop loop
+    run outputs loop
+    [ "$status" -ne 0 ] && [ -L loop ]
+    mkfifo pipe
+    cat pipe >got &
+    "$CAIRN" data show 0 --count 1 --epochs 1 --out pipe
+    wait $!
+    [ -p pipe ]
+    "$CAIRN" data show 0 --count 1 --epochs 1 --out plain
+    cmp got plain
+    (echo before && "$CAIRN" data show 0 --count 1 --epochs 1 --out /dev/fd/5 >/dev/null) 5>all >&5
+    [ "$(head -1 all)" = before ]
+    tail -n +2 all | cmp - plain
+    "$CAIRN" data show 0 --count 1 --epochs 1 --out >(cat >through)
+    wait_for through
+    run "$CAIRN" data show 0 --count 1 --epochs 1 --out /dev/full
+    [ "$status" -eq 1 ] && [ -c /dev/full ]
+    run outputs far
+    [ "$status" -ne 0 ]
+    run find . -name '*.tmp-*'
+    [ -z "$output" ]
+}
+
+@test "a device of the user's own stays one" {
+    mknod null c 1 3 2>/dev/null && : 2>/dev/null >null || skip "may not make devices"
+    "$CAIRN" train --quiet --profile null
+    outputs null
+    [ -c null ]
+}
+
+@test "file systems that refuse modes, owners, syncs or hard links are written to" {
+    preload refuse <<'C'
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+#include <unistd.h>
+static int no(const char *call) {
+    errno = strcmp(call, "fsync") == 0 ? EINVAL : EPERM;
+    return -1;
+}
+int fchmod(int fd, mode_t mode) { (void)fd; (void)mode; return no("fchmod"); }
+int chmod(const char *path, mode_t mode) { (void)path; (void)mode; return no("chmod"); }
+int fchown(int fd, uid_t u, gid_t g) { (void)fd; (void)u; (void)g; return no("fchown"); }
+int fsync(int fd) { (void)fd; return no("fsync"); }
+int link(const char *from, const char *to) { (void)from; (void)to; return no("link"); }
+C
+    "$CAIRN" train --quiet --run-dir plain
+    LD_PRELOAD=$PWD/refuse.so "$CAIRN" train --quiet --run-dir run
+    for file in metrics.json model.safetensors predictions.csv; do
+        cmp "plain/$file" "run/$file"
+    done
+    (umask 027 && "$CAIRN" train --quiet --run-dir masked)
+    [ "$(stat -c %a masked/metrics.json)" = 640 ]
+    "$CAIRN" train --quiet
+    touch out
+    LD_PRELOAD=$PWD/refuse.so outputs out
+}
+
+@test "without locks a run goes on, with one line about it" {
+    preload locks <<'C'
+#define _GNU_SOURCE
+#include <errno.h>
+#include <fcntl.h>
+#include <stdarg.h>
+#include <stdlib.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+#define ANSWER(name)                                                                    \
+    int name(int fd, int command, ...) {                                                \
+        va_list list;                                                                   \
+        va_start(list, command);                                                        \
+        void *argument = va_arg(list, void *);                                          \
+        va_end(list);                                                                   \
+        if (command == F_SETLK || command == F_SETLKW || command == F_GETLK) {          \
+            errno = atoi(getenv("LOCK_ERROR"));                                         \
+            return -1;                                                                  \
+        }                                                                               \
+        return (int)syscall(SYS_fcntl, fd, command, argument);                          \
+    }
+ANSWER(fcntl) ANSWER(fcntl64)
+C
+    for error in ENOSYS ENOLCK EOPNOTSUPP EINVAL; do
+        LOCK_ERROR=$(python3 -c "import errno; print(errno.$error)") LD_PRELOAD=$PWD/locks.so \
+            "$CAIRN" train --run-dir "$error" 2>said
+        [ "$(grep -c 'cannot lock' said)" -eq 1 ]
+        [ ! -e "$error/.lock" ]
+    done
+    run env LOCK_ERROR=5 LD_PRELOAD="$PWD/locks.so" "$CAIRN" train --run-dir io
+    [ "$status" -eq 1 ]
+}
+
+@test "links in a run folder lead nowhere" {
+    "$CAIRN" train --quiet --dvclive --run-dir first
+    mkdir other
+    fill() { # a folder of another, with the names that a run has
+        rm -rf other
+        cp -r first/dvclive other
+        cp first/*.json first/*.csv first/*.yaml first/*.safetensors other
+        (cd other && find . -type f -exec md5sum {} +) >before
+    }
+    for link in dvclive dvclive/plots dvclive/plots/metrics dvclive/plots/metrics/train \
+        dvclive/metrics.json .lock metrics.json summary.json model.safetensors params.yaml \
+        predictions.csv checkpoint.safetensors checkpoint.previous.safetensors; do
+        for how in '' --dvclive --resume; do
+            fill
+            rm -rf run
+            cp -r first run
+            target=$PWD/other/${link#dvclive}
+            rm -rf "run/$link"
+            [ "$link" = .lock ] && target=$PWD/other/new
+            ln -s "$target" "run/$link"
+            run "$CAIRN" train --quiet $how --run-dir run -S train.epochs=3
+            [ "$how" = --resume ] || run "$CAIRN" train --quiet $how --overwrite --run-dir run
+            [ ! -e other/new ]
+            (cd other && find . -type f -exec md5sum {} +) | cmp - before || {
+                echo "$link $how"
+                return 1
+            }
+        done
+    done
+}
+
+@test "a pipe in place of a file is refused, and nothing waits for it" {
+    "$CAIRN" train --quiet
+    mkfifo pipe
+    mkdir data pictures
+    mkfifo pictures/a.png
+    tries() { # COMMAND...: ends in time
+        run timeout 20 "$@" </dev/null
+        [ "$status" -ne 124 ] || {
+            echo "hangs: $*"
+            return 1
+        }
+    }
+    refuses() {
+        tries "$@"
+        [ "$status" -eq 2 ] || [ "$status" -eq 1 ] || {
+            echo "$status: $*"
+            return 1
+        }
+    }
+    refuses "$CAIRN" params --print pipe
+    refuses "$CAIRN" train pipe
+    refuses "$CAIRN" eval --model pipe
+    refuses "$CAIRN" predict --model pipe x.png
+    refuses "$CAIRN" predict --run-dir runs/a pipe
+    refuses "$CAIRN" predict --run-dir runs/a pictures
+    refuses "$CAIRN" export pipe --out o.onnx
+    for file in checkpoint.safetensors checkpoint.previous.safetensors metrics.json params.yaml \
+        model.safetensors summary.json .lock; do
+        for how in --resume --overwrite ''; do
+            rm -rf runs/b
+            cp -r runs/a runs/b
+            rm -f "runs/b/$file"
+            mkfifo "runs/b/$file"
+            tries "$CAIRN" train --quiet -S run.name=b -S train.epochs=3 $how
+        done
+        for command in eval "predict x.png --run-dir"; do
+            tries "$CAIRN" $command ${command:+--run-dir} runs/b
+        done
+    done
+    mkdir -p raw/cifar-10-batches-bin raw/cifar-10-batches-py
+    mkfifo raw/cifar-10-batches-bin/data_batch_1.bin raw/cifar-10-batches-py/data_batch_1
+    refuses "$CAIRN" data check -S data.name=cifar10 -S data.dir=raw
+}
+
+@test "a run whose folder is moved or removed stops, and leaves what is there then alone" {
+    for how in 'mv run/y run/archive' 'rm -rf run/y' 'mv run elsewhere; mkdir run'; do
+        rm -rf run elsewhere
+        "$CAIRN" train --quiet --run-dir run/y -S train.epochs=10000 2>said 3>&- &
+        pid=$!
+        wait_for run/y/metrics.json
+        kill -STOP $pid
+        eval "$how"
+        "$CAIRN" train --quiet --run-dir run/y -S train.lr=0.002
+        (cd run/y && find . -type f -exec md5sum {} +) >before
+        kill -CONT $pid
+        code=0
+        wait $pid || code=$?
+        cat said
+        [ "$code" -eq 1 ]
+        grep -q 'moved or removed\|No such file' said # the latter: in the middle of a file
+        (cd run/y && find . -type f -exec md5sum {} +) | cmp - before
+    done
+}
+
+@test "a lock's file that is removed does not stop its run" {
+    "$CAIRN" train --quiet -S train.epochs=300 3>&- &
+    pid=$!
+    wait_for runs/a/metrics.json
+    rm runs/a/.lock
+    wait $pid
+}
