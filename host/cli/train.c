@@ -63,10 +63,9 @@ const cairn_command cairn_command_train = {
     "  --profile-steps N\n"
     "                  how many steps of each epoch the trace shows (default 10)\n"
     "  --quiet         print nothing but errors\n" CAIRN_HELP_COMMON "\n"
-    "Ctrl-C and SIGTERM finish the step, save the checkpoint and exit with code 130; another one, "
-    "a\n"
-    "second or more later, ends the program at once. When the reader of the output goes away,\n"
-    "the run goes on.\n"
+    "Ctrl-C, SIGTERM, SIGHUP, SIGUSR1 and SIGXCPU finish the step, save the checkpoint and exit\n"
+    "with code 130; another one, a second or more later, ends the program at once. When the\n"
+    "reader of the output goes away, the run goes on.\n"
     "\n"
     "  cairn train -S train.epochs=1 -S run.name=quick\n"
     "  cairn train --resume\n",

@@ -7,6 +7,7 @@
 #include "cairn/dataset.h"
 #include "cairn/model.h"
 #include "cairn/schedule.h"
+#include "cairn/stop.h"
 #include "cairn/whiten.h"
 
 #include <math.h>
@@ -299,6 +300,10 @@ static cairn_status measure_epoch(cairn_experiment *run, cairn_epoch_row *row) {
 static cairn_status train(cairn_experiment *run) {
     cairn_status status = CAIRN_OK;
     run->began = cairn_clock_now();
+    if (!run->options->quiet)
+        cairn_stop_announce(
+            "stopping after this step; another signal, from a second on, ends it at "
+            "once");
     while (!status && run->at.epoch < run->config->train.epochs) {
         cairn_epoch_row row;
         double begin = cairn_trace_now(run->trace);
@@ -310,6 +315,7 @@ static cairn_status train(cairn_experiment *run) {
             status = cairn_results_epoch(run, &row);
         cairn_trace_since(run->trace, "epoch", begin);
     }
+    cairn_stop_announce(NULL);
     if (status != CAIRN_INTERRUPTED)
         return status;
     if (run->saved && run->saved_step == run->at.step)

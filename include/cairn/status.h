@@ -10,7 +10,7 @@ typedef enum {
     CAIRN_OK = 0,
     CAIRN_FAILED = 1,        /* the machine or a library failed: disk full, out of memory, ... */
     CAIRN_BAD_INPUT = 2,     /* the user's command line, configuration or data is wrong */
-    CAIRN_INTERRUPTED = 130, /* SIGINT or SIGTERM; the run can be resumed */
+    CAIRN_INTERRUPTED = 130, /* by a signal (cairn/stop.h); the run can be resumed */
 } cairn_status;
 
 /* Replaces this thread's message by the formatted one and returns `status`, so that a failing

@@ -245,3 +245,70 @@ C
     rm runs/a/.lock
     wait $pid
 }
+
+begin_run() { # ARGUMENT...: one that would go on for long, in $pid; `said` has its stderr
+    rm -rf runs
+    "$CAIRN" train -S train.epochs=10000 "$@" >/dev/null 2>said 3>&- &
+    pid=$!
+    wait_for runs/a/metrics.json
+}
+
+@test "whatever signal ends a session, a batch job or its time, the run is saved and says so" {
+    for signal in INT TERM HUP USR1 XCPU; do
+        begin_run
+        kill -$signal $pid
+        code=0
+        wait $pid || code=$?
+        [ "$code" -eq 130 ]
+        grep -q '^stopping after this step' said
+        jq -e '.status == "interrupted"' runs/a/summary.json
+        epochs=$(jq .final_epoch runs/a/summary.json)
+        "$CAIRN" train --quiet --resume -S "train.epochs=$((epochs + 2))"
+    done
+    begin_run --quiet
+    kill -HUP $pid
+    wait $pid || [ $? -eq 130 ]
+    [ ! -s said ]
+    run bash -c 'ulimit -St 1; exec "$CAIRN" train --quiet -S train.epochs=10000 -S run.name=b'
+    [ "$status" -eq 130 ]
+    jq -e '.status == "interrupted"' runs/b/summary.json
+}
+
+@test "signals that the caller had ignored or held back" {
+    with() { # HOW SIGNAL COMMAND...
+        exec python3 -c 'import os, signal, sys
+number = getattr(signal, "SIG" + sys.argv[2])
+if sys.argv[1] == "ignored":
+    signal.signal(number, signal.SIG_IGN)
+else:
+    signal.pthread_sigmask(signal.SIG_BLOCK, [number])
+os.execv(sys.argv[3], sys.argv[3:])' "$@"
+    }
+    for signal in HUP USR1 XCPU; do
+        rm -rf runs
+        with ignored $signal "$CAIRN" train --quiet -S train.epochs=100 3>&- &
+        pid=$!
+        wait_for runs/a/metrics.json
+        kill -$signal $pid 2>/dev/null || true
+        wait $pid
+        jq -e '.status == "finished"' runs/a/summary.json
+    done
+    for signal in TERM HUP; do
+        rm -rf runs
+        with held $signal "$CAIRN" train --quiet -S train.epochs=10000 3>&- &
+        pid=$!
+        wait_for runs/a/metrics.json
+        kill -$signal $pid
+        code=0
+        wait $pid || code=$?
+        [ "$code" -eq 130 ]
+    done
+}
+
+@test "a file that grows beyond its limit ends the run with a message" {
+    run bash -c 'ulimit -f 8; exec "$CAIRN" train --quiet -S model.hidden=256' # KiB
+    [ "$status" -eq 1 ]
+    [[ "$output" == *"cannot write: File too large"* ]]
+    run find . -name '*.tmp-*'
+    [ -z "$output" ]
+}
