@@ -7,6 +7,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
+#include <sys/stat.h>
 #include <unistd.h>
 
 static const cairn_command command_help, command_version;
@@ -99,14 +101,19 @@ static void settle_signals(void) {
 
 /* How long a thread of gcc's OpenMP spins before it sleeps, in rounds of a loop. Its own setting
  * spins for milliseconds: a program that shares the cores with others then stands still while
- * threads wait for one that cannot run. docs/benchmarks.md has what was
- * measured. OpenMP reads it when the
- * program is loaded, so the program starts itself anew. */
+ * threads wait for one that cannot run. docs/benchmarks.md has what was measured. OpenMP reads it
+ * when the program is loaded, so the program starts itself anew: by the name that it was started
+ * by, and only where the kernel started that file itself, not a loader, an emulator or valgrind. */
 static void settle_threads(char **argv) {
-    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT"))
+    // NOLINTNEXTLINE(performance-no-int-to-ptr): what the kernel left
+    const char *path = (const char *)getauxval(AT_EXECFN);
+    struct stat named, running;
+    if (getenv("OMP_WAIT_POLICY") || getenv("GOMP_SPINCOUNT") || !path || !getauxval(AT_BASE) ||
+        stat(path, &named) != 0 || stat("/proc/self/exe", &running) != 0 ||
+        named.st_ino != running.st_ino || named.st_dev != running.st_dev)
         return;
     if (setenv("GOMP_SPINCOUNT", "1000", 1) == 0)
-        execv("/proc/self/exe", argv); /* where it cannot, threads spin */
+        execv(path, argv); /* where it cannot, threads spin */
 }
 
 static bool wants_help(int argc, char **argv) {

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/auxv.h>
 
 /* Why one of them is not known, behind what is said of others. */
 static void note(cairn_provenance *found, const char *key) {
@@ -55,9 +56,19 @@ static void digest_file(cairn_provenance *found, const char *key, const char *pa
     free(bytes);
 }
 
+/* An address within the program, which its file is found by. */
+static const char in_program[] = "";
+
+/* A loader that is called by its name (ld.so cairn) is what /proc/self/exe is; it has no base. */
+static void find_program(cairn_provenance *found) {
+    Dl_info here;
+    const char *path =
+        getauxval(AT_BASE) || !dladdr(in_program, &here) ? "/proc/self/exe" : here.dli_fname;
+    digest_file(found, "binary_digest", path, found->binary_digest);
+}
+
 /* A backend's plugin computes where the executor's functions lie in another file than this one. */
 static void find_plugin(cairn_provenance *found, const cairn_executor *executor) {
-    static const char in_program[] = "";
     Dl_info here, there;
     if (dladdr(in_program, &here) && dladdr(executor->ops, &there) &&
         there.dli_fbase != here.dli_fbase)
@@ -70,7 +81,7 @@ static void *find(void *context) {
     cairn_processor_name(found->processor, sizeof found->processor);
     const char *name = getenv("DVC_EXP_NAME");
     snprintf(found->experiment, sizeof found->experiment, "%s", name ? name : "");
-    digest_file(found, "binary_digest", "/proc/self/exe", found->binary_digest);
+    find_program(found);
     found->status = cairn_dataset_digest(found->data, found->data_digest);
     if (found->status) /* which the thread's end takes along */
         snprintf(found->message, sizeof found->message, "%s", cairn_error_message());

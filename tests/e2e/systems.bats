@@ -312,3 +312,30 @@ os.execv(sys.argv[3], sys.argv[3:])' "$@"
     run find . -name '*.tmp-*'
     [ -z "$output" ]
 }
+
+@test "the program keeps its name, and runs whoever starts it" {
+    "$CAIRN" train --quiet -S train.epochs=10000 3>&- &
+    pid=$!
+    wait_for runs/a/metrics.json
+    [ "$(cat /proc/$pid/comm)" = "$(basename "$CAIRN" | cut -c1-15)" ]
+    kill $pid
+    wait $pid || [ $? -eq 130 ]
+    loader=$(readelf -p .interp "$CAIRN" | grep -o '/[^ ]*ld[^ ]*')
+    ! "$CAIRN" info | grep -q '^compiler *gcc' ||
+        OMP_DISPLAY_ENV=verbose "$CAIRN" --version 2>&1 | grep -q "GOMP_SPINCOUNT = '1000'"
+    mkdir folder
+    ln -s "$CAIRN" folder/other
+    for start in "$loader $CAIRN" "folder/other" "env PATH=$(dirname "$CAIRN"):$PATH $(basename "$CAIRN")"; do
+        $start train --quiet --overwrite
+        [ "$(jq -r .binary_digest runs/a/summary.json)" = "$(sha256sum <"$CAIRN" | cut -d' ' -f1)" ]
+    done
+}
+
+@test "a processor with less than the program was built for is told, in one line" {
+    command -v qemu-x86_64 >/dev/null || skip "no qemu-x86_64"
+    "$CAIRN" info | grep -q -- -march=native || skip "built for any processor"
+    ! "$CAIRN" info | grep -q -- -fsanitize || skip "a sanitizer does not run in qemu"
+    run qemu-x86_64 -cpu Nehalem "$CAIRN" --version
+    [ "$status" -eq 2 ]
+    [[ "$output" == *"was built for processors with "*avx*"CAIRN_NATIVE=OFF"* ]]
+}
