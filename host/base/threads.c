@@ -1,8 +1,13 @@
 /* Counting threads, behind cairn/threads.h. */
 #include "cairn/threads.h"
 
+#include "groups.h"
+
+#include <limits.h>
 #include <omp.h>
 #include <pthread.h>
+#include <stdbool.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -50,11 +55,54 @@ static int team_size(int asked) {
     return size;
 }
 
+/* Processors that the quota is worth, rounded up: version 2 has "<quota> <period>" or "max
+ * <period>", version 1 two files, and -1 for none. */
+static void take_quota(const char *folder, void *context) {
+    int *least = context;
+    long long quota = -1, period = 0;
+    FILE *both = cairn_groups_open(folder, "cpu.max");
+    FILE *one = cairn_groups_open(folder, "cpu.cfs_quota_us");
+    FILE *other = cairn_groups_open(folder, "cpu.cfs_period_us");
+    bool known =
+        (both && fscanf(both, "%lld %lld", &quota, &period) == 2) ||
+        (one && other && fscanf(one, "%lld", &quota) == 1 && fscanf(other, "%lld", &period) == 1);
+    FILE *files[] = {both, one, other};
+    for (int i = 0; i < 3; i++)
+        if (files[i])
+            fclose(files[i]);
+    if (known && quota > 0 && period > 0 && (quota - 1) / period < *least)
+        *least = (int)((quota - 1) / period) + 1;
+}
+
+int cairn_threads_quota_below(const char *root) {
+    int least = INT_MAX;
+    cairn_groups_walk(root, GROUPS_2, "cpu", take_quota, &least);
+    cairn_groups_walk(root, GROUPS_1, "cpu", take_quota, &least);
+    return least;
+}
+
+int cairn_threads_available(const char **limit) {
+    const int variable = omp_get_max_threads(), quota = cairn_threads_quota_below("");
+    int least = omp_get_num_procs();
+    const char *by = "processors that the process may use";
+    if (quota < least) {
+        least = quota;
+        by = "processors' worth of time that the control group allows";
+    }
+    if (variable < least) {
+        least = variable;
+        by = "by OMP_NUM_THREADS";
+    }
+    if (limit)
+        *limit = by;
+    return least;
+}
+
 cairn_status cairn_threads_resolve(int asked, int *count) {
     omp_set_dynamic(0);
     if (omp_get_max_active_levels() < 1)
         omp_set_max_active_levels(1);
-    int wanted = asked ? asked : omp_get_max_threads(), limit = omp_get_thread_limit();
+    int wanted = asked ? asked : cairn_threads_available(NULL), limit = omp_get_thread_limit();
     cairn_status status = try_to_start(wanted < limit ? wanted : limit);
     if (status)
         return status;

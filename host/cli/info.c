@@ -3,10 +3,10 @@
 #include "cli.h"
 
 #include "cairn/executor.h"
+#include "cairn/threads.h"
 #include "cairn/train.h"
 
 #include <cjson/cJSON.h>
-#include <omp.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
@@ -72,13 +72,15 @@ static void add_libraries(cJSON *info) {
 
 static cJSON *gather(void) {
     char processor[256];
+    const char *limit = NULL;
     cJSON *info = cJSON_CreateObject();
     cJSON_AddStringToObject(info, "version", CAIRN_VERSION);
     cJSON_AddStringToObject(info, "compiler", COMPILER);
     cJSON_AddStringToObject(info, "flags", CAIRN_BUILD_FLAGS);
     cairn_processor_name(processor, sizeof processor);
     cJSON_AddStringToObject(info, "processor", processor);
-    cJSON_AddNumberToObject(info, "threads", omp_get_num_procs());
+    cJSON_AddNumberToObject(info, "threads", cairn_threads_available(&limit));
+    cJSON_AddStringToObject(info, "threads_limit", limit);
     cJSON *backends = cJSON_AddArrayToObject(info, "backends");
     for (const cairn_backend *const *backend = cairn_backends(); *backend; backend++)
         add_backend(backends, *backend);
@@ -100,8 +102,9 @@ static void print_text(const cJSON *info) {
     const cJSON *entry, *item;
     printf("cairn %s\n", text_of(info, "version"));
     printf("%-11s %s, %s\n", "compiler", text_of(info, "compiler"), text_of(info, "flags"));
-    printf("%-11s %s, %d threads\n", "processor", text_of(info, "processor"),
-           cJSON_GetObjectItem(info, "threads")->valueint);
+    printf("%-11s %s\n", "processor", text_of(info, "processor"));
+    printf("%-11s %d: %s\n", "threads", cJSON_GetObjectItem(info, "threads")->valueint,
+           text_of(info, "threads_limit"));
     printf("%-11s", "libraries");
     cJSON_ArrayForEach(item, cJSON_GetObjectItem(info, "libraries"))
         printf(" %s %s%s", item->string, item->valuestring, item->next ? "," : "\n");

@@ -77,8 +77,8 @@ static const cairn_key keys[] = {
      .choices = cairn_precision_choices, .always_digested = true,
      .help = "precision of activations; float64 needs the reference backend, tf32 needs cuda"},
     {KEY(train.threads, CAIRN_KEY_INTEGER), .fallback = "0", .high = 1024, .idle = true,
-     .help = "CPU threads; 0: as many as OMP_NUM_THREADS says, or else one for each core that the "
-             "process may use"},
+     .help = "CPU threads; 0: as many as there are cores for the process, by affinity, the "
+             "container's quota and OMP_NUM_THREADS"},
     {KEY(train.deterministic, CAIRN_KEY_BOOLEAN), .fallback = "true", .idle = true,
      .help = "true: the same bytes every time; false: cuda may choose whichever algorithm measures "
              "fastest"},

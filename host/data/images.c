@@ -1,9 +1,9 @@
 /* Many image files: finding them in folders, reading them side by side. */
 #include "cairn/image.h"
+#include "cairn/threads.h"
 
 #include <errno.h>
 #include <fts.h>
-#include <omp.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -14,7 +14,8 @@ void cairn_images_read(const char *const *paths, int count, cairn_shape shape, c
                        cairn_image_outcome *outcomes) {
     size_t size = cairn_shape_count(shape);
     /* Files differ in length, so threads take the next one as they become free. */
-#pragma omp parallel for schedule(dynamic) num_threads(threads ? threads : omp_get_max_threads())
+#pragma omp parallel for schedule(dynamic)                                                         \
+    num_threads(threads ? threads : cairn_threads_available(NULL))
     for (int i = 0; i < count; i++) {
         outcomes[i].status =
             stop && *stop

@@ -59,8 +59,8 @@ disk() { # MIB [OPTION]: a file system of that size in disk/, or skips the test
     chmod 777 .
     setpriv --reuid=54321 --clear-groups test -x "$CAIRN" || skip "the program is not for other users"
     code=0
-    OMP_NUM_THREADS=8 setpriv --reuid=54321 --clear-groups prlimit --nproc=4:4 \
-        "$CAIRN" train --quiet -S train.threads=0 >out 2>err || code=$?
+    setpriv --reuid=54321 --clear-groups prlimit --nproc=4:4 \
+        "$CAIRN" train --quiet -S train.threads=8 >out 2>err || code=$?
     fails_with 1 'cannot start 8 threads'
     [ ! -e runs/small ]
 }
@@ -107,6 +107,12 @@ same_small() { # NAME NAME
             unset "${setting%=*}"
         done
     done
+    jq -e '.threads == 1' <<<"$(OMP_NUM_THREADS=1 "$CAIRN" info --json)"
+    OMP_NUM_THREADS=1 "$CAIRN" info | grep -q '^threads *1: by OMP_NUM_THREADS'
+    taskset -c "$(taskset -pc $$ | sed 's/.*: *\([0-9]*\).*/\1/')" "$CAIRN" info |
+        grep -q '^threads *1: processors'
+    # More than there are is no reason to start more.
+    [ "$(OMP_NUM_THREADS=999 "$CAIRN" info --json | jq .threads)" -lt 999 ]
     for device in cpu reference; do
         OMP_THREAD_LIMIT=2 cairn train --device "$device" -S train.threads=3
         fails_with 2 'train.threads: found 3, but OpenMP gives this process 2'

@@ -2,6 +2,7 @@
 #include "cairn/arena.h"
 #include "cairn/memory.h"
 #include "cairn/status.h"
+#include "cairn/threads.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,6 +12,7 @@
 
 #include "folder.h"
 
+#include <limits.h>
 #include <string.h>
 
 #define MIB(count) ((size_t)(count) << 20)
@@ -109,6 +111,35 @@ static void a_containers_limit_counts(void **state) {
     assert_true(cairn_memory_available_below(folder) == MIB(4096 + 1024));
 }
 
+/* Quotas of processor time, of both versions, as fractions and at any height. */
+static void threads_are_what_the_quota_is_worth(void **state) {
+    (void)state;
+    pretend((const char *[]){"proc/self/cgroup", "0::/slice/run\n", "proc/self/mountinfo",
+                             "32 31 0:29 / /sys/fs/cgroup rw - cgroup2 cgroup2 rw\n", NULL});
+    assert_int_equal(cairn_threads_quota_below(folder), INT_MAX);
+    const struct {
+        const char *text;
+        int threads;
+    } quotas[] = {{"max 100000\n", INT_MAX}, {"100000 100000\n", 1},
+                  {"100001 100000\n", 2},    {"50000 100000\n", 1},
+                  {"1000 100000\n", 1},      {"800000 100000\n", 8},
+                  {"max\n", INT_MAX},        {"0 0\n", INT_MAX},
+                  {"-1 100000\n", INT_MAX},  {"9223372036854775807 1\n", INT_MAX}};
+    for (size_t i = 0; i < sizeof quotas / sizeof quotas[0]; i++) {
+        pretend((const char *[]){"sys/fs/cgroup/slice/run/cpu.max", quotas[i].text, NULL});
+        assert_int_equal(cairn_threads_quota_below(folder), quotas[i].threads);
+    }
+    pretend((const char *[]){"sys/fs/cgroup/slice/cpu.max", "300000 100000\n", NULL});
+    assert_int_equal(cairn_threads_quota_below(folder), 3); /* of a group above */
+    pretend((const char *[]){
+        "proc/self/cgroup", "4:cpu,cpuacct:/a/b\n3:memory:/m\n0::/\n", "proc/self/mountinfo",
+        "40 31 0:30 /a /sys/fs/cgroup/cpu rw - cgroup cgroup rw,cpu,cpuacct\n",
+        "sys/fs/cgroup/cpu/b/cpu.cfs_quota_us", "-1\n", "sys/fs/cgroup/cpu/b/cpu.cfs_period_us",
+        "100000\n", "sys/fs/cgroup/cpu/cpu.cfs_quota_us", "150000\n",
+        "sys/fs/cgroup/cpu/cpu.cfs_period_us", "100000\n", NULL});
+    assert_int_equal(cairn_threads_quota_below(folder), 2);
+}
+
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(more_than_there_is_is_refused),
@@ -116,6 +147,8 @@ int main(void) {
                                         remove_folder),
         cmocka_unit_test_setup_teardown(a_limit_above_counts, make_folder, remove_folder),
         cmocka_unit_test_setup_teardown(a_containers_limit_counts, make_folder, remove_folder),
+        cmocka_unit_test_setup_teardown(threads_are_what_the_quota_is_worth, make_folder,
+                                        remove_folder),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
