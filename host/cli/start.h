@@ -1,4 +1,5 @@
-/* Inside host/cli: what start.c, which runs on any processor, knows of how the rest was compiled. */
+/* Inside host/cli: what start.c, which runs on any processor, knows of how the rest was compiled.
+ */
 #ifndef CAIRN_HOST_CLI_START_H
 #define CAIRN_HOST_CLI_START_H
 

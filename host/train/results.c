@@ -213,8 +213,7 @@ void cairn_results_rescue(cairn_experiment *run) {
     snprintf(message, sizeof message, "%s", cairn_error_message());
     if (cairn_run_folder_in_place(&run->folder)) /* which is the reason, whatever failed */
         return;
-    if (write_best(run) == CAIRN_OK &&
-        run->recorded < run->at.epoch)
+    if (write_best(run) == CAIRN_OK && run->recorded < run->at.epoch)
         (void)cairn_results_record(run);
     (void)cairn_error_set(CAIRN_FAILED, "%s", message);
 }

@@ -51,8 +51,8 @@ cairn_status cairn_run_folder_check(cairn_run_folder *run, const cairn_config *c
  * start, an earlier run's files; writes params.yaml. */
 cairn_status cairn_run_folder_begin(cairn_run_folder *run, const cairn_config *config, bool fresh);
 
-/* Before the folder's files are written: CAIRN_FAILED when another folder, or none, has the name that
- * was locked. */
+/* Before the folder's files are written: CAIRN_FAILED when another folder, or none, has the name
+ * that was locked. */
 cairn_status cairn_run_folder_in_place(const cairn_run_folder *run);
 
 /* Unlocks it. */

@@ -9,13 +9,14 @@
  * OMP_NUM_THREADS. `limit`, unless NULL, gets which of them it is, in words behind the number. */
 int cairn_threads_available(const char **limit);
 
-/* What the control groups alone allow, of a system whose files lie below the folder `root` ("": this
- * one); INT_MAX: no limit. */
+/* What the control groups alone allow, of a system whose files lie below the folder `root` ("":
+ * this one); INT_MAX: no limit. */
 int cairn_threads_quota_below(const char *root);
 
 /* How many threads the parallel regions of the calling thread have from now on, when they ask for
- * `asked` (0: cairn_threads_available). Whoever divides work by a count of threads takes this one: a library that is told more than there are leaves
- * parts of its work out, or waits for them for ever.
+ * `asked` (0: cairn_threads_available). Whoever divides work by a count of threads takes this one:
+ * a library that is told more than there are leaves parts of its work out, or waits for them for
+ * ever.
  *
  * OpenMP's choice of fewer (OMP_DYNAMIC, OMP_MAX_ACTIVE_LEVELS=0) is switched off for this thread.
  * What is left, such as OMP_THREAD_LIMIT, makes *count smaller where none was asked for, and is
