@@ -111,3 +111,20 @@ done:
     *data = bytes;
     return CAIRN_OK;
 }
+
+cairn_status cairn_file_read_begin(const char *path, void *out, size_t count, uint64_t *size) {
+    struct stat info;
+    size_t got = 0;
+    cairn_status status = CAIRN_OK;
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
+    if (fd < 0)
+        return cairn_error_set(errno == ENOENT ? CAIRN_BAD_INPUT : CAIRN_FAILED,
+                               "%s: cannot open: %s", path, strerror(errno));
+    if (fstat(fd, &info) != 0 || !S_ISREG(info.st_mode))
+        status = cairn_error_set(CAIRN_BAD_INPUT, "%s: is not a regular file", path);
+    else
+        status = read_all(fd, path, out, count, &got);
+    close(fd);
+    *size = status ? 0 : got < count ? got : (uint64_t)info.st_size;
+    return status;
+}

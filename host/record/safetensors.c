@@ -16,6 +16,7 @@
 
 #include "cairn/digest.h"
 #include "cairn/file.h"
+#include "dtype.h"
 
 #include <cjson/cJSON.h>
 #include <limits.h>
@@ -27,8 +28,10 @@
 
 _Static_assert(__BYTE_ORDER__ == __ORDER_LITTLE_ENDIAN__, "the format's bytes are little-endian");
 
-/* Far above any model of Cairn's, and low enough that a hostile header stays cheap. */
-enum { HEADER_MAX = 16 << 20, ENTRIES_MAX = 16384, LENGTH_BYTES = 8 };
+/* Far above any model of Cairn's, and low enough that a hostile header stays cheap: cJSON takes
+ * some hundred bytes a value, of which a tensor's entry has up to 14. */
+enum { HEADER_MAX = 16 << 20, ENTRIES_MAX = 16384, VALUES_MAX = 16 * ENTRIES_MAX };
+enum { LENGTH_BYTES = 8 };
 
 static const char metadata_key[] = "__metadata__", seal_key[] = "cairn.sha256";
 
@@ -228,66 +231,6 @@ cairn_status cairn_safetensors_write_output(const cairn_safetensors *file, const
 
 /* Reading ------------------------------------------------------------------------------------- */
 
-static float from_f16(uint16_t half) {
-    uint32_t sign = half >> 15, exponent = half >> 10 & 31, fraction = half & 1023;
-    float value = exponent == 31 ? (fraction ? NAN : INFINITY)
-                  : exponent     ? ldexpf((float)(1024 + fraction), (int)exponent - 25)
-                                 : ldexpf((float)fraction, -24);
-    return sign ? -value : value;
-}
-
-static void convert_f32(float *out, const uint8_t *in, size_t count) {
-    memcpy(out, in, count * sizeof(float));
-}
-
-static void convert_f64(float *out, const uint8_t *in, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        double value;
-        memcpy(&value, in + 8 * i, sizeof value);
-        out[i] = (float)value;
-    }
-}
-
-static void convert_f16(float *out, const uint8_t *in, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        uint16_t half;
-        memcpy(&half, in + 2 * i, sizeof half);
-        out[i] = from_f16(half);
-    }
-}
-
-/* bfloat16 is the upper half of a float. */
-static void convert_bf16(float *out, const uint8_t *in, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        uint32_t bits = (uint32_t)(in[2 * i] | in[2 * i + 1] << 8) << 16;
-        memcpy(&out[i], &bits, sizeof bits);
-    }
-}
-
-static void convert_i64(float *out, const uint8_t *in, size_t count) {
-    for (size_t i = 0; i < count; i++) {
-        int64_t value;
-        memcpy(&value, in + 8 * i, sizeof value);
-        out[i] = (float)value;
-    }
-}
-
-static const struct dtype {
-    const char *name;
-    size_t size;
-    void (*convert)(float *out, const uint8_t *in, size_t count);
-} dtypes[] = {
-    {"F32", 4, convert_f32},   {"F64", 8, convert_f64}, {"F16", 2, convert_f16},
-    {"BF16", 2, convert_bf16}, {"I64", 8, convert_i64}, /* PyTorch's counters */
-};
-
-static const struct dtype *find_dtype(const cJSON *item) {
-    for (size_t i = 0; cJSON_IsString(item) && i < sizeof dtypes / sizeof dtypes[0]; i++)
-        if (strcmp(item->valuestring, dtypes[i].name) == 0)
-            return &dtypes[i];
-    return NULL;
-}
-
 /* A JSON number as a whole one in [0, high]; false when it is anything else. */
 static bool whole_number(const cJSON *item, double high, size_t *value) {
     if (!cJSON_IsNumber(item) || !(item->valuedouble >= 0 && item->valuedouble <= high) ||
@@ -305,8 +248,10 @@ typedef struct {
 
 typedef struct {
     const char *path;
-    const uint8_t *data;
+    const uint8_t *data; /* NULL: the header alone is looked at */
     size_t size;
+    size_t claimed;   /* by the tensors so far */
+    size_t tensors;   /* so far */
     extent *extents;  /* one a tensor, in the header's order */
     const char *seal; /* the header's; NULL: none */
 } source;
@@ -325,7 +270,7 @@ static cairn_status read_tensor(cairn_safetensors *file, const cJSON *entry, sou
         return cairn_error_set(CAIRN_BAD_INPUT,
                                "%s: tensor '%.128s' is not {dtype, shape, data_offsets}",
                                from->path, entry->string);
-    const struct dtype *dtype = find_dtype(type);
+    const cairn_dtype *dtype = cJSON_IsString(type) ? cairn_dtype_find(type->valuestring) : NULL;
     if (!dtype)
         return cairn_error_set(
             CAIRN_BAD_INPUT,
@@ -356,17 +301,26 @@ static cairn_status read_tensor(cairn_safetensors *file, const cJSON *entry, sou
         return cairn_error_set(CAIRN_BAD_INPUT,
                                "%s: tensor '%.128s' has %zu bytes; its shape needs %zu", from->path,
                                entry->string, end - begin, need);
+    /* Nor can many of them share the same bytes. */
+    from->claimed += need;
+    if (from->claimed > from->size)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: tensor '%.128s' has bytes of another one",
+                               from->path, entry->string);
+    from->extents[from->tensors++] = (extent){begin, end, entry->string};
+    if (!from->data)
+        return CAIRN_OK;
     cairn_status status = cairn_safetensors_add(file, entry->string, rank, dim, &values);
     if (status)
         return cairn_error_set(status, "%s: %s", from->path, cairn_error_message());
     const cairn_tensor *tensor = &file->tensor[file->tensor_count - 1];
     dtype->convert(values, from->data + begin, tensor->count);
-    from->extents[file->tensor_count - 1] = (extent){begin, end, entry->string};
     return CAIRN_OK;
 }
 
 static cairn_status read_metadata(cairn_safetensors *file, const cJSON *metadata, source *from) {
     const char *path = from->path;
+    if (cJSON_IsNull(metadata))
+        return CAIRN_OK;
     if (!cJSON_IsObject(metadata) || file->metadata_count || from->seal)
         return cairn_error_set(CAIRN_BAD_INPUT, "%s: __metadata__ is not one object of texts",
                                path);
@@ -429,7 +383,7 @@ static cairn_status read_entries(cairn_safetensors *file, const cJSON *header, s
         if (status)
             return status;
     }
-    return check_cover(from, file->tensor_count);
+    return check_cover(from, from->tensors);
 }
 
 static cairn_status check_seal(const cairn_safetensors *file, const source *from) {
@@ -443,44 +397,98 @@ static cairn_status check_seal(const cairn_safetensors *file, const source *from
     return status;
 }
 
+/* A header's length, by its first 8 bytes. */
+static cairn_status read_length(const void *bytes, uint64_t size, const char *name,
+                                uint64_t *length) {
+    *length = 0;
+    if (size >= LENGTH_BYTES)
+        memcpy(length, bytes, LENGTH_BYTES);
+    if (size < LENGTH_BYTES || *length > size - LENGTH_BYTES)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: is not a safetensors file, or is cut short: a header of %llu "
+                               "bytes in a file of %llu",
+                               name, (unsigned long long)*length, (unsigned long long)size);
+    if (*length > HEADER_MAX)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: its header has %llu bytes; at most %d are read", name,
+                               (unsigned long long)*length, HEADER_MAX);
+    return CAIRN_OK;
+}
+
+/* Whether a JSON text has more values than a header of the most tensors needs. */
+static bool has_many_values(const char *text, size_t length) {
+    size_t values = 0;
+    bool quoted = false;
+    for (size_t i = 0; i < length; i++)
+        if (text[i] == '"')
+            quoted = !quoted;
+        else if (quoted)
+            i += text[i] == '\\';
+        else
+            values += text[i] == ',' || text[i] == '[' || text[i] == '{';
+    return values > VALUES_MAX;
+}
+
+/* The header's text, and from->size bytes of data. */
+static cairn_status read_header(cairn_safetensors *file, const char *text, size_t length,
+                                source *from) {
+    if (has_many_values(text, length))
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: its header has more than %d values",
+                               from->path, VALUES_MAX);
+    /* cJSON stops at its own nesting limit, so deep brackets cannot exhaust the stack. */
+    const char *end = text;
+    cJSON *header = cJSON_ParseWithLengthOpts(text, length, &end, 0);
+    while (header && end < text + length && memchr(" \t\r\n", *end, 4))
+        end++;
+    cairn_status status =
+        !cJSON_IsObject(header) || text[0] != '{' || end != text + length
+            ? cairn_error_set(CAIRN_BAD_INPUT,
+                              "%s: is not a safetensors file: its header is not a JSON object "
+                              "(near byte %td)",
+                              from->path, end - text)
+            : read_entries(file, header, from);
+    if (!status && from->data)
+        status = check_seal(file, from);
+    free(from->extents);
+    cJSON_Delete(header);
+    return status;
+}
+
 cairn_status cairn_safetensors_parse(cairn_safetensors *file, const void *bytes, size_t size,
                                      const char *name) {
-    cairn_status status;
     uint64_t length = 0;
-    cJSON *header = NULL;
-    source from = {.path = name};
     *file = (cairn_safetensors){0};
-    if (size >= LENGTH_BYTES)
-        memcpy(&length, bytes, LENGTH_BYTES);
-    if (size < LENGTH_BYTES || length > HEADER_MAX || length > size - LENGTH_BYTES) {
-        status = cairn_error_set(CAIRN_BAD_INPUT,
-                                 "%s: is not a safetensors file, or is cut short: a header of %llu "
-                                 "bytes in a file of %zu",
-                                 name, (unsigned long long)length, size);
-        goto done;
-    }
-    /* cJSON stops at its own nesting limit, so deep brackets cannot exhaust the stack. */
-    const char *text = (const char *)bytes + LENGTH_BYTES, *end = text;
-    header = cJSON_ParseWithLengthOpts(text, length, &end, 0);
-    while (header && end < text + length && *end == ' ')
-        end++;
-    if (!cJSON_IsObject(header) || text[0] != '{' || end != text + length) {
-        status = cairn_error_set(CAIRN_BAD_INPUT,
-                                 "%s: is not a safetensors file: its header is not a JSON object "
-                                 "(near byte %td)",
-                                 name, end - text);
-        goto done;
-    }
-    from.data = (const uint8_t *)bytes + LENGTH_BYTES + length;
-    from.size = size - LENGTH_BYTES - length;
-    status = read_entries(file, header, &from);
-    if (!status)
-        status = check_seal(file, &from);
-done:
+    cairn_status status = read_length(bytes, size, name, &length);
+    if (status)
+        return status;
+    const char *text = (const char *)bytes + LENGTH_BYTES;
+    source from = {.path = name, .size = size - LENGTH_BYTES - length};
+    from.data = (const uint8_t *)text + length;
+    status = read_header(file, text, length, &from);
     if (status)
         cairn_safetensors_free(file);
-    free(from.extents);
-    cJSON_Delete(header);
+    return status;
+}
+
+/* Whether the header agrees with the file's length: before memory is taken for the tensors. */
+static cairn_status check_header(const char *path) {
+    uint8_t begin[LENGTH_BYTES], *head = NULL;
+    uint64_t size = 0, length = 0;
+    cairn_safetensors none = {0};
+    cairn_status status = cairn_file_read_begin(path, begin, sizeof begin, &size);
+    if (!status)
+        status = read_length(begin, size, path, &length);
+    if (!status && !(head = malloc(LENGTH_BYTES + length)))
+        status = out_of_memory();
+    if (!status)
+        status = cairn_file_read_begin(path, head, LENGTH_BYTES + length, &size);
+    source from = {.path = path, .size = size - LENGTH_BYTES - length};
+    if (!status && size < LENGTH_BYTES + length)
+        status = cairn_error_set(CAIRN_BAD_INPUT, "%s: became shorter", path);
+    else if (!status)
+        status = read_header(&none, (const char *)head + LENGTH_BYTES, length, &from);
+    cairn_safetensors_free(&none);
+    free(head);
     return status;
 }
 
@@ -488,7 +496,9 @@ cairn_status cairn_safetensors_read(cairn_safetensors *file, const char *path) {
     uint8_t *bytes = NULL;
     size_t size = 0;
     *file = (cairn_safetensors){0};
-    cairn_status status = cairn_file_read(path, &bytes, &size);
+    cairn_status status = check_header(path);
+    if (!status)
+        status = cairn_file_read(path, &bytes, &size);
     if (!status)
         status = cairn_safetensors_parse(file, bytes, size, path);
     free(bytes);

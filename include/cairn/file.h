@@ -17,6 +17,9 @@ cairn_status cairn_file_read(const char *path, uint8_t **data, size_t *size);
  * taken for it. */
 cairn_status cairn_file_read_at_most(const char *path, size_t most, uint8_t **data, size_t *size);
 
+/* The first `count` bytes of a file, and how long it is; a shorter one gives what it has. */
+cairn_status cairn_file_read_begin(const char *path, void *out, size_t count, uint64_t *size);
+
 /* Writes a whole file atomically: temporary file beside it, fsync, rename, fsync of the folder.
  * After a failure `path` is as it was, or the new file where the folder's fsync is what failed; the
  * temporary file is gone. */

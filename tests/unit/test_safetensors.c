@@ -12,6 +12,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <unistd.h>
 
 static char path[64];
@@ -172,6 +173,67 @@ static void bad_headers_are_refused(void **state) {
     refused("metadata 'k' is there twice");
 }
 
+/* As other writers pad it, and without metadata. */
+static void sound_headers_of_others_are_read(void **state) {
+    (void)state;
+    static const char *const headers[] = {"{}\n\n", "{}\t\r\n ", "{\"__metadata__\":null}",
+                                          "{\"__metadata__\":{}}"};
+    for (size_t i = 0; i < sizeof headers / sizeof headers[0]; i++) {
+        cairn_safetensors file;
+        write_file(headers[i], "", 0);
+        if (cairn_safetensors_read(&file, path))
+            fail_msg("%s", cairn_error_message());
+        cairn_safetensors_free(&file);
+    }
+}
+
+static long peak(void) {
+    struct rusage used;
+    getrusage(RUSAGE_SELF, &used);
+    return used.ru_maxrss; /* KiB */
+}
+
+/* What a file's header says is compared with the file before memory is taken. */
+static void hostile_headers_cost_no_memory(void **state) {
+    (void)state;
+    enum { SPARSE = 1 << 30, OTHERS = 2000, TEXT = 8 << 20 };
+    char *header = malloc(TEXT + 1);
+    assert_non_null(header);
+    memset(header, ' ', TEXT);
+    header[TEXT] = '\0';
+    const long before = peak();
+    write_file("{}", "", 0);
+    assert_int_equal(truncate(path, SPARSE), 0);
+    refused("bytes follow the last tensor");
+    write_file("{}", "", 0);
+    write_raw("{}", (20 << 20), "", 0);
+    assert_int_equal(truncate(path, SPARSE), 0);
+    refused("its header has 20971520 bytes; at most 16777216 are read");
+
+    size_t used = 1; /* many tensors of the same bytes */
+    header[0] = '{';
+    for (int i = 0; i < OTHERS; i++)
+        used += (size_t)snprintf(
+            header + used, TEXT - used,
+            "%s\"t%d\":{\"dtype\":\"F32\",\"shape\":[262144],\"data_offsets\":[0,1048576]}",
+            i ? "," : "", i);
+    header[used++] = '}';
+    header[used] = '\0';
+    write_file(header, "", 0);
+    assert_int_equal(truncate(path, (off_t)(8 + used + (1 << 20))), 0);
+    refused("has bytes of another one");
+
+    memset(header, ',', TEXT); /* values that cJSON would take hundreds of megabytes for */
+    memcpy(header, "{\"a\":[1", 7);
+    for (size_t i = 7; i + 1 < TEXT - 2; i += 2)
+        header[i + 1] = '1';
+    memcpy(header + TEXT - 2, "]}", 3);
+    write_file(header, "", 0);
+    refused("its header has more than 262144 values");
+    assert_in_range(peak() - before, 0, 3 * TEXT >> 10);
+    free(header);
+}
+
 #define TENSOR(name, type, shape, offsets)                                                         \
     "\"" name "\":{\"dtype\":\"" type "\",\"shape\":" shape ",\"data_offsets\":" offsets "}"
 
@@ -203,9 +265,11 @@ static void bad_tensors_are_refused(void **state) {
         {"{\"a\":{\"dtype\":\"F32\",\"dtype\":\"F32\",\"shape\":[2],\"data_offsets\":[0,8]}}", 8,
          "'a' is not {dtype"},
         {"{" TENSOR("a", "F32", "[1]", "[0,4]") "," TENSOR("b", "F32", "[1]", "[0,4]") "}", 4,
-         "'b' begins at data byte 0; the bytes before it end at 4"},
+         "'b' has bytes of another one"},
         {"{" TENSOR("b", "F32", "[2]", "[4,12]") "," TENSOR("a", "F32", "[2]", "[0,8]") "}", 12,
-         "'b' begins at data byte 4; the bytes before it end at 8"},
+         "'a' has bytes of another one"},
+        {"{" TENSOR("a", "F32", "[1]", "[0,4]") "," TENSOR("b", "F32", "[1]", "[0,4]") "}", 8,
+         "'b' begins at data byte 0; the bytes before it end at 4"},
         {"{" TENSOR("a", "F32", "[1]", "[4,8]") "}", 8, "'a' begins at data byte 4"},
         {"{" TENSOR("a", "F32", "[1]", "[0,4]") "}", 8, "4 bytes follow the last tensor"},
         {"{" TENSOR("a", "F32", "[1]", "[0,4]") "," TENSOR("a", "F32", "[1]", "[4,8]") "}", 8,
@@ -276,9 +340,14 @@ static void misuse_of_add_is_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(round_trip_keeps_every_bit), cmocka_unit_test(many_tensors),
-        cmocka_unit_test(other_types_become_float),   cmocka_unit_test(bad_headers_are_refused),
-        cmocka_unit_test(bad_tensors_are_refused),    cmocka_unit_test(damage_never_crashes),
+        cmocka_unit_test(round_trip_keeps_every_bit),
+        cmocka_unit_test(many_tensors),
+        cmocka_unit_test(other_types_become_float),
+        cmocka_unit_test(bad_headers_are_refused),
+        cmocka_unit_test(sound_headers_of_others_are_read),
+        cmocka_unit_test(hostile_headers_cost_no_memory),
+        cmocka_unit_test(bad_tensors_are_refused),
+        cmocka_unit_test(damage_never_crashes),
         cmocka_unit_test(misuse_of_add_is_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
