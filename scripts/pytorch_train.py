@@ -142,6 +142,18 @@ def limited(split, limit):
     return tuple(part[:limit or len(part)] for part in split)
 
 
+def held_out(labels, count, seed):
+    """Which training images are held out: of each class its share, as Cairn's, but by another draw."""
+    members = np.bincount(labels)
+    shares = members * count // len(labels)
+    rest = np.argsort(-(members * count % len(labels)), kind="stable")
+    shares[rest[:count - shares.sum()]] += 1
+    draw, apart = np.random.default_rng(seed), np.zeros(len(labels), bool)
+    for label, share in enumerate(shares):
+        apart[draw.permutation(np.flatnonzero(labels == label))[:share]] = True
+    return apart
+
+
 def load(c):
     """Training and test split, each (images [n,h,w,c], labels [n])."""
     folder = Path(c["data.dir"])
@@ -151,8 +163,11 @@ def load(c):
         stop(f"data.dir: {c['data.dir']} holds no cifar-10-batches-bin, the layout that is read here")
     train = read_files(folder, [f"data_batch_{i}.bin" for i in range(1, 6)])
     held = c["data.validation"]
-    test = tuple(part[len(part) - held:] for part in train) if held else read_files(folder, ["test_batch.bin"])
-    train = tuple(part[:len(part) - held] for part in train)
+    if held:
+        apart = held_out(train[1], held, c["seed"])
+        train, test = (tuple(part[chosen] for part in train) for chosen in (~apart, apart))
+    else:
+        test = read_files(folder, ["test_batch.bin"])
     return limited(train, c["data.train_limit"]), limited(test, c["data.test_limit"])
 
 

@@ -116,6 +116,9 @@ static cairn_status check(const data_arguments *arguments) {
     printf("images    %d train, %d test, %d channels of %d x %d\n", dataset->train.count,
            dataset->test.count, dataset->train.channels, dataset->train.height,
            dataset->train.width);
+    char left_out[2048];
+    if (*cairn_left_out_describe(&dataset->left_out, left_out, sizeof left_out))
+        printf("%s\n", left_out);
     printf("memory    %.1f MB\n",
            1e-6 * (double)(cairn_split_bytes(&dataset->train) + cairn_split_bytes(&dataset->test)));
     printf("sha256    %s\n\n", digest);

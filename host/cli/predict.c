@@ -193,6 +193,9 @@ static cairn_status find_files(cairn_image_paths *files, const char *const *argu
         else
             status = cairn_image_paths_add(files, arguments[i]);
     }
+    char left_out[2048];
+    if (!status && *cairn_left_out_describe(&files->left_out, left_out, sizeof left_out))
+        fprintf(stderr, "cairn: %s\n", left_out);
     if (!status && files->count > INT_MAX)
         status = cairn_error_set(CAIRN_BAD_INPUT, "more than %d images", INT_MAX);
     return status;

@@ -40,8 +40,8 @@ static const cairn_key keys[] = {
      .always_digested = true, .help = "evaluate on only the first N images; 0: all"},
     {KEY(data.validation, CAIRN_KEY_INTEGER), .fallback = "0",
      .high = 49999, /* one image stays to train on */
-     .help = "hold out the last N training images, and evaluate on them instead of the test split; "
-             "0: none"},
+     .help = "hold out N training images, of each class its share, drawn by the seed, and evaluate "
+             "on them instead of the test split; 0: none"},
     {KEY(data.crop_padding, CAIRN_KEY_INTEGER), .fallback = "4",
      .high = 32, /* more could leave nothing of a 32x32 image */
      .always_digested = true,

@@ -22,7 +22,7 @@
 enum { RECORD = 1 + PIXELS, CIFAR10_CLASSES = 10 };
 
 static cairn_status read_bin(const char *path, int count, uint8_t *images, uint8_t *labels) {
-    const record_file file = {path, BATCH_COUNT, 1, 0};
+    const record_file file = {path, BATCH_COUNT, 1};
     return cairn_records_read(&file, count, images, labels);
 }
 
@@ -99,41 +99,18 @@ bool cairn_cifar10_complete(const char *dir) {
     return where != NULL;
 }
 
-/* Records `skip`, `skip` + 1, ... of a file. */
-static cairn_status read_part(const layout *where, const char *path, int skip, int count,
-                              uint8_t *images, uint8_t *labels) {
-    if (skip == 0)
-        return where->read(path, count, images, labels);
-    size_t total = (size_t)skip + (size_t)count;
-    uint8_t *pixels = malloc(total * PIXELS), *classes = malloc(total);
-    cairn_status status =
-        pixels && classes ? where->read(path, (int)total, pixels, classes)
-                          : cairn_error_set(CAIRN_FAILED, "out of memory for %zu images", total);
-    if (!status) {
-        memcpy(images, pixels + (size_t)skip * PIXELS, (size_t)count * PIXELS);
-        memcpy(labels, classes + skip, (size_t)count);
-    }
-    free(pixels);
-    free(classes);
-    return status;
-}
-
-/* Fills the split with the images from `from` on, as they are counted through all files. */
-static cairn_status read_split(const char *dir, const layout *where, int from, cairn_split *split) {
+/* Fills the split from the files `number`, `number` + 1, ... */
+static cairn_status read_split(const char *dir, const layout *where, int number,
+                               cairn_split *split) {
     char path[PATH_MAX];
-    for (int done = 0, count; done < split->count; done += count) {
-        int number = (from + done) / BATCH_COUNT, skip = (from + done) % BATCH_COUNT;
+    for (int done = 0, count; done < split->count; done += count, number++) {
         uint8_t *labels = split->labels + done;
-        count = split->count - done;
-        if (count > BATCH_COUNT - skip)
-            count = BATCH_COUNT - skip;
+        count = split->count - done < BATCH_COUNT ? split->count - done : BATCH_COUNT;
         cairn_status status = batch_path(path, dir, where, number);
         if (!status)
-            status =
-                read_part(where, path, skip, count, split->images + (size_t)done * PIXELS, labels);
-        if (status)
-            return status;
-        status = cairn_labels_check(path, labels, skip, count, CIFAR10_CLASSES);
+            status = where->read(path, count, split->images + (size_t)done * PIXELS, labels);
+        if (!status)
+            status = cairn_labels_check(path, labels, count, CIFAR10_CLASSES);
         if (status)
             return status;
     }
@@ -167,6 +144,6 @@ cairn_status cairn_cifar10_load(cairn_dataset *dataset, const cairn_config *conf
     if (!status)
         status = read_split(dir, where, 0, &dataset->train);
     if (!status)
-        status = read_split(dir, where, dataset->test_from, &dataset->test);
+        status = read_split(dir, where, TEST_BATCH, &dataset->test);
     return status;
 }

@@ -68,17 +68,18 @@ void cairn_cifar100_describe(cairn_dataset *dataset) {
     memcpy(dataset->std, std, sizeof std);
 }
 
-/* Fills the split from a file's record `first` on. */
-static cairn_status read_split(const char *dir, const char *folder, int number, int first,
+static cairn_status read_split(const char *dir, const char *folder, int number,
                                cairn_split *split) {
     char path[PATH_MAX];
-    const record_file file = {path, files[number].records, LABEL_BYTES, first};
+    const record_file file = {path, files[number].records, LABEL_BYTES};
+    if (split->count == 0) /* training images stand in for it */
+        return CAIRN_OK;
     cairn_status status =
         cairn_path_format(path, sizeof path, "%s%s/%s", dir, folder, files[number].name);
     if (!status)
         status = cairn_records_read(&file, split->count, split->images, split->labels);
     if (!status)
-        status = cairn_labels_check(path, split->labels, first, split->count, CIFAR100_CLASSES);
+        status = cairn_labels_check(path, split->labels, split->count, CIFAR100_CLASSES);
     return status;
 }
 
@@ -93,10 +94,8 @@ cairn_status cairn_cifar100_load(cairn_dataset *dataset, const cairn_config *con
     if (!status)
         status = cairn_class_names_read(dataset, names);
     if (!status)
-        status = read_split(dir, folder, TRAIN, 0, &dataset->train);
-    if (!status && dataset->held_out)
-        status = read_split(dir, folder, TRAIN, dataset->test_from, &dataset->test);
-    else if (!status)
-        status = read_split(dir, folder, TEST, 0, &dataset->test);
+        status = read_split(dir, folder, TRAIN, &dataset->train);
+    if (!status)
+        status = read_split(dir, folder, TEST, &dataset->test);
     return status;
 }

@@ -45,6 +45,14 @@ cairn_status cairn_folder_load(cairn_dataset *dataset, const cairn_config *confi
 /* The number of its training images, without reading them. */
 cairn_status cairn_folder_count(const cairn_config *config, int *count);
 
+/* Marks `held` of `count` training images, of each class its share, by the seed. */
+cairn_status cairn_holdout_choose(const uint8_t *labels, int count, int held, uint64_t seed,
+                                  bool *is_held);
+
+/* Moves config->data.validation of a whole training split to the test split, which has no images
+ * yet, and cuts both to their limits. */
+cairn_status cairn_holdout_take(cairn_dataset *dataset, const cairn_config *config);
+
 /* The smaller of a count and a configured limit, where there is one. */
 int cairn_split_limit(int64_t limit, int64_t count);
 
@@ -62,16 +70,14 @@ cairn_status cairn_data_file_open(const char *path, int *fd, size_t *size);
 typedef struct {
     const char *path;
     int records, label_bytes;
-    int first; /* the record to begin with */
 } record_file;
 enum { LABEL_BYTES_MAX = 2 };
 
-/* `count` images and labels of it; the labels are not checked. */
+/* Its first `count` images and labels; the labels are not checked. */
 cairn_status cairn_records_read(const record_file *file, int count, uint8_t *images,
                                 uint8_t *labels);
-/* Whether the labels of records `first`, `first` + 1, ... of a file are classes. */
-cairn_status cairn_labels_check(const char *path, const uint8_t *labels, int first, int count,
-                                int classes);
+/* Whether the labels of a file's first `count` records are classes. */
+cairn_status cairn_labels_check(const char *path, const uint8_t *labels, int count, int classes);
 
 /* The names in a file, a line each, where there is one: as many as the data set has classes. */
 cairn_status cairn_class_names_read(cairn_dataset *dataset, const char *path);

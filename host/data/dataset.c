@@ -105,7 +105,6 @@ static cairn_status create(cairn_dataset **dataset, const source *from,
     strcpy(made->name, from->name);
     made->resize = config->data.resize;
     made->held_out = config->data.validation > 0;
-    made->test_from = TRAIN_COUNT - (int)config->data.validation;
     made->train = made->test = (cairn_split){.channels = CHANNELS, .height = SIDE, .width = SIDE};
     made->test_files = NULL; /* gcc's analyzer forgets calloc's zeros at the strcpy */
     if (from->describe)
@@ -114,26 +113,24 @@ static cairn_status create(cairn_dataset **dataset, const source *from,
     return CAIRN_OK;
 }
 
-/* How many images of a set of CIFAR's size a split may have. */
+/* How many images of a set of CIFAR's size there are to train on. */
 static int train_count(const cairn_config *config) {
     return cairn_split_limit(config->data.train_limit, TRAIN_COUNT - (int)config->data.validation);
-}
-
-static int test_count(const cairn_config *config) {
-    int64_t validation = config->data.validation;
-    return cairn_split_limit(config->data.test_limit, validation ? validation : TEST_COUNT);
 }
 
 static cairn_status load(cairn_dataset *made, const source *from, const cairn_config *config,
                          const volatile sig_atomic_t *stop) {
     if (!from->describe)
         return cairn_folder_load(made, config, stop);
-    made->train.count = train_count(config);
-    made->test.count = test_count(config);
+    /* Which images are held out, their labels say: then all are read first. */
+    made->train.count = made->held_out ? TRAIN_COUNT : train_count(config);
+    made->test.count = made->held_out ? 0 : cairn_split_limit(config->data.test_limit, TEST_COUNT);
     cairn_status status = cairn_split_allocate(&made->train);
-    if (!status)
+    if (!status && !made->held_out)
         status = cairn_split_allocate(&made->test);
-    return status ? status : from->load(made, config);
+    if (!status)
+        status = from->load(made, config);
+    return status || !made->held_out ? status : cairn_holdout_take(made, config);
 }
 
 cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *config) {

@@ -1,9 +1,11 @@
-/* A data set in folders of image files: data.dir holds train/<class>/ and test/<class>/.
+/* A data set in folders of image files: data.dir holds train/<class>/ and test/<class>/, or val/ in
+ * place of test/.
  *
  * The classes are train's folders, in byte order of their names. A split takes its images in turns
  * from the classes, in byte order of the files' names, so that a limit keeps the classes balanced.
- * Hidden files are left out; anything else that is no image is refused, rather than left out
- * unseen. Links are followed: DVC and others keep data in a store and link to it. */
+ * What is no image by its name (notes.txt, .DS_Store, .ipynb_checkpoints) is left out and counted;
+ * a folder, a pipe or an image where none belongs is refused. Links are followed: DVC and others
+ * keep data in a store and link to it. */
 #include "cairn/file.h"
 #include "cairn/image.h"
 #include "cairn/text.h"
@@ -66,11 +68,6 @@ static cairn_status enter_class(listing *list, const FTSENT *folder) {
 }
 
 static cairn_status take_file(listing *list, const FTSENT *file) {
-    if (!cairn_image_named(file->fts_name))
-        return cairn_error_set(CAIRN_BAD_INPUT,
-                               "%s: ends in none of .png, .jpg, .jpeg and .bmp; a class's folder "
-                               "holds images, and hidden files",
-                               file->fts_path);
     if (list->files.count == IMAGES_MAX)
         return cairn_error_set(CAIRN_BAD_INPUT, "%s: there are more than %d images", file->fts_path,
                                IMAGES_MAX);
@@ -88,12 +85,14 @@ static cairn_status visit(listing *list, FTS *walk, FTSENT *entry) {
                                strerror(entry->fts_errno));
     if (kind == FTS_DP)
         return CAIRN_OK;
-    if (level > FTS_ROOTLEVEL && entry->fts_name[0] == '.') {
-        fts_set(walk, entry, FTS_SKIP);
+    const bool hidden = entry->fts_name[0] == '.', folder = kind == FTS_D || kind == FTS_DC;
+    if (kind == FTS_SL && !hidden) { /* comes again as what it leads to */
+        fts_set(walk, entry, FTS_FOLLOW);
         return CAIRN_OK;
     }
-    if (kind == FTS_SL) { /* comes again as what it leads to */
-        fts_set(walk, entry, FTS_FOLLOW);
+    if (level > FTS_ROOTLEVEL && (hidden || !(folder || cairn_image_named(entry->fts_name)))) {
+        cairn_left_out_add(&list->dataset->left_out, entry->fts_path);
+        fts_set(walk, entry, FTS_SKIP);
         return CAIRN_OK;
     }
     if (level == 1 && kind == FTS_D)
@@ -137,7 +136,7 @@ static cairn_status list_split(listing *list, const char *dir, const char *split
     if (!cairn_folder_exists(folder))
         return cairn_error_set(CAIRN_BAD_INPUT,
                                "%s: there is no such folder; data.name: folder wants "
-                               "train/<class>/ and test/<class>/ in data.dir",
+                               "train/<class>/ and test/<class>/ (or val/<class>/) in data.dir",
                                folder);
     FTS *walk = fts_open(roots, FTS_PHYSICAL | FTS_COMFOLLOW | FTS_NOCHDIR, by_name);
     if (!walk)
@@ -148,18 +147,47 @@ static cairn_status list_split(listing *list, const char *dir, const char *split
     return status ? status : check_listing(list, folder);
 }
 
+/* The folder of the images to measure on: val, where there is no test. */
+static cairn_status list_test(listing *list, const char *dir) {
+    char test[PATH_MAX], val[PATH_MAX];
+    cairn_status status = cairn_path_format(test, sizeof test, "%s/test", dir);
+    if (!status)
+        status = cairn_path_format(val, sizeof val, "%s/val", dir);
+    if (status)
+        return status;
+    const bool is_val = !cairn_folder_exists(test) && cairn_folder_exists(val);
+    return list_split(list, dir, is_val ? "val" : "test");
+}
+
 /* Reading them --------------------------------------------------------------------------------- */
 
-/* Files `from`, `from` + 1, ..., as they are counted in turns from the classes, until the split is
- * full: paths [count], and the labels. */
-static void take_turns(const listing *list, int from, const char **paths, cairn_split *split) {
-    int passed = 0, taken = 0;
-    for (size_t turn = 0; taken < split->count; turn++)
-        for (int label = 0; label < list->dataset->classes && taken < split->count; label++)
-            if (turn < list->count[label] && passed++ >= from) {
-                paths[taken] = list->files.path[list->first[label] + turn];
-                split->labels[taken++] = (uint8_t)label;
+/* All files of a list, in turns from the classes, and which of them are held out. */
+typedef struct {
+    const char **path;
+    uint8_t *label;
+    bool *is_held;
+} queue;
+
+static void free_queue(queue *q) {
+    free(q->path);
+    free(q->label);
+    free(q->is_held);
+}
+
+static cairn_status make_queue(queue *q, const listing *list, int64_t held, uint64_t seed) {
+    const size_t count = list->files.count;
+    *q = (queue){malloc(count * sizeof *q->path), malloc(count), calloc(count, sizeof *q->is_held)};
+    if (!q->path || !q->label || !q->is_held)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for %zu images", count);
+    size_t taken = 0;
+    for (size_t turn = 0; taken < count; turn++)
+        for (int label = 0; label < list->dataset->classes; label++)
+            if (turn < list->count[label]) {
+                q->path[taken] = list->files.path[list->first[label] + turn];
+                q->label[taken++] = (uint8_t)label;
             }
+    return held ? cairn_holdout_choose(q->label, (int)count, (int)held, seed, q->is_held)
+                : CAIRN_OK;
 }
 
 /* The first failure, with the number of all; that it was interrupted counts for more. */
@@ -199,8 +227,9 @@ static char **keep_names(const char *const *paths, int count, size_t skip) {
     return names;
 }
 
-/* The files' names go to *names, unless that is NULL. */
-static cairn_status read_split(cairn_split *split, const listing *list, int from,
+/* The first files of the queue that are held out, or are not. Their names go to *names, unless that
+ * is NULL. */
+static cairn_status read_split(cairn_split *split, const queue *q, bool held,
                                const cairn_config *config, const volatile sig_atomic_t *stop,
                                char ***names) {
     cairn_status status = cairn_split_allocate(split);
@@ -212,7 +241,11 @@ static cairn_status read_split(cairn_split *split, const listing *list, int from
         cairn_shape shape = {split->channels, split->height, split->width};
         cairn_image_fit fit =
             config->data.image_size ? (cairn_image_fit)config->data.resize : CAIRN_IMAGE_EXACT;
-        take_turns(list, from, paths, split);
+        for (int i = 0, taken = 0; taken < split->count; i++)
+            if (q->is_held[i] == held) {
+                paths[taken] = q->path[i];
+                split->labels[taken++] = q->label[i];
+            }
         cairn_images_read(paths, split->count, shape, fit, (int)config->train.threads, stop,
                           split->images, outcomes);
         status = judge(outcomes, split->count);
@@ -282,37 +315,44 @@ static cairn_status count_training(const listing *train, const cairn_config *con
     return CAIRN_OK;
 }
 
-/* The test split: test's files, or the last of train's, where those are held out. */
-static cairn_status read_test(cairn_dataset *dataset, const listing *train, const listing *test,
+/* Both splits' images: of train's files, and of test's, or those of train's that are held out. */
+static cairn_status read_both(cairn_dataset *dataset, const listing *train, const listing *test,
                               const cairn_config *config, const volatile sig_atomic_t *stop) {
-    const listing *list = dataset->held_out ? train : test;
-    int64_t held = config->data.validation, all = (int64_t)train->files.count;
-    dataset->test_from = (int)(all - held);
-    dataset->test.count =
-        cairn_split_limit(config->data.test_limit, held ? held : (int64_t)test->files.count);
-    return read_split(&dataset->test, list, held ? dataset->test_from : 0, config, stop,
-                      &dataset->test_files);
+    const int64_t held = config->data.validation;
+    queue trained = {0}, tested = {0};
+    cairn_status status = make_queue(&trained, train, held, config->seed);
+    if (!status && !held)
+        status = make_queue(&tested, test, 0, config->seed);
+    if (!status)
+        status = read_split(&dataset->train, &trained, false, config, stop, NULL);
+    if (!status)
+        status = read_split(&dataset->test, held ? &trained : &tested, held, config, stop,
+                            &dataset->test_files);
+    free_queue(&trained);
+    free_queue(&tested);
+    return status;
 }
 
 cairn_status cairn_folder_load(cairn_dataset *dataset, const cairn_config *config,
                                const volatile sig_atomic_t *stop) {
     listing train = {.dataset = dataset}, test = {.dataset = dataset};
+    const int64_t held = config->data.validation;
     int count = 0, threads = 1;
     cairn_status status = cairn_threads_resolve((int)config->train.threads, &threads);
     if (!status)
         status = list_split(&train, config->data.dir, "train");
-    if (!status && !dataset->held_out)
-        status = list_split(&test, config->data.dir, "test");
+    if (!status && !held)
+        status = list_test(&test, config->data.dir);
     if (!status)
         status = count_training(&train, config, &count);
     if (!status)
         status = choose_shape(dataset, &train, config);
     if (!status) {
         dataset->train.count = count;
-        status = read_split(&dataset->train, &train, 0, config, stop, NULL);
+        dataset->test.count =
+            cairn_split_limit(config->data.test_limit, held ? held : (int64_t)test.files.count);
+        status = read_both(dataset, &train, &test, config, stop);
     }
-    if (!status)
-        status = read_test(dataset, &train, &test, config, stop);
     if (!status)
         measure_channels(dataset, threads);
     cairn_image_paths_free(&train.files);

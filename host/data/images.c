@@ -2,8 +2,11 @@
 #include "cairn/image.h"
 #include "cairn/threads.h"
 
+#include "cairn/text.h"
+
 #include <errno.h>
 #include <fts.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <strings.h>
@@ -26,12 +29,32 @@ void cairn_images_read(const char *const *paths, int count, cairn_shape shape, c
 }
 
 bool cairn_image_named(const char *name) {
-    static const char *const endings[] = {".png", ".jpg", ".jpeg", ".bmp"};
+    static const char *const endings[] = {
+        ".png",  ".jpg", ".jpeg", ".bmp",
+#ifdef CAIRN_WITH_WEBP
+        ".webp",
+#endif
+    };
     const char *dot = strrchr(name, '.');
-    for (size_t i = 0; dot && i < sizeof endings / sizeof endings[0]; i++)
+    for (size_t i = 0; dot && name[0] != '.' && i < sizeof endings / sizeof endings[0]; i++)
         if (strcasecmp(dot, endings[i]) == 0)
             return true;
     return false;
+}
+
+void cairn_left_out_add(cairn_left_out *left_out, const char *path) {
+    if (left_out->count++ == 0)
+        snprintf(left_out->first, sizeof left_out->first, "%s", path);
+}
+
+const char *cairn_left_out_describe(const cairn_left_out *left_out, char *out, size_t size) {
+    char shown[2 * sizeof left_out->first];
+    cairn_text_show(shown, sizeof shown, left_out->first);
+    if (left_out->count > 1)
+        snprintf(out, size, "left out %zu that are no images, first %s", left_out->count, shown);
+    else
+        snprintf(out, size, left_out->count ? "left out %s, which is no image" : "%.0s", shown);
+    return out;
 }
 
 cairn_status cairn_image_paths_add(cairn_image_paths *paths, const char *path) {
@@ -69,15 +92,19 @@ static bool is_link_to_file(const FTSENT *entry) {
 
 /* One step of the walk. */
 static cairn_status visit(cairn_image_paths *paths, FTS *walk, FTSENT *entry) {
-    bool below = entry->fts_level > FTS_ROOTLEVEL;
-    if (below && entry->fts_info == FTS_D && entry->fts_name[0] == '.')
-        fts_set(walk, entry, FTS_SKIP);
+    const bool below = entry->fts_level > FTS_ROOTLEVEL, hidden = entry->fts_name[0] == '.';
     if (entry->fts_info == FTS_DNR || entry->fts_info == FTS_ERR)
         return cairn_error_set(CAIRN_FAILED, "%s: cannot read the folder: %s", entry->fts_path,
                                strerror(entry->fts_errno));
-    if (below && entry->fts_name[0] != '.' && cairn_image_named(entry->fts_name) &&
-        (entry->fts_info == FTS_F || is_link_to_file(entry)))
+    if (!below || entry->fts_info == FTS_DP)
+        return CAIRN_OK;
+    if (hidden && entry->fts_info == FTS_D)
+        fts_set(walk, entry, FTS_SKIP);
+    const bool is_file = entry->fts_info == FTS_F || is_link_to_file(entry);
+    if (is_file && cairn_image_named(entry->fts_name))
         return cairn_image_paths_add(paths, entry->fts_path);
+    if (is_file || hidden)
+        cairn_left_out_add(&paths->left_out, entry->fts_path);
     return CAIRN_OK;
 }
 
@@ -95,7 +122,8 @@ cairn_status cairn_image_paths_find(cairn_image_paths *paths, const char *folder
         fts_close(walk);
     free(root);
     if (!status && paths->count == before)
-        status = cairn_error_set(CAIRN_BAD_INPUT,
-                                 "%s: the folder holds no .png, .jpg, .jpeg or .bmp files", folder);
+        status = cairn_error_set(
+            CAIRN_BAD_INPUT, "%s: the folder holds no image files (.png, .jpg, .jpeg, .bmp, .webp)",
+            folder);
     return status;
 }

@@ -27,9 +27,8 @@ cairn_status cairn_data_file_open(const char *path, int *fd, size_t *size) {
     return CAIRN_OK;
 }
 
-/* `count` records from file->first on, scattered straight to their places: of a record's label
- * bytes the last counts, the others go to `dropped`. A read may stop anywhere; the next goes on
- * from there. */
+/* `count` records, scattered straight to their places: of a record's label bytes the last counts,
+ * the others go to `dropped`. A read may stop anywhere; the next goes on from there. */
 static cairn_status scatter(int fd, const record_file *file, int count, uint8_t *images,
                             uint8_t *labels) {
     enum { PARTS = 1024, PARTS_A_RECORD = 3 }; /* as many as the kernel takes */
@@ -54,12 +53,12 @@ static cairn_status scatter(int fd, const record_file *file, int count, uint8_t 
                                                    pieces[i].end - begin};
             }
         }
-        ssize_t got = preadv(fd, parts, used, (off_t)((size_t)file->first * record_bytes + at));
+        ssize_t got = preadv(fd, parts, used, (off_t)at);
         if (got < 0 && errno == EINTR)
             continue;
         if (got <= 0)
             return cairn_error_set(CAIRN_FAILED, "%s: cannot read record %zu: %s", file->path,
-                                   (size_t)file->first + at / record_bytes,
+                                   at / record_bytes,
                                    got < 0 ? strerror(errno) : "the file became shorter");
         at += (size_t)got;
     }
@@ -85,13 +84,12 @@ cairn_status cairn_records_read(const record_file *file, int count, uint8_t *ima
     return status;
 }
 
-cairn_status cairn_labels_check(const char *path, const uint8_t *labels, int first, int count,
-                                int classes) {
+cairn_status cairn_labels_check(const char *path, const uint8_t *labels, int count, int classes) {
     for (int i = 0; i < count; i++)
         if (labels[i] >= classes)
             return cairn_error_set(CAIRN_BAD_INPUT,
                                    "%s: record %d: the label is %d; labels go from 0 to %d", path,
-                                   first + i, labels[i], classes - 1);
+                                   i, labels[i], classes - 1);
     return CAIRN_OK;
 }
 

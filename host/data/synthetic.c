@@ -135,6 +135,6 @@ cairn_status cairn_synthetic_load(cairn_dataset *dataset, const cairn_config *co
     if (status)
         return status;
     draw_split(&dataset->train, textures, seed, 0, threads);
-    draw_split(&dataset->test, textures, seed, (uint32_t)dataset->test_from, threads);
+    draw_split(&dataset->test, textures, seed, TRAIN_COUNT, threads);
     return CAIRN_OK;
 }

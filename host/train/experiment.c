@@ -117,11 +117,15 @@ static void announce(const cairn_experiment *run, bool resume) {
                         cairn_executor_describe(run->session.executor, device, sizeof device),
                         cairn_precision_name(options->precision), options->threads,
                         run->session.data->name, run->session.data->train.count);
+    if (*cairn_left_out_describe(&run->session.data->left_out, choices, sizeof choices))
+        cairn_terminal_note(run->terminal, "%s: %s", run->config->data.dir, choices);
     if (run->session.data->held_out)
-        cairn_terminal_note(run->terminal,
-                            "data.validation: val is %d training images that are held out; nothing "
-                            "here is measured on the test split",
-                            run->session.data->test.count);
+        cairn_terminal_note(
+            run->terminal,
+            "data.validation: val is %d training images that are held out (%s); nothing here is "
+            "measured on the test split",
+            run->session.data->test.count,
+            cairn_held_out_describe(run->session.data, choices, sizeof choices));
     if (run->options->dvclive && run->provenance.dirty)
         cairn_terminal_note(run->terminal,
                             "files differ from git revision %.12s, and summary.json says so: "

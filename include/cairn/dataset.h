@@ -5,6 +5,7 @@
 
 #include "cairn/config.h"
 #include "cairn/digest.h"
+#include "cairn/image.h"
 #include "cairn/status.h"
 
 #include <signal.h>
@@ -27,12 +28,10 @@ typedef char cairn_class_name[256];
 typedef struct {
     char name[32]; /* "cifar10", "cifar100", "folder" or "synthetic" */
     cairn_split train, test;
-    /* Where `test` begins, as all images are counted, those of the training split first: behind
-     * them, or with data.validation before their end, and then it is `held_out` of them. */
-    int test_from;
-    bool held_out;
+    bool held_out; /* data.validation: `test` is of training images, of every class its share */
     /* folder: the path of each test image below data.dir, [test.count]; else NULL. */
     char **test_files;
+    cairn_left_out left_out; /* folder: what is no image */
     int classes;
     cairn_class_name class_names[CAIRN_CLASSES_MAX];
     cairn_resize resize; /* what is done with images of another size */
@@ -44,9 +43,9 @@ typedef struct {
 /* Loads what config->data names, cut to its limits; free with cairn_dataset_destroy.
  *   cifar10    data.dir holds cifar-10-batches-bin or cifar-10-batches-py (or is one of them)
  *   cifar100   data.dir holds cifar-100-binary (or is it); the classes are the 100 fine ones
- *   folder     data.dir holds train/<class>/ and test/<class>/ with image files: see folder.c
- *   synthetic  computed from config->seed; needs no files
- * CAIRN_BAD_INPUT names the file and what is wrong with it, and says how to get the data. */
+ *   folder     data.dir holds train/<class>/ and test/<class>/ (or val/) with image files: see
+ * folder.c synthetic  computed from config->seed; needs no files CAIRN_BAD_INPUT names the file and
+ * what is wrong with it, and says how to get the data. */
 cairn_status cairn_dataset_open(cairn_dataset **dataset, const cairn_config *config);
 
 /* The same, until *stop is not zero: then CAIRN_INTERRUPTED, where there are many files to read. */
@@ -60,6 +59,9 @@ cairn_status cairn_dataset_describe(cairn_dataset **dataset, const cairn_config 
 
 /* How many training images config->data means. */
 cairn_status cairn_dataset_train_count(const cairn_config *config, int *count);
+
+/* How many images of each class are held out: "77 cat, 19 dog, 4 ship", or in brief. */
+const char *cairn_held_out_describe(const cairn_dataset *dataset, char *out, size_t size);
 
 /* SHA-256 over what will be used: train images, train labels, test images, test labels. */
 cairn_status cairn_dataset_digest(const cairn_dataset *dataset, char hex[CAIRN_DIGEST_HEX]);

@@ -54,21 +54,34 @@ void cairn_images_read(const char *const *paths, int count, cairn_shape shape, c
                        int threads, const volatile sig_atomic_t *stop, uint8_t *pixels,
                        cairn_image_outcome *outcomes);
 
+/* What was left out of a folder, since by its name it is no image: hidden, or of another ending
+ * than .png, .jpg, .jpeg, .bmp and .webp (which only a build with libwebp reads). */
+typedef struct {
+    size_t count;
+    char first[512]; /* of them; a longer path is cut */
+} cairn_left_out;
+
+void cairn_left_out_add(cairn_left_out *left_out, const char *path);
+
+/* "left out 3 that are no images, first photos/notes.txt"; "" when there is none. */
+const char *cairn_left_out_describe(const cairn_left_out *left_out, char *out, size_t size);
+
 /* Paths, in memory of their own. */
 typedef struct {
     char **path;
     size_t count, capacity;
+    cairn_left_out left_out;
 } cairn_image_paths;
 
 cairn_status cairn_image_paths_add(cairn_image_paths *paths, const char *path);
 void cairn_image_paths_free(cairn_image_paths *paths);
 
 /* Adds the image files in a folder and below it, in byte order of their names: regular files and
- * links to such that end in .png, .jpg, .jpeg or .bmp, in any case. Left out are hidden files and
- * folders, other files, and links to folders. A folder without any is CAIRN_BAD_INPUT. */
+ * links to such that end as images do, in any case. The rest is left out and counted, but for links
+ * to folders, which are passed over. A folder without any image is CAIRN_BAD_INPUT. */
 cairn_status cairn_image_paths_find(cairn_image_paths *paths, const char *folder);
 
-/* Whether a file's name ends like an image's. */
+/* Whether a file's name is an image's: not hidden, and with the ending of one. */
 bool cairn_image_named(const char *name);
 
 /* Writes a PNG file of pixels [height, width, 3]. */

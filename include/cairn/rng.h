@@ -26,6 +26,7 @@ typedef enum {
     CAIRN_RNG_SYNTHETIC = 5, /* class or sample; kind of number; element */
     CAIRN_RNG_TEST = 6,      /* free, for tests */
     CAIRN_RNG_AUGMENT = 7,   /* epoch (from 0); cairn_augment_stream; sample's index in the split */
+    CAIRN_RNG_HOLDOUT = 8,   /* 0; class; how many of it may still be drawn, less 1 */
 } cairn_rng_purpose;
 
 typedef struct {

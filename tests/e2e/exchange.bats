@@ -111,7 +111,8 @@ metadata() { # FILE: the description of the data in a safetensors file
     echo words >away/photos/notes.txt
     cd away
     cairn predict --run-dir run photos - --top 2 <photos/b.png
-    [ "$code" -eq 0 ] && [ ! -s err ]
+    [ "$code" -eq 0 ]
+    [ "$(cat err)" = 'cairn: left out 2 that are no images, first photos/.cache' ]
     [ "$(sed 's/: class .*//' out)" = $'photos/A.PNG\nphotos/A.PNG\nphotos/b.png\nphotos/b.png\n-\n-' ]
     [ "$(sed -n 's/^-: //p' out)" = "$(sed -n 's/^photos.b.png: //p' out)" ]
     cairn predict --run-dir run --json --top 256 - <photos/b.png
@@ -125,7 +126,7 @@ metadata() { # FILE: the description of the data in a safetensors file
     grep -qx 'cairn: 2 of 4 images could not be read' err
     mkdir empty
     cairn predict --run-dir run empty
-    fails_with 2 "empty: the folder holds no .png, .jpg, .jpeg or .bmp files"
+    fails_with 2 "empty: the folder holds no image files (.png, .jpg, .jpeg, .bmp, .webp)"
     cairn predict --run-dir run - - <photos/b.png
     fails_with 2 "'-' twice"
     mkfifo pipe.png

@@ -6,6 +6,7 @@
 #include "cairn/file.h"
 
 #include <dirent.h>
+#include <math.h>
 #include <omp.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -148,18 +149,19 @@ static void images_come_in_turns_from_sorted_classes(void **state) {
     assert_int_equal(count, 4);
 }
 
-/* The last of the training images, in turns too, in place of the test split. */
+/* Of every class its share, drawn by the seed, in place of the test split. */
 static void training_images_may_be_held_out(void **state) {
     (void)state;
     write_small();
     cairn_config config = configure(0, 0);
-    config.data.validation = 2;
-    const uint8_t train[] = {20, 10, 30, 11}, train_labels[] = {0, 1, 2, 1};
-    const uint8_t held[] = {31, 12}, held_labels[] = {2, 1};
+    config.data.validation = 2; /* of b with 3 and c d with 2 images; a has but one */
+    char text[64];
     cairn_dataset *dataset = open_dataset(&config);
     assert_true(dataset->held_out);
-    check_split(&dataset->train, 4, train, train_labels);
-    check_split(&dataset->test, 2, held, held_labels);
+    assert_int_equal(dataset->train.count, 4);
+    assert_int_equal(dataset->train.labels[0], 0);
+    assert_int_equal(dataset->test.count, 2);
+    assert_string_equal(cairn_held_out_describe(dataset, text, sizeof text), "0 a, 1 b, 1 c d");
     cairn_dataset_destroy(dataset);
     int count = 0;
     assert_int_equal(cairn_dataset_train_count(&config, &count), CAIRN_OK);
@@ -168,6 +170,113 @@ static void training_images_may_be_held_out(void **state) {
     assert_int_equal(cairn_dataset_open(&dataset, &config), CAIRN_BAD_INPUT);
     assert_non_null(strstr(cairn_error_message(), "data.validation: found 6"));
     assert_int_equal(cairn_dataset_train_count(&config, &count), CAIRN_BAD_INPUT);
+}
+
+/* Unequal classes: whatever is held out, by every seed, has of each class its share to within one,
+ * leaves one to train on, and together with the rest is all there is. */
+static void every_class_gives_its_share(void **state) {
+    (void)state;
+    enum { CLASSES = 3, ALL = 78 };
+    static const int members[CLASSES] = {60, 15, 3};
+    char name[64];
+    for (int k = 0, level = 0; k < CLASSES; k++)
+        for (int i = 0; i < members[k]; i++) {
+            snprintf(name, sizeof name, "train/%c/%03d.png", "abc"[k], i);
+            write_image(name, SIDE, (uint8_t)++level, false);
+        }
+    cairn_config config = configure(0, 0);
+    uint8_t first[ALL];
+    for (int held = 1; held < ALL; held += held < 12 ? 1 : 13) {
+        int changed = 0;
+        config.data.validation = held;
+        for (config.seed = 1; config.seed <= 4; config.seed++) {
+            int seen[ALL + 1] = {0}, given[CLASSES] = {0};
+            cairn_dataset *dataset = open_dataset(&config);
+            assert_int_equal(dataset->test.count, held);
+            assert_int_equal(dataset->train.count, ALL - held);
+            for (int i = 0; i < held; i++) {
+                const uint8_t level = dataset->test.images[(size_t)i * 3 * SIDE * SIDE];
+                seen[level]++;
+                given[dataset->test.labels[i]]++;
+                changed += config.seed > 1 && first[i] != level;
+                first[i] = level;
+            }
+            for (int i = 0; i < ALL - held; i++)
+                seen[dataset->train.images[(size_t)i * 3 * SIDE * SIDE]]++;
+            for (int level = 1; level <= ALL; level++)
+                assert_int_equal(seen[level], 1);
+            for (int k = 0; k < CLASSES; k++) {
+                const double share = (double)held * members[k] / ALL;
+                if (fabs(given[k] - share) >= 1 + (share > members[k] - 1) ||
+                    (held <= ALL - CLASSES && given[k] == members[k]))
+                    fail_msg("%d held out: %d of %d", held, given[k], members[k]);
+            }
+            cairn_dataset_destroy(dataset);
+        }
+        assert_true(changed > 0);
+    }
+}
+
+/* val/ stands in for test/, where that is not there. */
+static void val_may_be_the_name_of_test(void **state) {
+    (void)state;
+    write_small();
+    char was[600];
+    strcpy(was, path_of("test"));
+    assert_int_equal(rename(was, path_of("val")), 0);
+    cairn_config config = configure(0, 0);
+    cairn_dataset *dataset = open_dataset(&config);
+    assert_false(dataset->held_out);
+    assert_int_equal(dataset->test.count, 2);
+    assert_string_equal(dataset->test_files[0], "val/a/t.png");
+    cairn_dataset_destroy(dataset);
+    write_image("test/a/t.png", SIDE, 41, false);
+    dataset = open_dataset(&config);
+    assert_int_equal(dataset->test.count, 1);
+    cairn_dataset_destroy(dataset);
+}
+
+/* By its name no image: left out, wherever it lies, and counted. */
+static void what_is_no_image_is_left_out(void **state) {
+    (void)state;
+    static const char *const others[] = {
+        "train/labels.csv",
+        "train/Thumbs.db",
+        "train/a/notes.txt",
+        "train/a/._x.png",
+        "train/a/.DS_Store",
+        "train/b/Thumbs.db",
+        "train/b/README",
+        "train/b/x.png.part",
+        "train/.ipynb_checkpoints/a.png",
+        "train/b/.ipynb_checkpoints/b.png",
+        "test/a/desktop.ini",
+    };
+    const int count = sizeof others / sizeof others[0];
+    char text[1024];
+    write_small();
+    cairn_config config = configure(0, 0);
+    cairn_dataset *plain = open_dataset(&config);
+    assert_int_equal(plain->left_out.count, 0);
+    assert_string_equal(cairn_left_out_describe(&plain->left_out, text, sizeof text), "");
+    for (int i = 0; i < count; i++) {
+        write_text(others[i], "no image");
+        cairn_dataset *dataset = open_dataset(&config);
+        assert_int_equal(dataset->left_out.count, i + 1);
+        assert_int_equal(dataset->train.count, plain->train.count);
+        assert_memory_equal(dataset->train.images, plain->train.images,
+                            (size_t)plain->train.count * 3 * SIDE * SIDE);
+        cairn_left_out_describe(&dataset->left_out, text, sizeof text);
+        char expected[64];
+        snprintf(expected, sizeof expected, "left out %d that are no images, first ", i + 1);
+        assert_non_null(strstr(text, i ? expected : "/train/labels.csv, which is no image"));
+        cairn_dataset_destroy(dataset);
+    }
+    cairn_dataset_destroy(plain);
+    make_link("nowhere", "train/b/notes.md");
+    plain = open_dataset(&config);
+    assert_int_equal(plain->left_out.count, count + 1);
+    cairn_dataset_destroy(plain);
 }
 
 static void near(float value, double expected) {
@@ -307,8 +416,7 @@ static void what_does_not_belong_is_refused(void **state) {
         void (*put)(void);
         const char *named, *reason;
     } cases[] = {
-        {"train/labels.csv", NULL, NULL, "train/labels.csv", "is a file; a folder for each class"},
-        {"train/b/notes.txt", NULL, NULL, "train/b/notes.txt", "ends in none of"},
+        {"train/stray.png", NULL, NULL, "train/stray.png", "is a file; a folder for each class"},
         {"train/b/more/0.png", NULL, NULL, "train/b/more", "is a folder"},
         {"train/b/l.png", "nowhere", NULL, "train/b/l.png", "a link to nothing"},
         {"train/b/l.png", "../../test", NULL, "train/b/l.png", "is a folder"},
@@ -370,8 +478,8 @@ static void test_images_keep_their_names(void **state) {
     cairn_dataset_destroy(dataset);
     config.data.validation = 2;
     dataset = open_dataset(&config);
-    assert_string_equal(dataset->test_files[0], "train/c d/2.png");
-    assert_string_equal(dataset->test_files[1], "train/b/10.png");
+    for (int i = 0; i < 2; i++)
+        assert_int_equal(strncmp(dataset->test_files[i], i ? "train/b/" : "train/c d/", 8), 0);
     cairn_dataset_destroy(dataset);
 }
 
@@ -415,6 +523,9 @@ int main(void) {
     const struct CMUnitTest tests[] = {
         TEST_IN_FOLDER(images_come_in_turns_from_sorted_classes),
         TEST_IN_FOLDER(training_images_may_be_held_out),
+        TEST_IN_FOLDER(every_class_gives_its_share),
+        TEST_IN_FOLDER(val_may_be_the_name_of_test),
+        TEST_IN_FOLDER(what_is_no_image_is_left_out),
         TEST_IN_FOLDER(statistics_are_those_of_the_training_images),
         TEST_IN_FOLDER(threads_are_as_configured),
         TEST_IN_FOLDER(other_sizes_are_resized_or_refused),

@@ -142,37 +142,68 @@ static void py_equals_bin(void **state) {
     cairn_dataset_destroy(py);
 }
 
-/* The last training images in the test split's place, in either layout; they are not trained on,
- * and the test split's file is not opened. */
+/* Training images in the test split's place, as many of each class, in either layout; they are not
+ * trained on, what is left keeps its order, and the test split's file is not opened. */
 static void validation_holds_training_images_out(void **state) {
     (void)state;
-    write_py("data_batch_1", 1, NOTHING);
-    write_py("data_batch_5", 5, NOTHING);
-    cairn_config config = configure("cifar10", 20, 3);
-    config.data.validation = 4;
-    cairn_dataset *py = open_dataset(&config);
-    assert_true(py->held_out);
-    assert_int_equal(py->test.count, 3);
-    assert_int_equal(py->test.labels[0], label_of(5, RECORDS - 4));
-    write_bin(bin_folder, "data_batch_1.bin", 1, 20);
-    write_bin(bin_folder, "data_batch_4.bin", 4, RECORDS);
-    write_bin(bin_folder, "data_batch_5.bin", 5, RECORDS - 1);
-    cairn_dataset *bin = open_dataset(&config);
-    assert_string_equal(digest_of(py), digest_of(bin));
+    for (int number = 1; number <= 5; number++) {
+        char name[32];
+        snprintf(name, sizeof name, "data_batch_%d", number);
+        write_py(name, number, NOTHING);
+    }
+    cairn_config config = configure("cifar10", 20, 30);
+    cairn_dataset *all = NULL, *py, *bin, *cut;
+    config.data.validation = 1003;
+    py = open_dataset(&config);
+    for (int number = 1; number <= 5; number++) {
+        char name[32];
+        snprintf(name, sizeof name, "data_batch_%d.bin", number);
+        write_bin(bin_folder, name, number, RECORDS);
+    }
+    cut = open_dataset(&config);
+    assert_string_equal(digest_of(py), digest_of(cut));
     cairn_dataset_destroy(py);
-    cairn_dataset_destroy(bin);
-
-    config.data.test_limit = 0;
-    config.data.validation = RECORDS + 3; /* over two files */
+    config.data.train_limit = config.data.test_limit = 0;
     bin = open_dataset(&config);
-    assert_int_equal(bin->train.count, 20);
-    assert_int_equal(bin->test.count, RECORDS + 3);
-    assert_int_equal(bin->test.labels[2], label_of(4, RECORDS - 1));
-    assert_int_equal(bin->test.labels[3], label_of(5, 0));
-    assert_int_equal(bin->test.images[(size_t)(RECORDS + 1) * PIXELS],
-                     first_pixel_of(5, RECORDS - 2));
+    assert_true(bin->held_out);
+    assert_int_equal(bin->train.count, 48997);
+    assert_int_equal(bin->test.count, 1003);
+    int members[10] = {0};
+    for (int i = 0; i < 1003; i++)
+        members[bin->test.labels[i]]++;
+    for (int label = 0; label < 10; label++)
+        assert_int_equal(members[label], label < 3 ? 101 : 100);
+
+    write_bin(bin_folder, "test_batch.bin", 0, 10);
+    config.data.validation = 0;
+    all = open_dataset(&config);
+    int trained = 0, held = 0; /* every image is in one of both, in order */
+    for (int i = 0; i < 50000; i++) {
+        const uint8_t *image = all->train.images + (size_t)i * PIXELS;
+        if (trained < 48997 &&
+            memcmp(image, bin->train.images + (size_t)trained * PIXELS, PIXELS) == 0)
+            trained++;
+        else if (memcmp(image, bin->test.images + (size_t)held * PIXELS, PIXELS) == 0)
+            held++;
+        else
+            fail_msg("image %d is in neither split", i);
+    }
+    assert_int_equal(held, 1003);
+
+    /* Limits cut what there is; another seed draws others. */
+    assert_int_equal(cut->train.count, 20);
+    assert_memory_equal(cut->train.images, bin->train.images, 20 * PIXELS);
+    assert_int_equal(cut->test.count, 30);
+    assert_memory_equal(cut->test.images, bin->test.images, 30 * PIXELS);
+    config.data.validation = 1003;
+    config.data.test_limit = 30;
+    config.seed++;
+    cairn_dataset *other = open_dataset(&config);
+    assert_memory_not_equal(cut->test.images, other->test.images, 30 * PIXELS);
+    cairn_dataset_destroy(all);
     cairn_dataset_destroy(bin);
-    config.data.train_limit = 0;
+    cairn_dataset_destroy(cut);
+    cairn_dataset_destroy(other);
     config.data.validation = 49990;
     int count = 0;
     assert_int_equal(cairn_dataset_train_count(&config, &count), CAIRN_OK);
