@@ -44,7 +44,7 @@ typedef struct {
     float share;                          /* of the step's samples */
     float rate, correction, shrink, take; /* cairn_update's */
     int32_t first;                        /* evaluation: sample n of the batch is first + n, */
-    cairn_glance glance;                  /* seen so */
+    cairn_evaluation_view view;           /* seen so */
     int32_t indices[];                    /* training: [count] */
 } cuda_slot;
 #pragma GCC diagnostic pop
@@ -77,7 +77,7 @@ typedef struct {
 /* The first kernel of a step: gathers the slot's samples from the uint8 split on the device, crops,
  * normalises, converts, and copies labels. cairn/rng.h's CROP rule; a pixel outside the image is
  * the byte 0 before normalising. Padded channels become 0. With an augmenter the bytes are those of
- * cairn_transform_level instead, in evaluation as the slot's glance has it. */
+ * cairn_transform_level instead, in evaluation as the slot's view has it. */
 typedef struct {
     const uint8_t *images, *labels; /* the split: [samples, c, h, w], [samples] */
     const float *table;             /* [4][256]: a byte's normalised value in channel c % 4 */

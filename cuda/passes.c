@@ -80,7 +80,7 @@ cairn_status cuda_infer(cuda_executor *executor, cairn_split_id id, int first, i
         if (status)
             break;
         slot->first = first + done;
-        slot->glance = executor->base.glance;
+        slot->view = executor->base.view;
         status = cuda_plan_launch(plan, id);
         if (!status)
             status = ring_commit(&executor->ring, executor->stream);

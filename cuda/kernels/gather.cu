@@ -99,11 +99,11 @@ static __device__ uint32_t augment_find(const cuda_gather &gather, const cuda_ri
     const volatile cuda_slot *slot = gather_slot(ring, state);
     const uint32_t epoch = gather_begin(slot, state, n);
     const uint32_t index = (uint32_t)(gather.by_index ? slot->indices[n] : slot->first + n);
-    const cairn_glance glance = {slot->glance.flip, slot->glance.dy, slot->glance.dx};
+    const cairn_evaluation_view view = {slot->view.flip, slot->view.dy, slot->view.dx};
     if (gather.by_index)
         cairn_transform_draw(gather.augmenter, transform, epoch, index);
     else
-        cairn_transform_glance(gather.augmenter, transform, glance, index);
+        cairn_transform_evaluation(gather.augmenter, transform, view, index);
     return index;
 }
 

@@ -128,7 +128,7 @@ cairn_status cairn_executor_create(cairn_executor **executor, const cairn_backen
     made->net = net;
     made->options = resolved;
     made->trained = 0;
-    made->glance = (cairn_glance){0};
+    made->view = (cairn_evaluation_view){0};
     made->test_labels = NULL;
     made->split_count[CAIRN_SPLIT_TRAIN] = made->split_count[CAIRN_SPLIT_TEST] = 0;
     made->averaged = false;

@@ -22,17 +22,17 @@ cairn_status cairn_views_keep(cairn_executor *executor, const cairn_split *split
 }
 
 /* The middle, then the corners; each as it is and flipped. */
-static int list_views(const cairn_executor *executor, cairn_glance views[10]) {
+static int list_views(const cairn_executor *executor, cairn_evaluation_view views[10]) {
     static const int corners[][2] = {{0, 0}, {-1, -1}, {-1, 1}, {1, -1}, {1, 1}};
     int places = executor->options.tta == CAIRN_TTA_CROPS ? 5 : 1;
     for (int k = 0; k < 2 * places; k++)
-        views[k] = (cairn_glance){k % 2, corners[k / 2][0] * executor->options.tta_shift,
-                                  corners[k / 2][1] * executor->options.tta_shift};
+        views[k] = (cairn_evaluation_view){k % 2, corners[k / 2][0] * executor->options.tta_shift,
+                                           corners[k / 2][1] * executor->options.tta_shift};
     return 2 * places;
 }
 
 cairn_status cairn_views_logits(cairn_executor *executor, int first, int count, float *logits) {
-    cairn_glance views[10];
+    cairn_evaluation_view views[10];
     int view_count = list_views(executor, views);
     size_t total = (size_t)count * (size_t)cairn_net_classes(executor->net);
     float *one = malloc((total + 1) * sizeof *one); /* never of nothing */
@@ -40,12 +40,12 @@ cairn_status cairn_views_logits(cairn_executor *executor, int first, int count, 
         return cairn_error_set(CAIRN_FAILED, "out of memory for the logits of %d samples", count);
     cairn_status status = CAIRN_OK;
     for (int k = 0; k < view_count && !status; k++) {
-        executor->glance = views[k];
+        executor->view = views[k];
         status = executor->ops->logits(executor, CAIRN_SPLIT_TEST, first, count, one);
         for (size_t i = 0; i < total && !status; i++)
             logits[i] = (k ? logits[i] : 0) + one[i] / (float)view_count;
     }
-    executor->glance = (cairn_glance){0};
+    executor->view = (cairn_evaluation_view){0};
     free(one);
     return status;
 }

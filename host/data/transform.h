@@ -350,10 +350,10 @@ CAIRN_RNG_FN void cairn_transform_draw(const cairn_augmenter *a, cairn_transform
 }
 
 /* An evaluation's: the sample alone. */
-CAIRN_RNG_FN void cairn_transform_glance(const cairn_augmenter *a, cairn_transform *transform,
-                                         cairn_glance glance, uint32_t index) {
+CAIRN_RNG_FN void cairn_transform_evaluation(const cairn_augmenter *a, cairn_transform *transform,
+                                             cairn_evaluation_view view, uint32_t index) {
     cairn_view_begin(a, &transform->own);
-    cairn_view_end(a, &transform->own, glance.dy, glance.dx, glance.flip != 0);
+    cairn_view_end(a, &transform->own, view.dy, view.dx, view.flip != 0);
     transform->other.uses_lut = 0;
     transform->partner = index;
     transform->weight = CAIRN_ONE;

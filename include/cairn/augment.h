@@ -93,7 +93,7 @@ typedef struct {
 /* An evaluation's view: shifted by whole pixels, then flipped. */
 typedef struct {
     int32_t flip, dy, dx;
-} cairn_glance;
+} cairn_evaluation_view;
 
 /* Whether nothing but the crop with zeros happens, for which backends have a short way. */
 CAIRN_RNG_FN bool cairn_augment_is_plain(const cairn_augment *how) {

@@ -114,7 +114,7 @@ typedef struct {
      * as the executor, or until another split takes their place. */
     cairn_status (*upload)(cairn_executor *executor, cairn_split_id id, const cairn_split *split);
     cairn_status (*train_step)(cairn_executor *executor, const cairn_step *step);
-    /* Samples first..first+count-1 of a split, any count, as executor->glance has it: no crop, no
+    /* Samples first..first+count-1 of a split, any count, as executor->view has it: no crop, no
      * dropout, no smoothing; adds to the stats. */
     cairn_status (*evaluate)(cairn_executor *executor, cairn_split_id id, int first, int count);
     /* Waits. The same samples' logits [count, classes]; leaves the stats alone. */
@@ -152,11 +152,11 @@ struct cairn_executor {
     const cairn_backend *backend;
     const cairn_net *net; /* the caller's; outlives the executor */
     cairn_executor_options options;
-    int split_count[2];   /* samples uploaded, by cairn_split_id; 0: none yet */
-    bool averaged;        /* the average is in the parameters' place */
-    uint32_t trained;     /* steps that the parameters have gone through, as far as is known */
-    cairn_glance glance;  /* how evaluate and logits look at samples */
-    uint8_t *test_labels; /* a copy, where options.tta wants one */
+    int split_count[2]; /* samples uploaded, by cairn_split_id; 0: none yet */
+    bool averaged;      /* the average is in the parameters' place */
+    uint32_t trained;   /* steps that the parameters have gone through, as far as is known */
+    cairn_evaluation_view view; /* how evaluate and logits look at samples */
+    uint8_t *test_labels;       /* a copy, where options.tta wants one */
 };
 
 struct cairn_backend {

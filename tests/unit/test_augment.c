@@ -98,10 +98,10 @@ static void test_flip(void **state) {
 static void test_flip_twice(void **state) {
     (void)state;
     const cairn_augmenter a = nothing();
-    const cairn_glance mirror = {1, 0, 0};
+    const cairn_evaluation_view mirror = {1, 0, 0};
     uint8_t once[SIZE], twice[SIZE];
     cairn_transform transform;
-    cairn_transform_glance(&a, &transform, mirror, 0);
+    cairn_transform_evaluation(&a, &transform, mirror, 0);
     cairn_transform_apply(&a, &transform, images, 0, once);
     cairn_transform_apply(&a, &transform, once, 0, twice);
     assert_memory_not_equal(once, images, SIZE);

@@ -98,7 +98,7 @@ static void assemble_augmented(const normal_table *table, cairn_shape shape,
     if (source->training)
         cairn_transform_make(&source->augmenter, &transform, source->images, source->epoch, index);
     else
-        cairn_transform_glance(&source->augmenter, &transform, source->glance, index);
+        cairn_transform_evaluation(&source->augmenter, &transform, source->view, index);
     cairn_transform_apply(&source->augmenter, &transform, source->images, index, bytes);
     assemble_sample(table, shape, bytes, 0, 0, x, bf16);
     *target = target_of(&transform, source->labels, index);

@@ -17,9 +17,9 @@ typedef struct {
     const uint8_t *labels;
     const int32_t *indices;
     int first;
-    bool training; /* augmented, by `augmenter` in `epoch`; else seen by `glance` */
+    bool training; /* augmented, by `augmenter` in `epoch`; else seen by `view` */
     uint32_t epoch;
-    cairn_glance glance;
+    cairn_evaluation_view view;
     cairn_augmenter augmenter;
     uint8_t *bytes; /* [count, c, h, w], scratch; NULL where nothing but the crop happens */
 } batch_source;

@@ -154,7 +154,7 @@ static batch_source source_of(const cpu_executor *executor, const cpu_plan *plan
                               cairn_split_id id) {
     return (batch_source){.images = executor->splits[id].images,
                           .labels = executor->splits[id].labels,
-                          .glance = executor->base.glance,
+                          .view = executor->base.view,
                           .augmenter = cairn_executor_augmenter(&executor->base, id),
                           .bytes = plan->bytes};
 }

@@ -77,7 +77,7 @@ static void assemble(executor *e, cairn_split_id id, const cairn_step *step, int
         if (step)
             cairn_transform_make(&augmenter, &transform, split->images, step->epoch, index);
         else
-            cairn_transform_glance(&augmenter, &transform, e->base.glance, index);
+            cairn_transform_evaluation(&augmenter, &transform, e->base.view, index);
         take_image(options, shape, &augmenter, &transform, split->images, index,
                    e->input + (size_t)n * size);
         e->targets[n] = target_of(&transform, split->labels, index);
