@@ -92,8 +92,7 @@ void launch_statistics(cudaStream_t stream, const cuda_tensor &shape, const cuda
     launch_channel_sums(stream, shape, aligned(x, 16), moments<T>{x, plane}, scratch, end);
 }
 
-/* Forward -----------------------------------------------------------------------------------------
- */
+/* Forward ---------------------------------------------------------------------------------------*/
 template <typename T, int V, bool NHWC>
 static __global__ void __launch_bounds__(THREADS)
     normalise(cuda_norm norm, cuda_tensor shape, const T *__restrict__ x,

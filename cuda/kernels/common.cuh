@@ -19,8 +19,7 @@ typedef __nv_bfloat16 bf16;
 
 enum { THREADS = 256, WARP = 32, ALL_LANES = -1 };
 
-/* Elements and packs ------------------------------------------------------------------------------
- */
+/* Elements and packs ----------------------------------------------------------------------------*/
 static __device__ __forceinline__ float to_float(float value) {
     return value;
 }
@@ -63,8 +62,7 @@ static __device__ __forceinline__ float relu_of(float value) {
     return value <= 0 ? 0.0f : value;
 }
 
-/* Places in an activation -------------------------------------------------------------------------
- */
+/* Places in an activation -----------------------------------------------------------------------*/
 struct spot {
     int c, i, j;
 };
@@ -104,8 +102,7 @@ static __device__ __forceinline__ size_t flat_index() {
     return (size_t)blockIdx.x * blockDim.x + threadIdx.x;
 }
 
-/* Launches ----------------------------------------------------------------------------------------
- */
+/* Launches --------------------------------------------------------------------------------------*/
 static inline size_t divide_up(size_t a, size_t b) {
     return (a + b - 1) / b;
 }

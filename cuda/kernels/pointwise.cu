@@ -173,8 +173,7 @@ void kernel_dropout(cudaStream_t stream, cuda_dropout dropout, const cuda_state 
                        (float *)y);
 }
 
-/* Between float32 and bf16 ------------------------------------------------------------------------
- */
+/* Between float32 and bf16 ----------------------------------------------------------------------*/
 template <int V>
 static __global__ void __launch_bounds__(THREADS)
     to_bf16(size_t count, const float *__restrict__ x, bf16 *__restrict__ y) {

@@ -38,8 +38,7 @@ size_t norm_scratch(const norm_shape *shape) {
     return (2 * (size_t)shape->count + 4) * padded * sizeof(float);
 }
 
-/* Planes: compiled for each block and type, so that the loops over a block are vectors
- * -----------*/
+/* Planes: compiled for each block and type, so that the loops over a block are vectors ----------*/
 
 typedef struct {
     const void *x, *dy;
@@ -204,8 +203,7 @@ static void run_planes(pass kind, const norm_shape *shape, const workings *work,
     }
 }
 
-/* Channels
- * ---------------------------------------------------------------------------------------*/
+/* Channels --------------------------------------------------------------------------------------*/
 
 /* A plane's two sums for a channel: sums[0] and sums[block]. */
 static const float *sums_of(const norm_shape *shape, const workings *work, int sample,

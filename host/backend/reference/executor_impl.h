@@ -2,12 +2,12 @@
  * output's gradient. Included by float32.c and float64.c after a typedef of `real`. */
 #include "../graph.h"
 #include "../timeline.h"
+#include "batch_impl.h"
 #include "norm_impl.h"
 #include "ops_impl.h"
 #include "update_impl.h"
 
 #include "cairn/arena.h"
-#include "host/data/transform_pixels.h"
 #include "cairn/executor.h"
 
 #include <stdlib.h>
@@ -29,7 +29,7 @@ typedef struct {
     cairn_split split[2]; /* by cairn_split_id; the caller's memory */
     cairn_stats stats;
     real *tensor[CAIRN_TENSOR_KINDS][CAIRN_NET_PARAMETERS_MAX]; /* NULL where none is kept */
-    uint32_t batch;       /* the batch's number in the step under way */
+    uint32_t micro_batch; /* its number in the step under way */
     real *input;          /* [batch, c, h, w] */
     loss_target *targets; /* [batch] */
     double *losses;       /* [batch] */
@@ -39,54 +39,19 @@ typedef struct {
     cairn_timeline timeline;
 } executor;
 
-/* The batch ---------------------------------------------------------------------------------------
- */
-
-/* x[c,i,j] = (byte[c,i,j] / 255 - mean[c]) / std[c], the bytes being those of the transform. */
-static void take_image(const cairn_executor_options *options, cairn_shape shape,
-                       const cairn_augmenter *augmenter, const cairn_transform *transform,
-                       const uint8_t *images, uint32_t index, real *x) {
-    for (int c = 0; c < shape.c; c++) {
-        real mean = (real)options->mean[c % CAIRN_CHANNELS_MAX];
-        real std = (real)options->std[c % CAIRN_CHANNELS_MAX];
-        for (int i = 0; i < shape.h; i++)
-            for (int j = 0; j < shape.w; j++) {
-                int pixel = cairn_transform_level(augmenter, transform, images, index, c, i, j);
-                x[(c * shape.h + i) * shape.w + j] = ((real)pixel / 255 - mean) / std;
-            }
-    }
-}
-
 /* In a profiled step: the part "name what" from `begin` until now. */
 static void note(executor *e, const char *name, const char *what, double flops, double begin) {
     cairn_timeline_add(&e->timeline, name, what, flops, begin);
 }
 
-/* Fills input and targets with the step's samples, augmented, or with first..first+count-1. */
 static void assemble(executor *e, cairn_split_id id, const cairn_step *step, int first, int count) {
-    const cairn_executor_options *options = &e->base.options;
-    const cairn_split *split = &e->split[id];
-    const cairn_augmenter augmenter = cairn_executor_augmenter(&e->base, id);
-    cairn_shape shape = e->base.net->input;
-    size_t size = cairn_shape_count(shape);
     double begin = omp_get_wtime();
-#pragma omp parallel for num_threads(e->threads)
-    for (int n = 0; n < count; n++) {
-        uint32_t index = (uint32_t)(step ? step->indices[n] : first + n);
-        cairn_transform transform;
-        if (step)
-            cairn_transform_make(&augmenter, &transform, split->images, step->epoch, index);
-        else
-            cairn_transform_evaluation(&augmenter, &transform, e->base.view, index);
-        take_image(options, shape, &augmenter, &transform, split->images, index,
-                   e->input + (size_t)n * size);
-        e->targets[n] = target_of(&transform, split->labels, index);
-    }
+    batch_assemble(&e->base, id, &e->split[id], step, first, count, e->threads, e->input,
+                   e->targets);
     note(e, "batch assembly", NULL, 0, begin);
 }
 
-/* Forward and backward ----------------------------------------------------------------------------
- */
+/* Forward and backward --------------------------------------------------------------------------*/
 
 static const real *output_of(const executor *e, int ordinal) {
     return ordinal == CAIRN_NET_INPUT ? e->input : e->op[ordinal].y;
@@ -132,7 +97,7 @@ static void forward_op(executor *e, int ordinal, int count, const cairn_step *st
         break;
     case CAIRN_OP_DROPOUT:
         if (step)
-            dropout_apply(op, e->base.options.seed, step->step, e->batch, ordinal, total,
+            dropout_apply(op, e->base.options.seed, step->step, e->micro_batch, ordinal, total,
                           e->threads, x, buffers->y, false);
         else
             memcpy(buffers->y, x, total * sizeof *x);
@@ -197,8 +162,8 @@ static void backward_op(executor *e, int ordinal, int count, const cairn_step *s
         linear_backward_input(op, count, e->threads, weight, dy, dx);
         break;
     case CAIRN_OP_DROPOUT:
-        dropout_apply(op, e->base.options.seed, step->step, e->batch, ordinal, total, e->threads,
-                      dy, dx, true);
+        dropout_apply(op, e->base.options.seed, step->step, e->micro_batch, ordinal, total,
+                      e->threads, dy, dx, true);
         break;
     case CAIRN_OP_ADD:
         add_backward(total, e->threads, dy, dx);
@@ -267,14 +232,14 @@ static void clear(real *values, size_t total, int threads) {
         values[i] = 0;
 }
 
-/* The parameters' too in the step's first batch. */
+/* The parameters' too in the step's first micro-batch. */
 static void clear_gradients(executor *e, int count) {
     const cairn_net *net = e->base.net;
     double begin = omp_get_wtime();
     for (int i = 0; i < net->op_count; i++)
         if (e->op[i].dy)
             clear(e->op[i].dy, (size_t)count * cairn_shape_count(net->op[i].out), e->threads);
-    for (int k = 0; k < net->parameter_count && e->batch == 0; k++)
+    for (int k = 0; k < net->parameter_count && e->micro_batch == 0; k++)
         clear(e->tensor[CAIRN_GRADIENT][k], net->parameter[k].count, e->threads);
     note(e, "gradients cleared", NULL, 0, begin);
 }
@@ -314,15 +279,14 @@ static void update_parameters(executor *e, const cairn_step *step) {
     note(e, cairn_optimizer_title(optimizer), NULL, 0, begin);
 }
 
-/* The interface -----------------------------------------------------------------------------------
- */
+/* The interface ---------------------------------------------------------------------------------*/
 
 static cairn_status train_step(cairn_executor *base, const cairn_step *step) {
     executor *e = (executor *)base;
-    e->batch = 0;
-    for (int done = 0; done < step->count; e->batch++) {
+    e->micro_batch = 0;
+    for (int done = 0; done < step->count; e->micro_batch++) {
         cairn_step batch = cairn_step_micro_batch(base, step, done);
-        e->timeline.count = 0; /* of the last batch is what is kept */
+        e->timeline.count = 0; /* of the last micro-batch is what is kept */
         assemble(e, CAIRN_SPLIT_TRAIN, &batch, 0, batch.count);
         forward(e, batch.count, &batch);
         clear_gradients(e, batch.count);
@@ -416,8 +380,7 @@ static void destroy(cairn_executor *base) {
     free(e);
 }
 
-/* Making one --------------------------------------------------------------------------------------
- */
+/* Making one ------------------------------------------------------------------------------------*/
 
 /* Memory from the arena; after the first failure *ok is false and nothing more is asked. */
 static void *take(executor *e, size_t bytes, bool *ok) {

@@ -179,9 +179,8 @@ static void conv2d_backward_input(const cairn_op *op, int count, int threads, co
         }
 }
 
-/* Linear: y[n,o] = b[o] + scale * sum over i of w[o,i] * x[n,i]
- * -------------------------------------------
- */
+/* Linear: y[n,o] = b[o] + scale * sum over i of w[o,i] * x[n,i] ---------------------------------*/
+
 static void linear_forward(const cairn_op *op, int count, int threads, const real *x,
                            const real *weight, const real *bias, real *y) {
     size_t ins = (size_t)op->in.c, outs = (size_t)op->out.c;
@@ -215,8 +214,7 @@ static void linear_backward_input(const cairn_op *op, int count, int threads, co
             add_scaled(ins, (real)op->scale * dy[n * outs + o], weight + o * ins, dx + n * ins);
 }
 
-/* ReLU: `x <= 0` is false for NaN, which so passes through both ways, as in PyTorch ---------------
- */
+/* ReLU: `x <= 0` is false for NaN, which so passes through both ways, as in PyTorch -------------*/
 static void relu_forward(size_t total, int threads, const real *x, real *y) {
 #pragma omp parallel for simd num_threads(threads)
     for (size_t i = 0; i < total; i++)
@@ -330,9 +328,9 @@ static void maxpool_backward(const cairn_op *op, int count, int threads, const i
 }
 
 /* Dropout: what survives is scaled by 1/(1-p), so that evaluation needs no change. The mask is
- * computed again in the backward pass, which is the same function of dy
- * ----------------------------- y[i] = 0 or x[i] / (1 - p), added to y when `add`. */
-static void dropout_apply(const cairn_op *op, uint64_t seed, uint32_t step, uint32_t batch,
+ * computed again in the backward pass, which is the same function of dy. y[i] = 0 or x[i] / (1 -
+ * p), added to y when `add`. */
+static void dropout_apply(const cairn_op *op, uint64_t seed, uint32_t step, uint32_t micro_batch,
                           int ordinal, size_t total, int threads, const real *x, real *y,
                           bool add) {
     uint32_t threshold = cairn_rng_dropout_threshold(op->p);
@@ -340,7 +338,7 @@ static void dropout_apply(const cairn_op *op, uint64_t seed, uint32_t step, uint
 #pragma omp parallel for num_threads(threads)
     for (size_t block = 0; block < (total + 3) / 4; block++) {
         cairn_rng_block random = cairn_rng(seed, CAIRN_RNG_DROPOUT, step, (uint32_t)ordinal,
-                                           cairn_rng_dropout_index(batch, block));
+                                           cairn_rng_dropout_index(micro_batch, block));
         for (size_t i = 4 * block; i < 4 * block + 4 && i < total; i++) {
             real kept = random.word[i % 4] < threshold ? 0 : scale * x[i];
             y[i] = add ? y[i] + kept : kept;
