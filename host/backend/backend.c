@@ -237,17 +237,6 @@ cairn_status cairn_executor_profile_step(cairn_executor *executor, const cairn_s
     return status;
 }
 
-cairn_augmenter cairn_executor_augmenter(const cairn_executor *executor, cairn_split_id id) {
-    cairn_shape input = executor->net->input;
-    return (cairn_augmenter){.how = executor->options.augment,
-                             .seed = executor->options.seed,
-                             .crop_padding = executor->options.crop_padding,
-                             .channels = input.c,
-                             .height = input.h,
-                             .width = input.w,
-                             .count = (uint32_t)executor->split_count[id]};
-}
-
 static cairn_status check_range(const cairn_executor *executor, cairn_split_id id, int first,
                                 int count) {
     int available = executor->split_count[id];
@@ -271,15 +260,6 @@ cairn_status cairn_executor_logits(cairn_executor *executor, cairn_split_id id, 
     if (status || !cairn_views_apply(executor, id))
         return status ? status : executor->ops->logits(executor, id, first, count, logits);
     return cairn_views_logits(executor, first, count, logits);
-}
-
-cairn_step cairn_step_micro_batch(const cairn_executor *executor, const cairn_step *step,
-                                  int first) {
-    cairn_step part = *step;
-    int left = step->count - first;
-    part.indices += first;
-    part.count = left < executor->options.batch ? left : executor->options.batch;
-    return part;
 }
 
 static cairn_status check_kind(const cairn_executor *executor, cairn_tensor_kind kind) {

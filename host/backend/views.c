@@ -76,12 +76,12 @@ cairn_status cairn_views_evaluate(cairn_executor *executor, int first, int count
         return cairn_error_set(CAIRN_FAILED, "out of memory for the logits of %d samples", count);
     cairn_status status = cairn_views_logits(executor, first, count, logits);
     if (!status)
-        status = cairn_executor_get_stats(executor, &stats);
+        status = executor->ops->get_stats(executor, &stats);
     for (int n = 0; n < count && !status; n++)
         add_sample(logits + (size_t)n * (size_t)classes, classes, executor->test_labels[first + n],
                    &stats);
     if (!status)
-        status = cairn_executor_set_stats(executor, &stats);
+        status = executor->ops->set_stats(executor, &stats);
     free(logits);
     return status;
 }
