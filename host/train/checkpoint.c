@@ -56,7 +56,7 @@ static cairn_status add_position(cairn_safetensors *file, const cairn_checkpoint
     const struct {
         const char *key;
         int64_t value;
-    } integers[] = {{"epoch", at->epoch},     {"batch", at->batch},
+    } integers[] = {{"epoch", at->epoch},     {"step_in_epoch", at->step_in_epoch},
                     {"step", at->step},       {"correct", at->stats.correct},
                     {"seen", at->stats.seen}, {"trained_images", at->trained_images}};
     const struct {
@@ -143,10 +143,13 @@ static cairn_status find_double(const cairn_safetensors *file, const char *path,
 
 static cairn_status read_counters(const cairn_safetensors *file, cairn_checkpoint *at,
                                   const char *path) {
-    int64_t epoch = 0, batch = 0, step = 0;
+    int64_t epoch = 0, step_in_epoch = 0, step = 0;
+    const char *in_epoch = "step_in_epoch";
+    if (!cairn_safetensors_metadata(file, in_epoch))
+        in_epoch = "batch"; /* as older checkpoints call it */
     cairn_status status = find_integer(file, path, "epoch", INT32_MAX, &epoch);
     if (!status)
-        status = find_integer(file, path, "batch", INT32_MAX, &batch);
+        status = find_integer(file, path, in_epoch, INT32_MAX, &step_in_epoch);
     if (!status)
         status = find_integer(file, path, "step", UINT32_MAX, &step);
     if (!status)
@@ -162,7 +165,7 @@ static cairn_status read_counters(const cairn_safetensors *file, cairn_checkpoin
     if (!status)
         status = find_double(file, path, "train_seconds", &at->train_seconds);
     at->epoch = (uint32_t)epoch;
-    at->batch = (uint32_t)batch;
+    at->step_in_epoch = (uint32_t)step_in_epoch;
     at->step = (uint32_t)step;
     return status;
 }
@@ -193,30 +196,29 @@ static cairn_status read_position(const cairn_safetensors *file, cairn_checkpoin
     return status;
 }
 
-cairn_status cairn_checkpoint_load(cairn_executor *executor, cairn_checkpoint *checkpoint,
+cairn_status cairn_checkpoint_read(cairn_checkpoint *at, cairn_safetensors *tensors,
                                    const char *path) {
     cairn_safetensors file = {0};
     cairn_status status = cairn_safetensors_read(&file, path);
-    for (int kind = 0; kind < CAIRN_TENSOR_KINDS && !status; kind++) {
-        const char *prefix = prefix_of(executor, (cairn_tensor_kind)kind);
-        if (prefix)
-            status = cairn_tensors_set(&file, executor, (cairn_tensor_kind)kind, prefix, path);
+    if (!status)
+        status = read_position(&file, at, path);
+    if (!status && tensors) {
+        *tensors = file;
+        return CAIRN_OK;
     }
-    if (!status)
-        status = read_position(&file, checkpoint, path);
-    if (!status)
-        status = cairn_executor_set_stats(executor, &checkpoint->stats);
     cairn_safetensors_free(&file);
     return status;
 }
 
-cairn_status cairn_checkpoint_peek(cairn_checkpoint *checkpoint, const char *path) {
-    cairn_safetensors file = {0};
-    cairn_status status = cairn_safetensors_read(&file, path);
-    if (!status)
-        status = read_position(&file, checkpoint, path);
-    cairn_safetensors_free(&file);
-    return status;
+cairn_status cairn_checkpoint_restore(cairn_executor *executor, const cairn_checkpoint *at,
+                                      const cairn_safetensors *tensors, const char *path) {
+    cairn_status status = CAIRN_OK;
+    for (int kind = 0; kind < CAIRN_TENSOR_KINDS && !status; kind++) {
+        const char *prefix = prefix_of(executor, (cairn_tensor_kind)kind);
+        if (prefix)
+            status = cairn_tensors_set(tensors, executor, (cairn_tensor_kind)kind, prefix, path);
+    }
+    return status ? status : cairn_executor_set_stats(executor, &at->stats);
 }
 
 void cairn_checkpoint_free(cairn_checkpoint *checkpoint) {

@@ -74,34 +74,39 @@ cairn_status cairn_experiment_settle(cairn_experiment *run) {
 }
 
 /* The parameters and the position: from the checkpoint, or from the seed. */
-static cairn_status make_start(cairn_experiment *run, const cairn_checkpoint *held,
-                               const char *from) {
-    if (!from) {
+static cairn_status make_start(cairn_experiment *run, cairn_run_start *start) {
+    cairn_executor *executor = run->session.executor;
+    if (!start->from) {
         run->at = (cairn_checkpoint){.config = *run->config, .data = run->session.data};
-        cairn_status status = cairn_executor_initialise(run->session.executor, run->config->seed);
-        return status ? status : cairn_whiten(run->session.executor, run->session.data);
+        cairn_status status = cairn_executor_initialise(executor, run->config->seed);
+        return status ? status : cairn_whiten(executor, run->session.data);
     }
-    cairn_status status = cairn_experiment_settle(run);
-    if (status)
-        return status;
-    if (strcmp(held->data_digest, run->provenance.data_digest) != 0)
-        return cairn_error_set(CAIRN_BAD_INPUT,
-                               "%s: was trained on data with digest %.12s, the data at hand has "
-                               "%.12s; bring that data back or use --overwrite",
-                               from, held->data_digest, run->provenance.data_digest);
-    status = cairn_checkpoint_load(run->session.executor, &run->at, from);
+    run->at = start->at;
+    start->at = (cairn_checkpoint){0};
     run->at.config = *run->config;
     run->at.data = run->session.data;
+    char held[CAIRN_DIGEST_HEX];
+    memcpy(held, run->at.data_digest, sizeof held);
+    cairn_status status = cairn_experiment_settle(run);
+    if (!status && strcmp(held, run->at.data_digest) != 0)
+        status = cairn_error_set(CAIRN_BAD_INPUT,
+                                 "%s: was trained on data with digest %.12s, the data at hand has "
+                                 "%.12s; bring that data back or use --overwrite",
+                                 start->from, held, run->at.data_digest);
+    if (!status)
+        status = cairn_checkpoint_restore(executor, &run->at, &start->tensors, start->from);
+    cairn_safetensors_free(&start->tensors);
     run->saved = true;
     run->saved_step = run->at.step;
-    run->damaged = from == run->folder.previous;
-    if (!status && (int64_t)run->at.batch * samples_per_step(run) > run->session.data->train.count)
+    run->damaged = start->from == run->folder.previous;
+    if (!status &&
+        (int64_t)run->at.step_in_epoch * samples_per_step(run) > run->session.data->train.count)
         status = cairn_error_set(CAIRN_BAD_INPUT, "%s: has %u steps done of an epoch of fewer",
-                                 from, run->at.batch);
+                                 start->from, run->at.step_in_epoch);
     return status;
 }
 
-static void announce(const cairn_experiment *run, bool resume) {
+static void announce(const cairn_experiment *run, const cairn_run_start *start) {
     const cairn_executor_options *options = &run->session.executor->options;
     char device[256], choices[2048];
     if (*run->session.passed_over)
@@ -139,38 +144,35 @@ static void announce(const cairn_experiment *run, bool resume) {
             cairn_terminal_note(run->terminal,
                                 "%s: cannot lock: %s; nothing keeps another run away",
                                 locks[i]->path, strerror(locks[i]->refused));
-    if (*run->notice)
-        cairn_terminal_note(run->terminal, "%s: going on from %s", run->notice,
-                            run->folder.previous);
-    if (resume && run->at.epoch >= run->config->train.epochs)
+    if (start->from && *start->notice)
+        cairn_terminal_note(run->terminal, "%s: going on from %s", start->notice, start->from);
+    if (start->from && run->at.epoch >= run->config->train.epochs)
         cairn_terminal_note(run->terminal, "all %u epochs are done already", run->at.epoch);
-    else if (resume)
+    else if (start->from)
         cairn_terminal_note(run->terminal, "resuming after %u epochs and %u steps", run->at.epoch,
-                            run->at.batch);
+                            run->at.step_in_epoch);
     else if (run->options->resume)
         cairn_terminal_note(run->terminal, "no checkpoint in %s: starting from the beginning",
                             run->folder.folder);
 }
 
 static cairn_status prepare(cairn_experiment *run) {
-    cairn_checkpoint held = {0};
-    const char *from = NULL;
+    cairn_run_start start = {0};
     cairn_status status = cairn_board_check(run->config);
     if (!status)
         status = cairn_run_folder_name(&run->folder, run->config, run->options->run_dir);
     if (!status)
-        status = cairn_run_folder_check(&run->folder, run->config, run->options, &held, &from,
-                                        run->notice, sizeof run->notice);
+        status = cairn_run_folder_check(&run->folder, run->config, run->options, &start);
     if (!status)
         status = open_session(run);
     if (!status)
-        status = make_start(run, &held, from);
+        status = make_start(run, &start);
     if (!status)
         status = cairn_metrics_extend(&run->at.metrics, run->at.rows, run->at.epoch);
     if (!status)
         status = cairn_profile_open(&run->trace, run->options->profile, run->session.executor);
     if (!status)
-        status = cairn_run_folder_begin(&run->folder, run->config, !from);
+        status = cairn_run_folder_begin(&run->folder, run->config, !start.from);
     if (!status)
         status = cairn_results_record(run);
     if (!status)
@@ -183,8 +185,8 @@ static cairn_status prepare(cairn_experiment *run) {
             status = cairn_error_set(CAIRN_FAILED, "out of memory for the order of an epoch");
     }
     if (!status)
-        announce(run, from != NULL);
-    cairn_checkpoint_free(&held);
+        announce(run, &start);
+    cairn_run_start_free(&start);
     return status;
 }
 
@@ -220,7 +222,7 @@ static cairn_status watch_loss(cairn_experiment *run, double time) {
 }
 
 static cairn_status take_step(cairn_experiment *run, const cairn_step *step) {
-    bool traced = run->trace && run->at.batch < (uint32_t)run->options->profile_steps;
+    bool traced = run->trace && run->at.step_in_epoch < (uint32_t)run->options->profile_steps;
     cairn_timing parts[CAIRN_PROFILE_PARTS];
     int count = 0;
     cairn_status status = cairn_board_begin_step(run->board, step);
@@ -230,12 +232,13 @@ static cairn_status take_step(cairn_experiment *run, const cairn_step *step) {
     return status ? status : cairn_board_end_step(run->board, step);
 }
 
-/* The rest of the epoch under way, from step at.batch on; at.batch is 0 again when it is done. */
+/* The rest of the epoch under way, from step at.step_in_epoch on; at.step_in_epoch is 0 again when
+ * it is done. */
 static cairn_status train_epoch(cairn_experiment *run) {
     int count = run->session.data->train.count, samples = samples_per_step(run);
     double begin = cairn_clock_now();
     cairn_sampler_order(run->config->seed, run->at.epoch, count, run->order);
-    for (int first = (int)run->at.batch * samples; first < count; first += samples) {
+    for (int first = (int)run->at.step_in_epoch * samples; first < count; first += samples) {
         if (stopped(run))
             return CAIRN_INTERRUPTED;
         cairn_step step = {.indices = run->order + first,
@@ -246,7 +249,7 @@ static cairn_status train_epoch(cairn_experiment *run) {
         cairn_status status = take_step(run, &step);
         if (status)
             return status;
-        run->at.batch++;
+        run->at.step_in_epoch++;
         run->at.step++;
         run->at.trained_images += step.count;
         double time = cairn_clock_now();
@@ -259,7 +262,7 @@ static cairn_status train_epoch(cairn_experiment *run) {
         begin = cairn_clock_now();
         cairn_terminal_progress(run->terminal, (int)run->at.epoch + 1, first + step.count, count);
     }
-    run->at.batch = 0;
+    run->at.step_in_epoch = 0;
     return CAIRN_OK;
 }
 
@@ -342,7 +345,7 @@ static cairn_status finish(cairn_experiment *run, cairn_status trained) {
         cairn_terminal_note(run->terminal,
                             "interrupted in epoch %u after %u steps; %s is saved: the same "
                             "command with --resume goes on",
-                            run->at.epoch + 1, run->at.batch, run->folder.checkpoint);
+                            run->at.epoch + 1, run->at.step_in_epoch, run->folder.checkpoint);
         return status ? status : CAIRN_INTERRUPTED;
     }
     if (!status)

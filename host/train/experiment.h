@@ -31,7 +31,6 @@ typedef struct {
     cairn_safetensors best; /* the best model; empty: it is on disk, or there is none yet */
     uint32_t recorded;      /* epochs whose rows this process has written */
     bool nan_noted;
-    char notice[1024]; /* why not the last checkpoint but the one before; "" */
 } cairn_experiment;
 
 /* experiment.c --------------------------------------------------------------------------------- */

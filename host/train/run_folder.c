@@ -44,7 +44,7 @@ static cairn_status check_same_run(const cairn_run_folder *run, const cairn_conf
     char was[CAIRN_TEXT_MAX], is[CAIRN_TEXT_MAX];
     cairn_config extended = held->config;
     /* Not fewer than begun; and not where the rates of the epochs done depend on it. */
-    if (config->train.epochs >= held->epoch + (held->batch > 0) &&
+    if (config->train.epochs >= held->epoch + (held->step_in_epoch > 0) &&
         !cairn_schedule_needs_length(config))
         extended.train.epochs = config->train.epochs;
     const cairn_key *key = cairn_config_difference(&extended, config);
@@ -73,28 +73,25 @@ static cairn_status lock(cairn_run_folder *run) {
     return status;
 }
 
-/* The position of the last checkpoint that can be read. */
-static cairn_status peek_newest(const cairn_run_folder *run, cairn_checkpoint *held,
-                                const char **from, char *notice, size_t size) {
-    cairn_status status = CAIRN_BAD_INPUT;
+/* The last checkpoint that can be read. Its tensors only where the run goes on from it. */
+static cairn_status read_newest(const cairn_run_folder *run, bool resume, cairn_run_start *start) {
+    cairn_safetensors *tensors = resume ? &start->tensors : NULL;
     if (cairn_file_exists(run->checkpoint)) {
-        *from = run->checkpoint;
-        status = cairn_checkpoint_peek(held, run->checkpoint);
+        start->from = run->checkpoint;
+        cairn_status status = cairn_checkpoint_read(&start->at, tensors, start->from);
         if (status != CAIRN_BAD_INPUT || !cairn_file_exists(run->previous))
             return status;
-        snprintf(notice, size, "%s", cairn_error_message());
+        snprintf(start->notice, sizeof start->notice, "%s", cairn_error_message());
     } else {
-        snprintf(notice, size, "%s: is missing", run->checkpoint);
+        snprintf(start->notice, sizeof start->notice, "%s: is missing", run->checkpoint);
     }
-    *from = run->previous;
-    return cairn_checkpoint_peek(held, run->previous);
+    start->from = run->previous;
+    return cairn_checkpoint_read(&start->at, tensors, start->from);
 }
 
 cairn_status cairn_run_folder_check(cairn_run_folder *run, const cairn_config *config,
-                                    const cairn_experiment_options *options, cairn_checkpoint *held,
-                                    const char **from, char *notice, size_t size) {
-    *from = NULL;
-    *notice = '\0';
+                                    const cairn_experiment_options *options,
+                                    cairn_run_start *start) {
     cairn_status status = cairn_folder_exists(run->folder) ? lock(run) : CAIRN_OK;
     if (status || options->overwrite)
         return status;
@@ -106,19 +103,24 @@ cairn_status cairn_run_folder_check(cairn_run_folder *run, const cairn_config *c
                                    run->folder);
         return CAIRN_OK;
     }
-    status = peek_newest(run, held, from, notice, size);
+    status = read_newest(run, options->resume, start);
     if (!status)
-        status = check_same_run(run, config, held);
+        status = check_same_run(run, config, &start->at);
     if (status || options->resume)
         return status;
-    *from = NULL;
+    start->from = NULL;
     /* A finished run of the same configuration is trained again: it ends with the same bytes. */
-    if (held->epoch >= config->train.epochs)
+    if (start->at.epoch >= config->train.epochs)
         return CAIRN_OK;
     return cairn_error_set(CAIRN_BAD_INPUT,
                            "%s: holds an unfinished run, %u of %lld epochs done; go on with "
                            "--resume, or replace it with --overwrite",
-                           run->folder, held->epoch, (long long)config->train.epochs);
+                           run->folder, start->at.epoch, (long long)config->train.epochs);
+}
+
+void cairn_run_start_free(cairn_run_start *start) {
+    cairn_checkpoint_free(&start->at);
+    cairn_safetensors_free(&start->tensors);
 }
 
 /* An earlier run's event files for TensorBoard, which would read them as part of this one. */

@@ -38,14 +38,21 @@ typedef struct {
 cairn_status cairn_run_folder_name(cairn_run_folder *run, const cairn_config *config,
                                    const char *run_dir);
 
+/* Where a run starts. Begins zeroed; cairn_run_start_free frees it, after a failure too. */
+typedef struct {
+    const char *from; /* the checkpoint that it goes on from; NULL: from the beginning */
+    cairn_checkpoint at;
+    cairn_safetensors tensors;
+    char notice[PATH_MAX + 64]; /* why not from the last checkpoint but the one before; "" */
+} cairn_run_start;
+void cairn_run_start_free(cairn_run_start *start);
+
 /* Locks the folder, where there is one, and decides what to do with what it holds: a run goes on
- * from `*held`, the position in the checkpoint `*from`; NULL: from the beginning. `from` is the
- * last checkpoint or, where that is missing or damaged, the one before, and then `notice` [size]
- * says why, else it is "". Refuses to lose another run. Makes the lock's file and changes nothing.
- */
+ * from the last checkpoint or, where that is missing or damaged, from the one before. Refuses to
+ * lose another run. Makes the lock's file and changes nothing. */
 cairn_status cairn_run_folder_check(cairn_run_folder *run, const cairn_config *config,
-                                    const cairn_experiment_options *options, cairn_checkpoint *held,
-                                    const char **from, char *notice, size_t size);
+                                    const cairn_experiment_options *options,
+                                    cairn_run_start *start);
 
 /* Makes and locks the folder; removes what a killed process left half-written and, for a fresh
  * start, an earlier run's files; writes params.yaml. */

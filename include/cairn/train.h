@@ -5,6 +5,7 @@
 #include "cairn/config.h"
 #include "cairn/executor.h"
 #include "cairn/record.h"
+#include "cairn/safetensors.h"
 #include "cairn/trace.h"
 
 #include <signal.h>
@@ -52,10 +53,10 @@ cairn_status cairn_model_match(cairn_dataset *data, const char *path);
 typedef struct {
     cairn_config config;
     char data_digest[CAIRN_DIGEST_HEX];
-    uint32_t epoch;    /* epochs completed */
-    uint32_t batch;    /* steps done of the next epoch */
-    uint32_t step;     /* steps done over the whole run */
-    cairn_stats stats; /* of the epoch begun */
+    uint32_t epoch;         /* epochs completed */
+    uint32_t step_in_epoch; /* steps done of the next epoch */
+    uint32_t step;          /* steps done over the whole run */
+    cairn_stats stats;      /* of the epoch begun */
     double seconds, train_seconds;
     int64_t trained_images;
     cairn_epoch_row *rows;     /* [epoch]; owned */
@@ -66,11 +67,14 @@ typedef struct {
 /* `finite`: values that are no numbers are CAIRN_FAILED, and nothing is written. */
 cairn_status cairn_checkpoint_save(cairn_executor *executor, const cairn_checkpoint *checkpoint,
                                    const char *path, bool finite);
-cairn_status cairn_checkpoint_load(cairn_executor *executor, cairn_checkpoint *checkpoint,
-                                   const char *path);
 
-/* The position alone, without an executor. */
-cairn_status cairn_checkpoint_peek(cairn_checkpoint *checkpoint, const char *path);
+/* The position, which cairn_checkpoint_free frees, and the file's tensors, unless `tensors` is
+ * NULL; after a failure neither. Then those into an executor, which counts on from the position's
+ * stats; `path` is for messages. */
+cairn_status cairn_checkpoint_read(cairn_checkpoint *checkpoint, cairn_safetensors *tensors,
+                                   const char *path);
+cairn_status cairn_checkpoint_restore(cairn_executor *executor, const cairn_checkpoint *checkpoint,
+                                      const cairn_safetensors *tensors, const char *path);
 void cairn_checkpoint_free(cairn_checkpoint *checkpoint);
 
 /* Begins the trace of an executor's work; a path of NULL: none, and it stays NULL. */

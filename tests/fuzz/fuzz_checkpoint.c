@@ -43,7 +43,8 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         executor = make_executor();
     const char *path = fuzz_file(data, size);
     cairn_checkpoint held = {0};
-    cairn_status status = cairn_checkpoint_peek(&held, path);
+    cairn_safetensors tensors = {0};
+    cairn_status status = cairn_checkpoint_read(&held, &tensors, path);
     fuzz_check_status(status);
     double sum = 0;
     for (uint32_t i = 0; !status && i < held.epoch; i++) {
@@ -51,12 +52,10 @@ int LLVMFuzzerTestOneInput(const uint8_t *data, size_t size) {
         sum += held.rows[i].train_loss;
     }
     fuzz_check(sum <= sum || sum != sum, "rows can be read");
-    cairn_checkpoint_free(&held);
-    held = (cairn_checkpoint){0};
-    status = cairn_checkpoint_load(executor, &held, path);
-    fuzz_check_status(status);
     if (!status)
-        cairn_checkpoint_free(&held);
+        fuzz_check_status(cairn_checkpoint_restore(executor, &held, &tensors, path));
+    cairn_checkpoint_free(&held);
+    cairn_safetensors_free(&tensors);
     fuzz_check_status(cairn_model_load(executor, path));
     check_description(path);
     return 0;

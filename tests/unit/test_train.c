@@ -34,6 +34,7 @@ static int writes_to_fail;   /* the write that fails; 0: none */
 static int steps_to_kill;    /* the step after which the process kills itself; 0: none */
 static int checkpoints;      /* writes of them, counted */
 static useconds_t slow_disk; /* what each takes more */
+static int checkpoints_read; /* counted */
 
 cairn_status __real_cairn_executor_train_step(cairn_executor *executor, const cairn_step *step);
 cairn_status __wrap_cairn_executor_train_step(cairn_executor *executor, const cairn_step *step);
@@ -52,6 +53,13 @@ cairn_status __wrap_cairn_executor_train_step(cairn_executor *executor, const ca
         status = cairn_executor_set(executor, CAIRN_PARAMETER, last, values);
     }
     return status;
+}
+
+cairn_status __real_cairn_safetensors_read(cairn_safetensors *file, const char *path);
+cairn_status __wrap_cairn_safetensors_read(cairn_safetensors *file, const char *path);
+cairn_status __wrap_cairn_safetensors_read(cairn_safetensors *file, const char *path) {
+    checkpoints_read += strstr(path, "/checkpoint.") != NULL;
+    return __real_cairn_safetensors_read(file, path);
 }
 
 /* Before a file is written: the fault that is due. */
@@ -132,7 +140,8 @@ static void assert_same_run(const char *a, const char *b) {
         assert_memory_equal(x.tensor[i].values, y.tensor[i].values,
                             x.tensor[i].count * sizeof(float));
     }
-    static const char *const keys[] = {"params", "rows", "epoch", "batch", "step", "loss", "seen"};
+    static const char *const keys[] = {"params", "rows", "epoch", "step_in_epoch",
+                                       "step",   "loss", "seen"};
     for (size_t i = 0; i < sizeof keys / sizeof keys[0]; i++)
         assert_string_equal(cairn_safetensors_metadata(&x, keys[i]),
                             cairn_safetensors_metadata(&y, keys[i]));
@@ -145,6 +154,28 @@ static void assert_refused(cairn_status status, const char *first, const char *s
     assert_int_equal(status, CAIRN_BAD_INPUT);
     if (!strstr(cairn_error_message(), first) || !strstr(cairn_error_message(), second))
         fail_msg("expected '%s' and '%s' in: %s", first, second, cairn_error_message());
+}
+
+/* Rewrites the checkpoint in `other` with one metadata value replaced. */
+static void change_checkpoint(const char *key, const char *value) {
+    const char *path = path_of(other, "checkpoint.safetensors");
+    cairn_safetensors file;
+    assert_int_equal(cairn_safetensors_read(&file, path), CAIRN_OK);
+    for (size_t i = 0; i < file.metadata_count; i++)
+        if (strcmp(file.metadata[i].key, key) == 0) {
+            free(file.metadata[i].value);
+            file.metadata[i].value = strdup(value);
+        }
+    assert_int_equal(cairn_safetensors_write(&file, path), CAIRN_OK);
+    cairn_safetensors_free(&file);
+}
+
+static void copy_file(const char *from, const char *to) {
+    uint8_t *bytes;
+    size_t size;
+    assert_int_equal(cairn_file_read(from, &bytes, &size), CAIRN_OK);
+    assert_int_equal(cairn_file_write(to, bytes, size), CAIRN_OK);
+    free(bytes);
 }
 
 static int set_up(void **state) {
@@ -226,17 +257,49 @@ static void a_stop_after_any_step_resumes_exactly(void **state) {
         steps_to_stop = step;
         assert_int_equal(run_with(other, NULL, FRESH), CAIRN_INTERRUPTED);
         cairn_checkpoint held;
-        assert_int_equal(cairn_checkpoint_peek(&held, path_of(other, "checkpoint.safetensors")),
-                         CAIRN_OK);
+        assert_int_equal(
+            cairn_checkpoint_read(&held, NULL, path_of(other, "checkpoint.safetensors")), CAIRN_OK);
         assert_int_equal(held.step, step);
         assert_int_equal(held.epoch, step / 3);
-        assert_int_equal(held.batch, step % 3);
+        assert_int_equal(held.step_in_epoch, step % 3);
         assert_int_equal(held.stats.seen, step % 3 * 2);
         cairn_checkpoint_free(&held);
         assert_true(cairn_file_exists(path_of(other, "summary.json")));
         assert_int_equal(run_with(other, NULL, RESUME), CAIRN_OK);
         assert_same_run(whole, other);
     }
+}
+
+/* It may be large. */
+static void a_resume_reads_its_checkpoint_once(void **state) {
+    (void)state;
+    steps_to_stop = 4;
+    assert_int_equal(run_with(other, NULL, FRESH), CAIRN_INTERRUPTED);
+    checkpoints_read = 0;
+    assert_int_equal(run_with(other, NULL, RESUME), CAIRN_OK);
+    assert_int_equal(checkpoints_read, 1);
+    assert_same_run(whole, other);
+}
+
+/* One after two steps, whose number in the epoch was called `batch` then. */
+static void an_older_checkpoint_goes_on(void **state) {
+    (void)state;
+    static const char older[] = CAIRN_TESTS_DIR "/unit/fixtures/older_checkpoint.safetensors";
+    const char *const overrides[] = {"model.widths=1", "model.hidden=1"};
+    cairn_checkpoint held;
+    assert_int_equal(cairn_checkpoint_read(&held, NULL, older), CAIRN_OK);
+    assert_int_equal(held.epoch, 0);
+    assert_int_equal(held.step_in_epoch, 2);
+    assert_int_equal(held.step, 2);
+    assert_int_equal(held.stats.seen, 4);
+    cairn_checkpoint_free(&held);
+    assert_int_equal(mkdir(other, 0700), 0);
+    copy_file(older, path_of(other, "checkpoint.safetensors"));
+    assert_int_equal(run(other, overrides, 2, RESUME), CAIRN_OK);
+    assert_int_equal(cairn_checkpoint_read(&held, NULL, path_of(other, "checkpoint.safetensors")),
+                     CAIRN_OK);
+    assert_int_equal(held.step, 6);
+    cairn_checkpoint_free(&held);
 }
 
 /* A stop before the first step, then after every single one; the last finishes the run. */
@@ -358,9 +421,9 @@ static void an_optimizer_resumes_exactly(void **state) {
     assert_int_equal(run(fast, overrides, COUNT, OVERWRITE), CAIRN_OK);
     steps_to_stop = 1;
     assert_int_equal(run(other, overrides, COUNT, FRESH), CAIRN_INTERRUPTED);
-    assert_int_equal(cairn_checkpoint_peek(&held, path_of(other, "checkpoint.safetensors")),
+    assert_int_equal(cairn_checkpoint_read(&held, NULL, path_of(other, "checkpoint.safetensors")),
                      CAIRN_OK);
-    assert_int_equal(held.batch, 1);
+    assert_int_equal(held.step_in_epoch, 1);
     assert_int_equal(held.stats.seen, 4);
     cairn_checkpoint_free(&held);
     assert_refused(run(other, overrides + 1, COUNT - 1, RESUME), "optimizer.name: sgd",
@@ -485,26 +548,12 @@ static void no_run_is_lost_in_silence(void **state) {
     assert_false(cairn_file_exists(path_of(other, "predictions.csv")));
 }
 
-/* Rewrites the checkpoint in `other` with one metadata value replaced. */
-static void change_checkpoint(const char *key, const char *value) {
-    const char *path = path_of(other, "checkpoint.safetensors");
-    cairn_safetensors file;
-    assert_int_equal(cairn_safetensors_read(&file, path), CAIRN_OK);
-    for (size_t i = 0; i < file.metadata_count; i++)
-        if (strcmp(file.metadata[i].key, key) == 0) {
-            free(file.metadata[i].value);
-            file.metadata[i].value = strdup(value);
-        }
-    assert_int_equal(cairn_safetensors_write(&file, path), CAIRN_OK);
-    cairn_safetensors_free(&file);
-}
-
 static void bad_checkpoints_are_refused(void **state) {
     (void)state;
     static const struct {
         const char *key, *value, *expected;
     } changes[] = {
-        {"batch", "3", "has 3 steps done of an epoch of fewer"},
+        {"step_in_epoch", "3", "has 3 steps done of an epoch of fewer"},
         {"step", "-1", "'step' is '-1'"},
         {"epoch", "1", "rows"},
         {"rows", "[", "JSON"},
@@ -524,14 +573,6 @@ static void bad_checkpoints_are_refused(void **state) {
     assert_refused(run_with(other, NULL, RESUME), "checkpoint.safetensors", "cut short");
 }
 
-static void copy_file(const char *from, const char *to) {
-    uint8_t *bytes;
-    size_t size;
-    assert_int_equal(cairn_file_read(from, &bytes, &size), CAIRN_OK);
-    assert_int_equal(cairn_file_write(to, bytes, size), CAIRN_OK);
-    free(bytes);
-}
-
 /* Damage to the last checkpoint, or its loss, costs the steps since the one before, and no more. */
 static void the_checkpoint_before_stands_in(void **state) {
     (void)state;
@@ -546,7 +587,7 @@ static void the_checkpoint_before_stands_in(void **state) {
             assert_int_equal(truncate(path_of(other, "checkpoint.safetensors"), 40000), 0);
         cairn_checkpoint held;
         assert_int_equal(
-            cairn_checkpoint_peek(&held, path_of(other, "checkpoint.previous.safetensors")),
+            cairn_checkpoint_read(&held, NULL, path_of(other, "checkpoint.previous.safetensors")),
             CAIRN_OK);
         assert_int_equal(held.step, 4);
         cairn_checkpoint_free(&held);
@@ -573,7 +614,7 @@ static void the_checkpoint_before_stays_until_a_save(void **state) {
             assert_non_null(strstr(cairn_error_message(), "checkpoint.safetensors: cannot write"));
         cairn_checkpoint held;
         assert_int_equal(
-            cairn_checkpoint_peek(&held, path_of(other, "checkpoint.previous.safetensors")),
+            cairn_checkpoint_read(&held, NULL, path_of(other, "checkpoint.previous.safetensors")),
             CAIRN_OK);
         assert_int_equal(held.step, last);
         cairn_checkpoint_free(&held);
@@ -602,7 +643,7 @@ static size_t rows_of(const char *folder, int *best) {
 /* The epoch that the folder's checkpoint ends. */
 static uint32_t epoch_of(const char *folder) {
     cairn_checkpoint held;
-    assert_int_equal(cairn_checkpoint_peek(&held, path_of(folder, "checkpoint.safetensors")),
+    assert_int_equal(cairn_checkpoint_read(&held, NULL, path_of(folder, "checkpoint.safetensors")),
                      CAIRN_OK);
     cairn_checkpoint_free(&held);
     return held.epoch;
@@ -789,6 +830,8 @@ int main(void) {
         TEST(a_run_leaves_its_folder),
         TEST(the_same_seed_gives_the_same_bytes),
         TEST(a_stop_after_any_step_resumes_exactly),
+        TEST(a_resume_reads_its_checkpoint_once),
+        TEST(an_older_checkpoint_goes_on),
         TEST(many_stops_resume_exactly),
         TEST(every_backend_resumes_exactly),
         TEST(a_failed_write_anywhere_is_survived),
