@@ -2,9 +2,10 @@
  * request also as a trace. */
 #include "cli.h"
 
+#include "cairn/clock.h"
 #include "cairn/rng.h"
 #include "cairn/session.h"
-#include "cairn/train.h"
+#include "cairn/trace.h"
 
 #include <cjson/cJSON.h>
 #include <limits.h>
@@ -13,7 +14,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-enum { SAMPLES = 4096, PARTS_MAX = CAIRN_PROFILE_PARTS, ROUNDS = 15, AHEAD = 32 };
+enum { SAMPLES = 4096, PARTS_MAX = CAIRN_TIMINGS, ROUNDS = 15, AHEAD = 32 };
 
 /* The machine's peak --------------------------------------------------------------------------- */
 
@@ -145,9 +146,13 @@ static cairn_status measure_parts(bench *b, cairn_timing *parts, int *count) {
     static cairn_timing rows[ROUNDS][PARTS_MAX];
     for (int round = 0; round < ROUNDS; round++) {
         cairn_step step = next_step(b);
-        cairn_status status = cairn_profile_step(b->trace, b->executor, &step, rows[round], count);
+        double begin = cairn_clock_now();
+        cairn_status status =
+            cairn_executor_profile_step(b->executor, &step, rows[round], PARTS_MAX, count);
         if (status)
             return status;
+        cairn_trace_step(b->trace, (int64_t)step.step + 1, begin, cairn_clock_now(), rows[round],
+                         *count);
     }
     for (int part = 0; part < *count; part++) {
         double seconds[ROUNDS];
@@ -289,6 +294,13 @@ static cairn_status measure_device(bench *b, report *r) {
     return status;
 }
 
+static cairn_status open_trace(bench *b, const char *path) {
+    char device[256], name[300];
+    snprintf(name, sizeof name, "%s: %s", b->executor->backend->name,
+             cairn_executor_describe(b->executor, device, sizeof device));
+    return cairn_trace_open(&b->trace, path, name);
+}
+
 static cairn_status measure(const cairn_config *config, double seconds, const char *profile,
                             report *r) {
     cairn_session session = {0}; /* its data are shape and classes: they have no images */
@@ -309,8 +321,8 @@ static cairn_status measure(const cairn_config *config, double seconds, const ch
     cairn_sampler_order(config->seed, 0, SAMPLES, b.order);
     b.batch = (int)(config->train.batch_size * config->train.accumulate);
     b.lr = config->train.lr;
-    if (!status)
-        status = cairn_profile_open(&b.trace, profile, b.executor);
+    if (!status && profile)
+        status = open_trace(&b, profile);
     if (!status)
         status = measure_rate(&b, seconds, r->rate);
     if (!status)

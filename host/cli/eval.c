@@ -1,7 +1,7 @@
 /* `cairn eval`: a saved model on the test split, or on held-out training images. */
 #include "cli.h"
 
-#include "cairn/record.h"
+#include "cairn/metrics.h"
 #include "cairn/session.h"
 
 #include <cjson/cJSON.h>

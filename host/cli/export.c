@@ -2,9 +2,9 @@
 #include "cli.h"
 
 #include "cairn/file.h"
+#include "cairn/model_file.h"
 #include "cairn/onnx.h"
 #include "cairn/session.h"
-#include "cairn/train.h"
 
 #include <limits.h>
 #include <stdio.h>

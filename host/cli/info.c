@@ -3,8 +3,8 @@
 #include "cli.h"
 
 #include "cairn/executor.h"
+#include "cairn/provenance.h"
 #include "cairn/threads.h"
-#include "cairn/train.h"
 
 #include <cjson/cJSON.h>
 #include <openssl/crypto.h>

@@ -4,8 +4,8 @@
 
 #include "cairn/file.h"
 #include "cairn/image.h"
-#include "cairn/record.h"
 #include "cairn/session.h"
+#include "cairn/softmax.h"
 #include "cairn/text.h"
 
 #include <assert.h>

@@ -1,8 +1,8 @@
 /* `cairn train`. */
 #include "cli.h"
 
+#include "cairn/experiment.h"
 #include "cairn/stop.h"
-#include "cairn/train.h"
 
 static cairn_status take_profile_steps(cairn_experiment_options *experiment, const char *text) {
     long steps = 0;

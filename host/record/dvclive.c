@@ -7,7 +7,6 @@
 
 #include "json.h"
 
-#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stddef.h>
@@ -126,8 +125,9 @@ static bool find_link(char path[PATH_MAX], const char *folder) {
     return false;
 }
 
-cairn_status cairn_dvclive_write(const char *folder, bool held_out, const cairn_epoch_row *rows,
-                                 const double *rates, size_t count) {
+/* No rows are allowed. */
+static cairn_status write_files(const char *folder, bool held_out, const cairn_epoch_row *rows,
+                                const double *rates, size_t count) {
     char path[PATH_MAX];
     cairn_status status = CAIRN_OK;
     if (find_link(path, folder))
@@ -156,34 +156,6 @@ cairn_status cairn_dvclive_write(const char *folder, bool held_out, const cairn_
     return status;
 }
 
-static cairn_status remove_file(const char *path) {
-    cairn_file_sweep(path);
-    if (unlink(path) != 0 && errno != ENOENT && errno != ENOTDIR)
-        return cairn_error_set(CAIRN_FAILED, "%s: cannot remove the earlier run's file: %s", path,
-                               strerror(errno));
-    return CAIRN_OK;
-}
-
-cairn_status cairn_dvclive_remove(const char *folder) {
-    char path[PATH_MAX];
-    if (find_link(path, folder))
-        return CAIRN_OK; /* what lies there is another's */
-    cairn_status status = cairn_path_format(path, sizeof path, "%s/metrics.json", folder);
-    if (!status)
-        status = remove_file(path);
-    for (int i = 0; i <= SERIES && !status; i++) {
-        status = table_path(path, folder, i);
-        if (!status)
-            status = remove_file(path);
-    }
-    for (size_t i = 0; i < FOLDERS && !status; i++) {
-        status = cairn_path_format(path, sizeof path, "%s%s", folder, folders[i]);
-        if (!status)
-            (void)rmdir(path); /* one that holds anything else stays */
-    }
-    return status;
-}
-
 /* The signal lies in the repository that DVC was started in, also for a run in a temporary one. */
 static bool signal_path(char *path, size_t size) {
     const char *root = getenv("DVC_ROOT");
@@ -195,7 +167,8 @@ static bool signal_path(char *path, size_t size) {
            !cairn_path_format(path, size, "%s/DVCLIVE_STEP_COMPLETED", folder);
 }
 
-void cairn_dvclive_signal(int epoch) {
+/* Tells those who follow the run that an epoch is done. */
+static void signal_epoch(int epoch) {
     char path[PATH_MAX], text[64];
     if (!signal_path(path, sizeof path))
         return;
@@ -203,8 +176,54 @@ void cairn_dvclive_signal(int epoch) {
     (void)cairn_file_write(path, text, (size_t)length); /* a reader polls on without it */
 }
 
-void cairn_dvclive_end(void) {
+/* The recorder --------------------------------------------------------------------------------- */
+
+typedef struct {
+    const cairn_run *run;
+    char folder[PATH_MAX];
+} dvclive;
+
+static cairn_status open_dvclive(void **state, const cairn_run *run,
+                                 cairn_record_request *request) {
+    (void)request;
+    if (!run->dvclive)
+        return CAIRN_OK;
+    dvclive *made = malloc(sizeof *made);
+    if (!made)
+        return out_of_memory("dvclive");
+    made->run = run;
+    *state = made;
+    return cairn_path_format(made->folder, sizeof made->folder, "%s/dvclive", run->folder);
+}
+
+static cairn_status write_dvclive(void *state, const cairn_snapshot *at) {
+    const dvclive *d = state;
+    cairn_status status = write_files(d->folder, d->run->held_out, at->rows, at->rates, at->epochs);
+    if (!status)
+        signal_epoch((int)at->epochs);
+    return status;
+}
+
+static cairn_status close_dvclive(void *state) {
     char path[PATH_MAX];
     if (signal_path(path, sizeof path))
         unlink(path);
+    free(state);
+    return CAIRN_OK;
 }
+
+static const char *const files[] = {"dvclive/metrics.json",
+                                    "dvclive/plots/metrics/train/loss.tsv",
+                                    "dvclive/plots/metrics/train/acc.tsv",
+                                    "dvclive/plots/metrics/test/loss.tsv",
+                                    "dvclive/plots/metrics/test/acc.tsv",
+                                    "dvclive/plots/metrics/val/loss.tsv",
+                                    "dvclive/plots/metrics/val/acc.tsv",
+                                    "dvclive/plots/metrics/lr.tsv",
+                                    NULL};
+
+const cairn_recorder cairn_recorder_dvclive = {.files = files,
+                                               .open = open_dvclive,
+                                               .begin = write_dvclive,
+                                               .epoch = write_dvclive,
+                                               .close = close_dvclive};

@@ -5,6 +5,7 @@
 
 #include "json.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -60,10 +61,6 @@ cairn_status cairn_metrics_extend(cairn_metrics *metrics, const cairn_epoch_row 
     }
     free(added);
     return text ? CAIRN_OK : out_of_memory();
-}
-
-cairn_status cairn_metrics_write(const char *path, const cairn_metrics *metrics) {
-    return cairn_file_write(path, metrics->text, strlen(metrics->text));
 }
 
 void cairn_metrics_free(cairn_metrics *metrics) {
@@ -123,3 +120,31 @@ done:
     cJSON_Delete(list);
     return status;
 }
+
+/* The recorder --------------------------------------------------------------------------------- */
+
+static cairn_status open_metrics(void **state, const cairn_run *run,
+                                 cairn_record_request *request) {
+    (void)request;
+    *state = malloc(PATH_MAX);
+    return *state ? cairn_path_format(*state, PATH_MAX, "%s/metrics.json", run->folder)
+                  : out_of_memory();
+}
+
+/* Not before the first epoch: a run that is killed now would seem to have results. */
+static cairn_status write_metrics(void *path, const cairn_snapshot *at) {
+    return at->epochs ? cairn_file_write(path, at->metrics, strlen(at->metrics)) : CAIRN_OK;
+}
+
+static cairn_status close_metrics(void *path) {
+    free(path);
+    return CAIRN_OK;
+}
+
+static const char *const files[] = {"metrics.json", NULL};
+
+const cairn_recorder cairn_recorder_metrics = {.files = files,
+                                               .open = open_metrics,
+                                               .begin = write_metrics,
+                                               .epoch = write_metrics,
+                                               .close = close_metrics};

@@ -1,8 +1,10 @@
 /* predictions.csv and confusion.csv: what the model says of every test sample, and the counts. */
 #include "cairn/file.h"
 #include "cairn/record.h"
+#include "cairn/softmax.h"
 #include "cairn/text.h"
 
+#include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,8 +39,9 @@ static cairn_status write_stream(FILE *out, char **text, const size_t *size, con
     return status;
 }
 
-cairn_status cairn_predictions_write(const char *path, const float *logits, const uint8_t *labels,
-                                     char *const *files, int count, int classes) {
+static cairn_status write_predictions(const char *path, const cairn_run *run, const float *logits) {
+    const int classes = run->classes;
+    char *const *files = run->test_files;
     char *text = NULL;
     size_t size = 0;
     double *probabilities = malloc((size_t)classes * sizeof probabilities[0]);
@@ -51,9 +54,9 @@ cairn_status cairn_predictions_write(const char *path, const float *logits, cons
         return cairn_error_set(CAIRN_FAILED, "out of memory for %s", path);
     }
     fprintf(out, "actual,predicted,confidence%s\n", files ? ",file" : "");
-    for (int i = 0; i < count; i++) {
+    for (int i = 0; i < run->test.count; i++) {
         int predicted = cairn_softmax(logits + (size_t)i * (size_t)classes, classes, probabilities);
-        fprintf(out, "%d,%d,%.6f", labels[i], predicted, probabilities[predicted]);
+        fprintf(out, "%d,%d,%.6f", run->test.labels[i], predicted, probabilities[predicted]);
         if (files) {
             fputc(',', out);
             cairn_text_put_field(out, files[i]);
@@ -64,16 +67,16 @@ cairn_status cairn_predictions_write(const char *path, const float *logits, cons
     return write_stream(out, &text, &size, path);
 }
 
-static void count_pairs(const float *logits, const uint8_t *labels, int count, int classes,
-                        int *counts) {
-    for (int i = 0; i < count; i++) {
-        int predicted = most_probable(logits + (size_t)i * (size_t)classes, classes);
-        counts[(size_t)labels[i] * (size_t)classes + (size_t)predicted]++;
+static void count_pairs(const cairn_run *run, const float *logits, int *counts) {
+    const size_t classes = (size_t)run->classes;
+    for (int i = 0; i < run->test.count; i++) {
+        int predicted = most_probable(logits + (size_t)i * classes, run->classes);
+        counts[run->test.labels[i] * classes + (size_t)predicted]++;
     }
 }
 
-cairn_status cairn_confusion_write(const char *path, const float *logits, const uint8_t *labels,
-                                   int count, int classes, const cairn_class_name *class_names) {
+static cairn_status write_confusion(const char *path, const cairn_run *run, const float *logits) {
+    const int classes = run->classes;
     char *text = NULL;
     size_t size = 0;
     int *counts = calloc((size_t)classes * (size_t)classes, sizeof counts[0]);
@@ -85,15 +88,15 @@ cairn_status cairn_confusion_write(const char *path, const float *logits, const 
         free(text);
         return cairn_error_set(CAIRN_FAILED, "out of memory for %s", path);
     }
-    count_pairs(logits, labels, count, classes, counts);
+    count_pairs(run, logits, counts);
     fputs("actual/predicted", out);
     for (int c = 0; c < classes; c++) {
         fputc(',', out);
-        cairn_text_put_field(out, class_names[c]);
+        cairn_text_put_field(out, run->class_names[c]);
     }
     for (int actual = 0; actual < classes; actual++) {
         fputc('\n', out);
-        cairn_text_put_field(out, class_names[actual]);
+        cairn_text_put_field(out, run->class_names[actual]);
         for (int c = 0; c < classes; c++)
             fprintf(out, ",%d", counts[(size_t)actual * (size_t)classes + (size_t)c]);
     }
@@ -101,3 +104,43 @@ cairn_status cairn_confusion_write(const char *path, const float *logits, const 
     free(counts);
     return write_stream(out, &text, &size, path);
 }
+
+/* The recorder --------------------------------------------------------------------------------- */
+
+typedef struct {
+    const cairn_run *run;
+} predictions;
+
+static cairn_status open_predictions(void **state, const cairn_run *run,
+                                     cairn_record_request *request) {
+    predictions *made = malloc(sizeof *made);
+    if (!made)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for the predictions");
+    made->run = run;
+    request->last_logits = true;
+    *state = made;
+    return CAIRN_OK;
+}
+
+static cairn_status finish(void *state, const cairn_snapshot *at) {
+    const cairn_run *run = ((predictions *)state)->run;
+    char path[PATH_MAX];
+    if (!at->logits)
+        return CAIRN_OK;
+    cairn_status status = cairn_path_format(path, sizeof path, "%s/predictions.csv", run->folder);
+    if (!status)
+        status = write_predictions(path, run, at->logits);
+    if (!status)
+        status = cairn_path_format(path, sizeof path, "%s/confusion.csv", run->folder);
+    return status ? status : write_confusion(path, run, at->logits);
+}
+
+static cairn_status close_predictions(void *state) {
+    free(state);
+    return CAIRN_OK;
+}
+
+static const char *const names[] = {"predictions.csv", "confusion.csv", NULL};
+
+const cairn_recorder cairn_recorder_predictions = {
+    .files = names, .open = open_predictions, .finish = finish, .close = close_predictions};

@@ -3,7 +3,6 @@
 #include "cairn/clock.h"
 #include "cairn/record.h"
 
-#include <stdarg.h>
 #include <stdio.h>
 #include <stdio_ext.h>
 #include <stdlib.h>
@@ -13,7 +12,7 @@
 
 #define REDRAW_SECONDS 0.1
 
-struct cairn_terminal {
+typedef struct {
     bool quiet, bar, colour;
     int epochs;
     bool drawn;         /* the bar is on the screen */
@@ -22,25 +21,28 @@ struct cairn_terminal {
     int64_t epoch_seen; /* ... from this many images ... */
     double epoch_at;    /* ... at this time */
     double speed;       /* images/s; 0: not known yet */
-};
+} terminal;
 
-cairn_terminal *cairn_terminal_open(bool quiet, int epochs) {
-    cairn_terminal *terminal = calloc(1, sizeof *terminal);
-    if (!terminal)
-        return NULL;
+static cairn_status open_terminal(void **state, const cairn_run *run,
+                                  cairn_record_request *request) {
+    (void)request;
+    terminal *made = calloc(1, sizeof *made);
+    if (!made)
+        return cairn_error_set(CAIRN_FAILED, "out of memory for the terminal");
     const char *kind = getenv("TERM"), *no_colour = getenv("NO_COLOR");
-    terminal->quiet = quiet;
-    terminal->epochs = epochs;
-    terminal->bar = !quiet && isatty(STDERR_FILENO) && !(kind && strcmp(kind, "dumb") == 0);
-    terminal->colour = terminal->bar && !(no_colour && *no_colour);
-    return terminal;
+    made->quiet = run->quiet;
+    made->epochs = (int)cairn_run_integer(run, "train.epochs");
+    made->bar = !run->quiet && isatty(STDERR_FILENO) && !(kind && strcmp(kind, "dumb") == 0);
+    made->colour = made->bar && !(no_colour && *no_colour);
+    *state = made;
+    return CAIRN_OK;
 }
 
-static void clear_bar(cairn_terminal *terminal) {
-    if (terminal->drawn)
+static void clear_bar(terminal *t) {
+    if (t->drawn)
         fputs("\r\033[K", stderr);
     fflush(stderr);
-    terminal->drawn = false;
+    t->drawn = false;
 }
 
 /* 6700 -> "6,700". */
@@ -69,12 +71,12 @@ static int terminal_width(void) {
     return ioctl(STDERR_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col ? size.ws_col : 80;
 }
 
-static void draw_bar(cairn_terminal *terminal, int epoch, double done, const char *tail) {
+static void draw_bar(terminal *t, int epoch, double done, const char *tail) {
     char head[48], bar[64];
-    snprintf(head, sizeof head, "Epoch %02d/%02d ", epoch, terminal->epochs);
+    snprintf(head, sizeof head, "Epoch %02d/%02d ", epoch, t->epochs);
     /* What the bar may take: not the last column, where some terminals would break the line. */
-    int room = terminal_width() - 1 - (int)strlen(head) - (int)strlen(tail) - 2;
-    int cells = room > 40 ? 40 : room;
+    int columns = terminal_width() - 1 - (int)strlen(head) - (int)strlen(tail) - 2;
+    int cells = columns > 40 ? 40 : columns;
     if (cells < 4) {
         int width = terminal_width() - 1;
         fprintf(stderr, "\r\033[K%.*s", width, tail + 1);
@@ -82,66 +84,77 @@ static void draw_bar(cairn_terminal *terminal, int epoch, double done, const cha
         int filled = (int)(done * cells);
         memset(bar, '#', (size_t)filled);
         memset(bar + filled, '-', (size_t)(cells - filled));
-        fprintf(stderr, "\r\033[K%s[%s%.*s%s%.*s]%s", head, terminal->colour ? "\033[32m" : "",
-                filled, bar, terminal->colour ? "\033[0m" : "", cells - filled, bar + filled, tail);
+        fprintf(stderr, "\r\033[K%s[%s%.*s%s%.*s]%s", head, t->colour ? "\033[32m" : "", filled,
+                bar, t->colour ? "\033[0m" : "", cells - filled, bar + filled, tail);
     }
     fflush(stderr);
-    terminal->drawn = true;
+    t->drawn = true;
 }
 
-void cairn_terminal_progress(cairn_terminal *terminal, int epoch, int64_t seen, int64_t total) {
-    if (!terminal->bar || total <= 0)
-        return;
+static cairn_status show_step(void *state, const cairn_step_record *step) {
+    terminal *t = state;
+    const int epoch = (int)step->epoch;
+    const int64_t seen = step->seen, total = step->total;
+    if (!t->bar || total <= 0)
+        return CAIRN_OK;
     double time = cairn_clock_now();
-    if (epoch != terminal->epoch) {
-        terminal->epoch = epoch;
-        terminal->epoch_seen = seen;
-        terminal->epoch_at = time;
+    if (epoch != t->epoch) {
+        t->epoch = epoch;
+        t->epoch_seen = seen;
+        t->epoch_at = time;
     }
-    if (terminal->drawn && time - terminal->drawn_at < REDRAW_SECONDS)
-        return;
-    terminal->drawn_at = time;
-    if (seen > terminal->epoch_seen && time > terminal->epoch_at)
-        terminal->speed = (double)(seen - terminal->epoch_seen) / (time - terminal->epoch_at);
+    if (t->drawn && time - t->drawn_at < REDRAW_SECONDS)
+        return CAIRN_OK;
+    t->drawn_at = time;
+    if (seen > t->epoch_seen && time > t->epoch_at)
+        t->speed = (double)(seen - t->epoch_seen) / (time - t->epoch_at);
 
     char tail[96], speed[32], left[32];
     double done = (double)seen / (double)total;
     int length = snprintf(tail, sizeof tail, " %3d%%", (int)(100 * done));
-    if (terminal->speed > 0) {
-        double ahead = (double)(terminal->epochs - epoch) * (double)total + (double)(total - seen);
-        format_thousands(speed, sizeof speed, terminal->speed);
-        format_duration(left, sizeof left, ahead / terminal->speed);
+    if (t->speed > 0) {
+        double ahead = (double)(t->epochs - epoch) * (double)total + (double)(total - seen);
+        format_thousands(speed, sizeof speed, t->speed);
+        format_duration(left, sizeof left, ahead / t->speed);
         snprintf(tail + length, sizeof tail - (size_t)length, "  %s images/s  %s left", speed,
                  left);
     }
-    draw_bar(terminal, epoch, done, tail);
+    draw_bar(t, epoch, done, tail);
+    return CAIRN_OK;
 }
 
-void cairn_terminal_epoch(cairn_terminal *terminal, const cairn_epoch_row *row) {
-    clear_bar(terminal);
-    if (terminal->quiet)
-        return;
+static cairn_status show_epoch(void *state, const cairn_snapshot *at) {
+    terminal *t = state;
+    const cairn_epoch_row *row = &at->rows[at->epochs - 1];
+    if (at->state == CAIRN_RUN_FAILED)
+        return CAIRN_OK;
+    clear_bar(t);
+    if (t->quiet)
+        return CAIRN_OK;
     printf("Epoch %02d | train loss %.4f acc %.3f | %s loss %.4f acc %.3f\n", row->epoch,
            row->train_loss, row->train_acc, cairn_split_name(row->held_out), row->test_loss,
            row->test_acc);
     /* What a reader did not take until Ctrl-C must not hold up the program's end. */
     if (fflush(stdout) != 0)
         __fpurge(stdout);
+    return CAIRN_OK;
 }
 
-void cairn_terminal_note(cairn_terminal *terminal, const char *format, ...) {
-    clear_bar(terminal);
-    if (terminal->quiet)
-        return;
-    va_list args;
-    va_start(args, format);
-    vfprintf(stderr, format, args);
-    va_end(args);
-    fputc('\n', stderr);
+static void show_note(void *state, const char *text) {
+    terminal *t = state;
+    clear_bar(t);
+    if (!t->quiet)
+        fprintf(stderr, "%s\n", text);
 }
 
-void cairn_terminal_close(cairn_terminal *terminal) {
-    if (terminal)
-        clear_bar(terminal);
-    free(terminal);
+static cairn_status close_terminal(void *state) {
+    clear_bar(state);
+    free(state);
+    return CAIRN_OK;
 }
+
+const cairn_recorder cairn_recorder_terminal = {.open = open_terminal,
+                                                .step = show_step,
+                                                .epoch = show_epoch,
+                                                .note = show_note,
+                                                .close = close_terminal};

@@ -4,6 +4,7 @@
 #include "cairn/trace.h"
 
 #include "cairn/clock.h"
+#include "cairn/record.h"
 
 #include "json.h"
 
@@ -88,8 +89,20 @@ void cairn_trace_span(cairn_trace *trace, cairn_trace_track track, const char *n
     trace->spans++;
 }
 
-void cairn_trace_since(cairn_trace *trace, const char *name, double begin) {
-    cairn_trace_span(trace, CAIRN_TRACE_HOST, name, begin, cairn_trace_now(trace), NULL, 0);
+void cairn_trace_step(cairn_trace *trace, int64_t step, double begin, double end,
+                      const cairn_timing *parts, int count) {
+    if (!trace)
+        return;
+    begin -= trace->began;
+    end -= trace->began;
+    cairn_trace_span(trace, CAIRN_TRACE_HOST, "step", begin, end, "number", (double)step);
+    for (int i = 0; i < count; i++) {
+        const cairn_timing *part = &parts[i];
+        double from = begin + part->begin, to = begin + (part->begin + part->seconds);
+        bool multiplies = part->flops > 0 && part->seconds > 0;
+        cairn_trace_span(trace, CAIRN_TRACE_DEVICE, part->name, from, to,
+                         multiplies ? "GFLOP/s" : NULL, 1e-9 * part->flops / part->seconds);
+    }
 }
 
 cairn_status cairn_trace_close(cairn_trace *trace) {
@@ -106,3 +119,37 @@ cairn_status cairn_trace_close(cairn_trace *trace) {
     free(trace);
     return status;
 }
+
+/* The recorder --------------------------------------------------------------------------------- */
+
+/* Where the path cannot be written, the run ends before it touches its folder. */
+static cairn_status open_trace(void **state, const cairn_run *run, cairn_record_request *request) {
+    char name[300];
+    cairn_trace *made = NULL;
+    if (!run->trace)
+        return CAIRN_OK;
+    snprintf(name, sizeof name, "%s: %s", run->device, run->device_description);
+    request->parts_of_steps = run->trace_steps;
+    cairn_status status = cairn_trace_open(&made, run->trace, name);
+    *state = made;
+    return status;
+}
+
+static cairn_status show_step(void *state, const cairn_step_record *step) {
+    if (step->parts)
+        cairn_trace_step(state, step->step, step->begin, step->end, step->parts, step->part_count);
+    return CAIRN_OK;
+}
+
+static void show_phase(void *state, const char *name, double begin, double end) {
+    const cairn_trace *trace = state;
+    cairn_trace_span(state, CAIRN_TRACE_HOST, name, begin - trace->began, end - trace->began, NULL,
+                     0);
+}
+
+static cairn_status close_trace(void *state) {
+    return cairn_trace_close(state);
+}
+
+const cairn_recorder cairn_recorder_trace = {
+    .open = open_trace, .step = show_step, .phase = show_phase, .close = close_trace};

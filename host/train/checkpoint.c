@@ -2,7 +2,10 @@
  * adam.exp_avg_sq.<name>, or sgd.momentum_buffer.<name>), the average of the parameters as
  * ema.<name>, and in the metadata where the run stands. Sums are written as hexadecimal floats,
  * exact, so that a resumed run ends with the bytes of an unbroken one. */
-#include "train.h"
+#include "cairn/checkpoint.h"
+
+#include "cairn/file.h"
+#include "tensors.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -5,7 +5,9 @@
  *              "classes": ["airplane", ..]}
  *
  * and "resize": "crop", where images were not stretched. */
-#include "train.h"
+#include "cairn/model_file.h"
+
+#include "tensors.h"
 
 #include "cairn/text.h"
 

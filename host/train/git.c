@@ -2,7 +2,7 @@
  * from it. The repository may be a stranger's, whose configuration names programs for git to run
  * (filters, a file monitor, hooks, remotes for missing objects): all of them are switched off
  * first. Nothing that git does, or waits for, holds the run. */
-#include "train.h"
+#include "cairn/provenance.h"
 
 #include "cairn/clock.h"
 

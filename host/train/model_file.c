@@ -1,9 +1,10 @@
 /* Parameters in safetensors files, under PyTorch's names. A model's file also has, for each batch
  * normalisation, the counter of its training steps that PyTorch's state-dict has, and Cairn does
  * not need. */
-#include "train.h"
+#include "cairn/model_file.h"
 
-#include "cairn/safetensors.h"
+#include "cairn/file.h"
+#include "tensors.h"
 
 #include <math.h>
 #include <stdio.h>

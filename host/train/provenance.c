@@ -1,7 +1,9 @@
 /* Where a run's numbers come from: the data, the sources' git revision, the program and the plugin
  * that computed, DVC's experiment. The data take the longest, a tenth of a second for CIFAR-10, and
  * git as long as the repository is large: so a thread finds out while the training begins. */
-#include "train.h"
+#include "cairn/provenance.h"
+
+#include "cairn/file.h"
 
 #include <dlfcn.h>
 #include <pthread.h>

@@ -1,12 +1,12 @@
 /* The run folder: its files' names, and the rules that keep one run from overwriting another. */
-#include "train.h"
+#include "run_folder.h"
 
+#include "cairn/file.h"
+#include "cairn/record.h"
 #include "cairn/schedule.h"
 
-#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <fnmatch.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,13 +25,9 @@ cairn_status cairn_run_folder_name(cairn_run_folder *run, const cairn_config *co
     } files[] = {
         {run->params, "params.yaml"},
         {run->metrics, "metrics.json"},
-        {run->summary, "summary.json"},
         {run->model, "model.safetensors"},
-        {run->predictions, "predictions.csv"},
-        {run->confusion, "confusion.csv"},
         {run->checkpoint, "checkpoint.safetensors"},
         {run->previous, "checkpoint.previous.safetensors"},
-        {run->dvclive, "dvclive"},
     };
     for (size_t i = 0; i < sizeof files / sizeof files[0] && !status; i++)
         status = cairn_path_format(files[i].path, PATH_MAX, "%s/%s", run->folder, files[i].name);
@@ -123,28 +119,11 @@ void cairn_run_start_free(cairn_run_start *start) {
     cairn_safetensors_free(&start->tensors);
 }
 
-/* An earlier run's event files for TensorBoard, which would read them as part of this one. */
-static cairn_status remove_events(const char *folder) {
-    cairn_status status = CAIRN_OK;
-    DIR *entries = opendir(folder);
-    if (!entries)
-        return cairn_error_set(CAIRN_FAILED, "%s: cannot open: %s", folder, strerror(errno));
-    for (struct dirent *entry; (entry = readdir(entries)) && !status;)
-        if (fnmatch("events.out.tfevents.*.cairn", entry->d_name, 0) == 0 &&
-            unlinkat(dirfd(entries), entry->d_name, 0) != 0)
-            status =
-                cairn_error_set(CAIRN_FAILED, "%s/%s: cannot remove the earlier run's file: %s",
-                                folder, entry->d_name, strerror(errno));
-    closedir(entries);
-    return status;
-}
-
 cairn_status cairn_run_folder_begin(cairn_run_folder *run, const cairn_config *config, bool fresh) {
     cairn_status status = cairn_folder_make(run->folder);
     if (!status)
         status = lock(run);
-    const char *const earlier[] = {run->checkpoint, run->previous,    run->metrics,  run->summary,
-                                   run->model,      run->predictions, run->confusion};
+    const char *const earlier[] = {run->checkpoint, run->previous, run->model};
     if (!status)
         cairn_file_sweep(run->params);
     for (size_t i = 0; i < sizeof earlier / sizeof earlier[0] && !status; i++) {
@@ -153,10 +132,8 @@ cairn_status cairn_run_folder_begin(cairn_run_folder *run, const cairn_config *c
             status = cairn_error_set(CAIRN_FAILED, "%s: cannot remove the earlier run's file: %s",
                                      earlier[i], strerror(errno));
     }
-    if (!status && fresh)
-        status = remove_events(run->folder);
-    if (!status && fresh)
-        status = cairn_dvclive_remove(run->dvclive);
+    if (!status)
+        status = cairn_recorders_clear(run->folder, fresh);
     char *text = NULL;
     if (!status)
         status = cairn_config_format(config, &text);

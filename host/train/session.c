@@ -2,7 +2,7 @@
 #include "cairn/session.h"
 
 #include "cairn/model.h"
-#include "cairn/train.h"
+#include "cairn/model_file.h"
 
 #include <stdio.h>
 #include <string.h>

@@ -6,6 +6,7 @@
 #include "cairn/config.h"
 #include "cairn/digest.h"
 #include "cairn/image.h"
+#include "cairn/split.h"
 #include "cairn/status.h"
 
 #include <signal.h>
@@ -13,17 +14,7 @@
 #include <stddef.h>
 #include <stdint.h>
 
-/* `count` images [count, channels, height, width], row-major, 0..255, and their labels [count]. */
-typedef struct {
-    int count, channels, height, width;
-    uint8_t *images;
-    uint8_t *labels;
-} cairn_split;
-
 enum { CAIRN_CLASSES_MAX = 256, CAIRN_CHANNELS_MAX = 4 };
-
-/* A folder's name, of which Linux's file systems allow 255 bytes. */
-typedef char cairn_class_name[256];
 
 typedef struct {
     char name[32]; /* "cifar10", "cifar100", "folder" or "synthetic" */

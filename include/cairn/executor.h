@@ -16,6 +16,7 @@
 #include "cairn/net.h"
 #include "cairn/optimizer.h"
 #include "cairn/status.h"
+#include "cairn/timing.h"
 
 #include <stdbool.h>
 #include <stdint.h>
@@ -87,14 +88,6 @@ typedef struct {
     int64_t correct;
     int64_t seen;
 } cairn_stats;
-
-/* How long one part of a training step took. */
-typedef struct {
-    char name[64]; /* "features.0 forward" */
-    double begin;  /* seconds from where the step began */
-    double seconds;
-    double flops; /* 0 where bytes, not arithmetic, are what counts */
-} cairn_timing;
 
 /* What the device can do at best, measured, and what a training step asks of it. */
 typedef struct {

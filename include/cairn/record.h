@@ -1,98 +1,190 @@
-/* Recorders: what a run leaves on disk and on the terminal. Files are written atomically, and
- * hold no time stamps but where a field's name says so: the same run gives the same bytes. */
+/* Recorders: what a run shows while it goes, and what it leaves for others to read.
+ *
+ * A recorder is one file in host/record/ and one line of the table in host/record/recorders.c. It
+ * knows a run by the plain structs below and nothing else; what it needs beyond numbers it asks for
+ * once, when it is opened, and finds in the snapshots. Files are written atomically, and hold no
+ * times but where a field's name says so: the same run gives the same bytes. */
 #ifndef CAIRN_RECORD_H
 #define CAIRN_RECORD_H
 
-#include "cairn/dataset.h"
-#include "cairn/digest.h"
+#include "cairn/metrics.h"
+#include "cairn/safetensors.h"
+#include "cairn/split.h"
 #include "cairn/status.h"
+#include "cairn/timing.h"
 
 #include <stdbool.h>
 #include <stddef.h>
 #include <stdint.h>
 
-/* One epoch: means over the samples seen. */
-typedef struct {
-    int epoch; /* from 1 */
-    double train_loss, train_acc, test_loss, test_acc;
-    bool held_out; /* the last two are of held-out training images: files say val_, not test_ */
-} cairn_epoch_row;
-
-/* "test", or "val" for held-out training images. */
-const char *cairn_split_name(bool held_out);
-
-/* metrics.json: the list of rows, keys in the order above. NaN and infinity become null. The text
- * is kept and only grows, so that a late epoch costs what an early one does. Begins zeroed. */
-typedef struct {
-    char *text;
-    size_t open; /* bytes before the list's end */
-    size_t rows;
-} cairn_metrics;
-
-/* Adds those of the `count` rows that the text does not have yet. */
-cairn_status cairn_metrics_extend(cairn_metrics *metrics, const cairn_epoch_row *rows,
-                                  size_t count);
-cairn_status cairn_metrics_write(const char *path, const cairn_metrics *metrics);
-void cairn_metrics_free(cairn_metrics *metrics);
-
-/* The rows of such a text, from a checkpoint; `*rows` is the caller's to free. */
-cairn_status cairn_metrics_parse(const char *text, const char *name, cairn_epoch_row **rows,
-                                 size_t *count);
-
-/* DVCLive's layout in `folder`: metrics.json with the last row's values and rate, and
- * plots/metrics/{train,test,val}/{loss,acc}.tsv and lr.tsv over all rows; test is empty with
- * `held_out`, else val is. rates [count] are those that the epochs began with; no rows are allowed.
+/* What recorders are told -----------------------------------------------------------------------
  */
-cairn_status cairn_dvclive_write(const char *folder, bool held_out, const cairn_epoch_row *rows,
-                                 const double *rates, size_t count);
-/* Removes those files and the folders that are empty then. */
-cairn_status cairn_dvclive_remove(const char *folder);
-/* Under DVC, which sets DVC_ROOT: tells those who follow the run that an epoch is done; takes that
- * back at the end of the run. */
-void cairn_dvclive_signal(int epoch);
-void cairn_dvclive_end(void);
 
-/* summary.json: one flat object. The seed keeps all its digits, as a plain JSON number; results of
- * a row with epoch 0 (none has ended) are null; `synthetic` says whether the data set is. */
+/* A key of the configuration with its value: "train.lr", "0.001". */
 typedef struct {
-    const char *run_name, *status; /* "running", "finished" or "interrupted" */
-    const char *version, *device, *device_description, *precision;
-    const char *model, *data, *data_digest, *config_digest;
-    int64_t epochs, batch_size, threads, train_count, test_count, parameters;
+    const char *name, *text;
+    bool number;
+    bool idle; /* changes nothing that the run computes */
+} cairn_setting;
+
+/* A run, as far as it stays the same. It outlives the recorders, with all that it points to. */
+typedef struct {
+    /* What was asked for, known from the beginning. */
+    const cairn_setting *settings;
+    size_t setting_count;
+    bool quiet;
+    bool dvclive;        /* DVC follows the run */
+    const char *trace;   /* where to write one; NULL: none is wanted */
+    int64_t trace_steps; /* how many steps of each epoch are shown by their parts */
+    /* Known when recorders are opened. */
+    const char *folder; /* the run's; it may not be there before `begin` */
+    const char *config_digest;
+    const char *device, *device_description, *precision;
+    int threads;
+    int64_t parameters; /* of the model */
+    const char *data;   /* the data set's name */
+    int64_t train_count;
+    cairn_split test;        /* what is evaluated: `held_out` training images or the test split */
+    char *const *test_files; /* [test.count]; NULL: images have no files */
+    bool held_out;
+    int classes;
+    const cairn_class_name *class_names; /* [classes] */
+} cairn_run;
+
+/* The value of the configuration's key of that name, which must exist: as text; as a whole number;
+ * and whether it is "true". */
+const char *cairn_run_setting(const cairn_run *run, const char *name);
+int64_t cairn_run_integer(const cairn_run *run, const char *name);
+bool cairn_run_enabled(const cairn_run *run, const char *name);
+
+/* What a recorder wants to find in snapshots; zeros: nothing. Intervals count over the whole run,
+ * and 0 is never. */
+typedef struct {
+    int64_t means_every_steps;    /* a step's means */
+    int64_t parts_of_steps;       /* the parts of so many steps of each epoch, the first ones */
+    int64_t tensors_every_epochs; /* weights and gradients */
+    int64_t logits_every_epochs;  /* the logits of `test` */
+    bool last_logits;             /* those of the best model, in the end */
+    bool provenance;              /* from the beginning, not only from the first checkpoint on */
+} cairn_record_request;
+
+/* A step that was taken. */
+typedef struct {
+    uint32_t epoch;      /* from 1 */
+    int64_t step;        /* steps done over the whole run, this one included */
+    int count;           /* its samples */
+    int64_t seen, total; /* samples of this epoch so far, and in all */
     double lr;
-    uint64_t seed;
-    cairn_epoch_row final, best;    /* best: highest test_acc, the earliest of equals */
-    double seconds;                 /* training and evaluation, this process and the resumed ones */
-    double train_images_per_second; /* training passes only */
-    /* Where the numbers come from; NULL or "" becomes null, and without a revision `dirty` does. */
-    const char *git_revision, *binary_digest, *plugin_digest, *processor, *experiment;
-    const char *provenance_note; /* why one of those is not known */
+    double begin, end; /* cairn_clock_now's seconds */
+    /* What the recorder asked for; NULL where it is not due. */
+    const double *means; /* loss, accuracy */
+    const cairn_timing *parts;
+    int part_count;
+} cairn_step_record;
+
+/* Where a run's numbers come from; NULL or "" where that is not known, or not yet. */
+typedef struct {
+    const char *data_digest, *git_revision, *binary_digest, *plugin_digest, *processor, *experiment;
+    const char *note; /* why one of those is not known */
     bool git_dirty;
-} cairn_summary;
-cairn_status cairn_summary_write(const char *path, const cairn_summary *summary);
+} cairn_origin;
 
-/* predictions.csv: actual,predicted,confidence, one row a test sample; class numbers; confidence is
- * the softmax probability of the predicted class; then its file, unless `files` is NULL. And
- * confusion.csv: row actual, column predicted, counts, with class names on both edges. logits
- * [count, classes]. */
-cairn_status cairn_predictions_write(const char *path, const float *logits, const uint8_t *labels,
-                                     char *const *files, int count, int classes);
-cairn_status cairn_confusion_write(const char *path, const float *logits, const uint8_t *labels,
-                                   int count, int classes, const cairn_class_name *class_names);
+/* Failed: something went wrong, and what was done before is recorded as far as that can be. */
+typedef enum {
+    CAIRN_RUN_GOES_ON,
+    CAIRN_RUN_FAILED,
+    CAIRN_RUN_INTERRUPTED,
+    CAIRN_RUN_FINISHED
+} cairn_run_state;
 
-/* Softmax of one sample's logits; returns the most probable class (the first of equals). */
-int cairn_softmax(const float *logits, int classes, double *probabilities);
+/* Where a run stands after some epochs. */
+typedef struct {
+    cairn_run_state state;
+    size_t epochs;               /* done */
+    const cairn_epoch_row *rows; /* [epochs] */
+    const double *rates;         /* [epochs], the learning rates that they began with */
+    const cairn_epoch_row *best; /* highest test_acc, the earliest of equals; NULL before the first
+                                    epoch */
+    const char *metrics;         /* the rows as text: cairn_metrics */
+    int64_t step;                /* steps done */
+    double seconds;              /* training and evaluation, this process and those resumed */
+    double train_seconds;        /* training passes only, over ... */
+    int64_t trained_images;      /* ... so many samples */
+    cairn_origin origin;
+    /* What the recorder asked for; NULL where it is not due. */
+    const cairn_safetensors *tensors; /* "weights/<name>", and of what is trained "gradients/<name>"
+                                         of the last step */
+    const float *logits;              /* [test.count, classes] */
+} cairn_snapshot;
 
-/* The terminal. On a TTY without quiet a progress bar on stderr; always the epoch lines on stdout,
- * unless quiet, flushed one by one. Colour only on a TTY and without NO_COLOR. */
-typedef struct cairn_terminal cairn_terminal;
-/* NULL when memory is short. */
-cairn_terminal *cairn_terminal_open(bool quiet, int epochs);
-void cairn_terminal_progress(cairn_terminal *terminal, int epoch, int64_t seen, int64_t total);
-void cairn_terminal_epoch(cairn_terminal *terminal, const cairn_epoch_row *row);
-/* A line for people on stderr, below a cleared bar; nothing when quiet. */
-void cairn_terminal_note(cairn_terminal *terminal, const char *format, ...)
+/* What a recorder is -----------------------------------------------------------------------------
+ */
+
+/* Every entry may be NULL but `open`. A failure ends the run. */
+typedef struct {
+    /* What it leaves in the run folder, ended by NULL; a file's name may be a pattern, as in the
+     * shell. A fresh run removes an earlier run's. */
+    const char *const *files;
+    /* Its `epoch` comes before the checkpoint of the same step and not after it: for files that
+     * grow, where a resumed run makes void what they hold beyond the checkpoint. */
+    bool before_checkpoint;
+    /* Whether it can do what is asked. Nothing has been made or read yet. */
+    cairn_status (*check)(const cairn_run *run);
+    /* `*state` is given to all calls below; left NULL, none of them comes: it is not wanted. Makes
+     * nothing in the run folder, which may hold another run. */
+    cairn_status (*open)(void **state, const cairn_run *run, cairn_record_request *request);
+    /* The folder is there, and the run's own. at->epochs were done before. */
+    cairn_status (*begin)(void *state, const cairn_snapshot *at);
+    cairn_status (*step)(void *state, const cairn_step_record *step);
+    /* at->epochs have ended; the last of them may not have been told before. */
+    cairn_status (*epoch)(void *state, const cairn_snapshot *at);
+    /* A checkpoint comes: what was recorded up to it must not be lost with it. */
+    cairn_status (*sync)(void *state);
+    /* The run is finished, or interrupted; not called after a failure. */
+    cairn_status (*finish)(void *state, const cairn_snapshot *at);
+    /* What the run did from `begin` to `end`, in cairn_clock_now's seconds. */
+    void (*phase)(void *state, const char *name, double begin, double end);
+    /* A line for people. */
+    void (*note)(void *state, const char *text);
+    /* Frees the state. */
+    cairn_status (*close)(void *state);
+} cairn_recorder;
+
+/* All recorders as one ---------------------------------------------------------------------------
+ */
+
+typedef struct cairn_recorders cairn_recorders;
+
+/* In the order of the calls above. A list that is NULL has no recorder. */
+cairn_status cairn_recorders_check(const cairn_run *run);
+cairn_status cairn_recorders_open(cairn_recorders **recorders, const cairn_run *run);
+
+/* Removes what recorders' killed processes left half-written in a run folder and, with `all`, their
+ * files and the folders that are empty then. */
+cairn_status cairn_recorders_clear(const char *folder, bool all);
+
+/* What is due for the step that comes (`place` of its epoch, from 0; `step` over the run, from 1),
+ * and after an epoch (from 1): then the caller gathers it, and each recorder sees what it asked
+ * for. */
+typedef struct {
+    bool means, parts, tensors, logits, last_logits, provenance;
+} cairn_record_due;
+cairn_record_due cairn_recorders_due_step(const cairn_recorders *recorders, uint32_t place,
+                                          int64_t step);
+cairn_record_due cairn_recorders_due_epoch(const cairn_recorders *recorders, size_t epoch);
+
+cairn_status cairn_recorders_begin(cairn_recorders *recorders, const cairn_snapshot *at);
+cairn_status cairn_recorders_step(cairn_recorders *recorders, const cairn_step_record *step,
+                                  uint32_t place);
+/* To those that come before the checkpoint, or to the others. */
+cairn_status cairn_recorders_epoch(cairn_recorders *recorders, const cairn_snapshot *at,
+                                   bool before_checkpoint);
+cairn_status cairn_recorders_sync(cairn_recorders *recorders);
+cairn_status cairn_recorders_finish(cairn_recorders *recorders, const cairn_snapshot *at);
+void cairn_recorders_phase(cairn_recorders *recorders, const char *name, double begin); /* to now */
+void cairn_recorders_note(cairn_recorders *recorders, const char *format, ...)
     __attribute__((format(printf, 2, 3)));
-void cairn_terminal_close(cairn_terminal *terminal); /* clears the bar; NULL is allowed */
+/* Of several failures the first. */
+cairn_status cairn_recorders_close(cairn_recorders *recorders);
 
 #endif

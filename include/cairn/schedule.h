@@ -6,7 +6,7 @@
 #define CAIRN_SCHEDULE_H
 
 #include "cairn/config.h"
-#include "cairn/record.h"
+#include "cairn/metrics.h"
 
 typedef struct {
     uint32_t epoch;              /* from 0 */

@@ -3,7 +3,7 @@
 #ifndef CAIRN_TENSORBOARD_H
 #define CAIRN_TENSORBOARD_H
 
-#include "cairn/dataset.h"
+#include "cairn/split.h"
 #include "cairn/status.h"
 
 #include <stddef.h>

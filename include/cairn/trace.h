@@ -4,8 +4,9 @@
 #define CAIRN_TRACE_H
 
 #include "cairn/status.h"
+#include "cairn/timing.h"
 
-#include <stdbool.h>
+#include <stdint.h>
 
 typedef struct cairn_trace cairn_trace;
 
@@ -26,8 +27,10 @@ double cairn_trace_now(const cairn_trace *trace);
 void cairn_trace_span(cairn_trace *trace, cairn_trace_track track, const char *name, double begin,
                       double end, const char *argument, double value);
 
-/* The same until now, on the host. */
-void cairn_trace_since(cairn_trace *trace, const char *name, double begin);
+/* A training step, counted from 1, from `begin` to `end` in cairn_clock_now's seconds, and what the
+ * device did in it. */
+void cairn_trace_step(cairn_trace *trace, int64_t step, double begin, double end,
+                      const cairn_timing *parts, int count);
 
 /* Ends the file and frees the trace; says if something could not be written. NULL is allowed. */
 cairn_status cairn_trace_close(cairn_trace *trace);

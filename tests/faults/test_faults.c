@@ -13,7 +13,8 @@
 #include "cairn/model.h"
 #include "cairn/tensorboard.h"
 #include "cairn/threads.h"
-#include "cairn/train.h"
+#include "cairn/experiment.h"
+#include "cairn/executor.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

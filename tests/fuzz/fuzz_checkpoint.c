@@ -1,6 +1,7 @@
 /* checkpoint.safetensors: the position in its metadata, its tensors for a net of one weight and
  * one bias, and the same file as a model. */
-#include "cairn/train.h"
+#include "cairn/checkpoint.h"
+#include "cairn/model_file.h"
 #include "fuzz.h"
 
 static cairn_executor *make_executor(void) {

@@ -8,7 +8,7 @@
 
 #include "cairn/model.h"
 #include "cairn/safetensors.h"
-#include "cairn/train.h"
+#include "cairn/model_file.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -2,12 +2,15 @@
  * through pipes and through a pseudo-terminal. */
 #include "cairn/file.h"
 #include "cairn/record.h"
+#include "cairn/softmax.h"
 
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdint.h>
 #include <cmocka.h>
+
+#include "folder.h"
 
 #include <cjson/cJSON.h>
 #include <math.h>
@@ -19,26 +22,65 @@
 #include <time.h>
 #include <unistd.h>
 
-static char path[64];
+extern const cairn_recorder cairn_recorder_metrics, cairn_recorder_predictions,
+    cairn_recorder_summary, cairn_recorder_dvclive, cairn_recorder_terminal;
+
+/* The run that recorders are told of. */
+static const cairn_setting settings[] = {
+    {"run.name", "a \"b\"", false, true},      {"model.name", "m", false, false},
+    {"train.lr", "0.0005", true, false},       {"train.batch_size", "128", true, false},
+    {"seed", "18446744073709551615", true, 0}, {"train.epochs", "12", true, false}};
+static cairn_run run;
 
 static int set_up(void **state) {
-    (void)state;
-    snprintf(path, sizeof path, "/tmp/cairn-record-%d", (int)getpid());
-    return 0;
+    run = (cairn_run){.settings = settings,
+                      .setting_count = sizeof settings / sizeof settings[0],
+                      .folder = folder,
+                      .config_digest = "cd",
+                      .device = "cpu",
+                      .device_description = "d",
+                      .precision = "float32",
+                      .threads = 2,
+                      .parameters = 620362,
+                      .data = "synthetic",
+                      .train_count = 50000,
+                      .test = {.count = 10000}};
+    return make_folder(state);
 }
 
 static int tear_down(void **state) {
-    (void)state;
-    unlink(path);
-    return 0;
+    return cairn_recorders_clear(folder, true) || remove_folder(state);
+}
+
+static const char *path_of(const char *name) {
+    static char path[sizeof folder + 64];
+    snprintf(path, sizeof path, "%s/%s", folder, name);
+    return path;
 }
 
 /* The file's text, the caller's to free. */
-static char *text_of_file(void) {
+static char *text_of(const char *name) {
     uint8_t *bytes;
     size_t size;
-    assert_int_equal(cairn_file_read(path, &bytes, &size), CAIRN_OK);
+    assert_int_equal(cairn_file_read(path_of(name), &bytes, &size), CAIRN_OK);
     return (char *)bytes;
+}
+
+/* A run as a recorder sees it: where it began and, unless that is NULL, where its last epoch and it
+ * itself ended. */
+static void record(const cairn_recorder *recorder, const cairn_snapshot *began,
+                   const cairn_snapshot *ended) {
+    void *state = NULL;
+    cairn_record_request request = {0};
+    assert_int_equal(recorder->open(&state, &run, &request), CAIRN_OK);
+    assert_non_null(state);
+    if (recorder->begin)
+        assert_int_equal(recorder->begin(state, began), CAIRN_OK);
+    if (ended && recorder->epoch)
+        assert_int_equal(recorder->epoch(state, ended), CAIRN_OK);
+    if (ended && recorder->finish)
+        assert_int_equal(recorder->finish(state, ended), CAIRN_OK);
+    assert_int_equal(recorder->close(state), CAIRN_OK);
 }
 
 static void metrics_are_the_reference_s_rows(void **state) {
@@ -51,9 +93,12 @@ static void metrics_are_the_reference_s_rows(void **state) {
     for (size_t count = 1; count <= 2; count++)
         assert_int_equal(cairn_metrics_extend(&metrics, rows, count), CAIRN_OK);
     assert_int_equal(cairn_metrics_extend(&metrics, rows, 2), CAIRN_OK);
-    assert_int_equal(cairn_metrics_write(path, &metrics), CAIRN_OK);
+    const cairn_snapshot none = {.metrics = "[]\n"}, two = {.epochs = 2, .metrics = metrics.text};
+    record(&cairn_recorder_metrics, &none, NULL);
+    assert_false(cairn_file_exists(path_of("metrics.json"))); /* it would seem to have results */
+    record(&cairn_recorder_metrics, &none, &two);
     cairn_metrics_free(&metrics);
-    char *text = text_of_file();
+    char *text = text_of("metrics.json");
     assert_string_equal(text,
                         "[\n  {\"epoch\":1,\"train_loss\":1.5,\"train_acc\":0.45,\"test_loss\":1.2,"
                         "\"test_acc\":0.57},\n"
@@ -105,40 +150,31 @@ static void bad_metrics_are_refused(void **state) {
 
 static void summary_is_flat_and_exact(void **state) {
     (void)state;
-    cairn_summary summary = {.run_name = "a \"b\"",
-                             .status = "finished",
-                             .version = "1",
-                             .device = "cpu",
-                             .device_description = "d",
-                             .precision = "float32",
-                             .model = "m",
-                             .data = "synthetic",
-                             .data_digest = "dd",
-                             .config_digest = "cd",
-                             .epochs = 2,
-                             .batch_size = 128,
-                             .threads = 2,
-                             .train_count = 50000,
-                             .test_count = 10000,
-                             .parameters = 620362,
-                             .lr = 0.0005,
-                             .seed = UINT64_MAX,
-                             .final = {2, 1, 2, 3, 4, false},
-                             .best = {1, 5, 6, 7, 8, false},
-                             .seconds = 1.25,
-                             .git_revision = "0123"};
-    assert_int_equal(cairn_summary_write(path, &summary), CAIRN_OK);
-    char *text = text_of_file();
+    const cairn_epoch_row rows[] = {{1, 5, 6, 7, 8, false}, {2, 1, 2, 3, 4, false}};
+    cairn_snapshot at = {.state = CAIRN_RUN_FINISHED,
+                         .epochs = 2,
+                         .rows = rows,
+                         .best = rows,
+                         .seconds = 1.25,
+                         .train_seconds = 2,
+                         .trained_images = 5,
+                         .origin = {.data_digest = "dd", .git_revision = "0123"}};
+    record(&cairn_recorder_summary, &at, NULL);
+    assert_false(cairn_file_exists(path_of("summary.json"))); /* as it goes for DVC alone */
+    record(&cairn_recorder_summary, &at, &at);
+    char *text = text_of("summary.json");
     cJSON *object = cJSON_Parse(text);
     assert_non_null(object);
     const cJSON *item;
     cJSON_ArrayForEach(item, object) assert_true(item->child == NULL);
     assert_non_null(strstr(text, "18446744073709551615")); /* beyond a double's 53 bits */
     assert_string_equal(cJSON_GetObjectItem(object, "run")->valuestring, "a \"b\"");
+    assert_string_equal(cJSON_GetObjectItem(object, "status")->valuestring, "finished");
     assert_true(cJSON_IsTrue(cJSON_GetObjectItem(object, "synthetic")));
     assert_true(cJSON_GetObjectItem(object, "final_test_acc")->valuedouble == 4);
     assert_true(cJSON_GetObjectItem(object, "best_epoch")->valuedouble == 1);
     assert_true(cJSON_GetObjectItem(object, "best_test_loss")->valuedouble == 7);
+    assert_true(cJSON_GetObjectItem(object, "train_images_per_second")->valuedouble == 2.5);
     assert_true(cJSON_GetObjectItem(object, "lr")->valuedouble == 0.0005);
     assert_string_equal(cJSON_GetObjectItem(object, "git_revision")->valuestring, "0123");
     assert_true(cJSON_IsFalse(cJSON_GetObjectItem(object, "git_dirty")));
@@ -146,11 +182,15 @@ static void summary_is_flat_and_exact(void **state) {
     cJSON_Delete(object);
     free(text);
 
-    summary.final = summary.best = (cairn_epoch_row){.held_out = true};
-    summary.data = "cifar10";
-    assert_int_equal(cairn_summary_write(path, &summary), CAIRN_OK);
-    text = text_of_file();
+    at.epochs = 0;
+    at.best = NULL;
+    run.held_out = run.dvclive = true;
+    run.data = "cifar10";
+    at.state = CAIRN_RUN_GOES_ON;
+    record(&cairn_recorder_summary, &at, NULL);
+    text = text_of("summary.json");
     object = cJSON_Parse(text);
+    assert_string_equal(cJSON_GetObjectItem(object, "status")->valuestring, "running");
     assert_true(cJSON_IsNull(cJSON_GetObjectItem(object, "best_val_acc")));
     assert_true(cJSON_IsNumber(cJSON_GetObjectItem(object, "val_images")));
     assert_null(cJSON_GetObjectItem(object, "test_images"));
@@ -162,10 +202,10 @@ static void summary_is_flat_and_exact(void **state) {
 static void dvclive_has_its_layout(void **state) {
     (void)state;
     static const char *const files[] = {
-        "plots/metrics/train/loss.tsv", "plots/metrics/train/acc.tsv",
-        "plots/metrics/test/loss.tsv",  "plots/metrics/test/acc.tsv",
-        "plots/metrics/lr.tsv",         "metrics.json",
-        "plots/metrics/val/loss.tsv",   "plots/metrics/val/acc.tsv"};
+        "dvclive/plots/metrics/train/loss.tsv", "dvclive/plots/metrics/train/acc.tsv",
+        "dvclive/plots/metrics/test/loss.tsv",  "dvclive/plots/metrics/test/acc.tsv",
+        "dvclive/plots/metrics/lr.tsv",         "dvclive/metrics.json",
+        "dvclive/plots/metrics/val/loss.tsv",   "dvclive/plots/metrics/val/acc.tsv"};
     static const char *const wanted[] = {
         "step\tloss\n1\t1.5\n2\t1\n",
         "step\tacc\n1\t0.25\n2\t0.5\n",
@@ -179,39 +219,55 @@ static void dvclive_has_its_layout(void **state) {
         "step\tacc\n"};
     const cairn_epoch_row rows[] = {{1, 1.5, 0.25, 1.25, 0.5, false},
                                     {2, 1, 0.5, NAN, 0.75, false}};
-    const double rates[] = {0.25, 0.125};
-    char folder[sizeof path];
-    snprintf(folder, sizeof folder, "%s", path);
-    unlink(folder); /* a file, before */
-    assert_int_equal(cairn_dvclive_write(folder, false, NULL, NULL, 0), CAIRN_OK);
     const cairn_epoch_row held_out = {1, 1.5, 0.25, 1.25, 0.5, true};
-    assert_int_equal(cairn_dvclive_write(folder, true, &held_out, rates, 1), CAIRN_OK);
-    snprintf(path, sizeof path, "%.30s/%s", folder, files[7]);
-    char *val = text_of_file();
+    const double rates[] = {0.25, 0.125};
+    const cairn_snapshot none = {0}, held = {.epochs = 1, .rows = &held_out, .rates = rates},
+                         two = {.epochs = 2, .rows = rows, .rates = rates};
+    void *unwanted = NULL;
+    cairn_record_request request = {0};
+    assert_int_equal(cairn_recorder_dvclive.open(&unwanted, &run, &request), CAIRN_OK);
+    assert_null(unwanted);
+    run.dvclive = run.held_out = true;
+    record(&cairn_recorder_dvclive, &none, &held);
+    char *val = text_of(files[7]);
     assert_string_equal(val, "step\tacc\n1\t0.5\n");
     free(val);
-    snprintf(path, sizeof path, "%.30s/%s", folder, files[5]);
-    val = text_of_file();
+    val = text_of(files[5]);
     assert_non_null(strstr(val, "\"val\""));
     assert_null(strstr(val, "\"test\""));
     free(val);
-    assert_int_equal(cairn_dvclive_write(folder, false, rows, rates, 2), CAIRN_OK);
+    run.held_out = false;
+    record(&cairn_recorder_dvclive, &none, &two);
     for (int i = 0; i < 8; i++) {
-        snprintf(path, sizeof path, "%.30s/%s", folder, files[i]);
-        char *text = text_of_file();
+        char *text = text_of(files[i]);
         assert_string_equal(text, wanted[i]);
         free(text);
     }
-    /* It goes, but for what others left there. */
-    snprintf(path, sizeof path, "%.30s/plots/own", folder);
-    assert_int_equal(cairn_file_write(path, "", 0), CAIRN_OK);
-    assert_int_equal(cairn_dvclive_remove(folder), CAIRN_OK);
-    assert_int_equal(unlink(path), 0);
-    snprintf(path, sizeof path, "%.30s/plots", folder);
-    assert_int_equal(rmdir(path), 0);
-    snprintf(path, sizeof path, "%s", folder); /* as it was, before */
-    assert_int_equal(rmdir(path), 0);
-    assert_int_equal(cairn_dvclive_remove(folder), CAIRN_OK);
+}
+
+/* A recorder's files go, and no others; without a word from the run only what is half-written. */
+static void earlier_files_are_removed(void **state) {
+    (void)state;
+    const cairn_snapshot none = {.origin = {.data_digest = "dd"}};
+    const char *const own = "dvclive/plots/own", *const half = "summary.json.tmp-Ab12_9";
+    run.dvclive = true;
+    record(&cairn_recorder_dvclive, &none, NULL);
+    record(&cairn_recorder_summary, &none, &none);
+    assert_int_equal(cairn_file_write(path_of(own), "", 0), CAIRN_OK);
+    assert_int_equal(cairn_file_write(path_of(half), "", 0), CAIRN_OK);
+    assert_int_equal(cairn_recorders_clear(folder, false), CAIRN_OK);
+    assert_false(cairn_file_exists(path_of(half)));
+    assert_true(cairn_file_exists(path_of("summary.json")));
+    assert_true(cairn_file_exists(path_of("dvclive/metrics.json")));
+    assert_int_equal(cairn_recorders_clear(folder, true), CAIRN_OK);
+    assert_false(cairn_file_exists(path_of("summary.json")));
+    assert_false(cairn_folder_exists(path_of("dvclive/plots/metrics")));
+    assert_int_equal(unlink(path_of(own)), 0);
+    assert_int_equal(rmdir(path_of("dvclive/plots")), 0);
+    assert_int_equal(rmdir(path_of("dvclive")), 0);
+    assert_int_equal(cairn_file_write(path_of("dvclive"), "", 0), CAIRN_OK); /* a file */
+    assert_int_equal(cairn_recorders_clear(folder, true), CAIRN_OK);
+    assert_int_equal(unlink(path_of("dvclive")), 0);
 }
 
 static void softmax_is_stable(void **state) {
@@ -227,37 +283,54 @@ static void softmax_is_stable(void **state) {
 static void predictions_and_confusion(void **state) {
     (void)state;
     const float logits[] = {5, 0, 0, 5, 0, 5, 0, 0};
-    const uint8_t labels[] = {0, 0, 1, 1};
+    uint8_t labels[] = {0, 0, 1, 1};
     const cairn_class_name names[2] = {"cat", "a \"b\", c"};
-    assert_int_equal(cairn_predictions_write(path, logits, labels, NULL, 4, 2), CAIRN_OK);
-    char *text = text_of_file();
+    const cairn_snapshot interrupted = {.state = CAIRN_RUN_INTERRUPTED},
+                         finished = {.state = CAIRN_RUN_FINISHED, .logits = logits};
+    run.test = (cairn_split){.count = 4, .labels = labels};
+    run.classes = 2;
+    run.class_names = names;
+    record(&cairn_recorder_predictions, NULL, &interrupted);
+    assert_false(cairn_file_exists(path_of("predictions.csv")));
+    record(&cairn_recorder_predictions, NULL, &finished);
+    char *text = text_of("predictions.csv");
     assert_string_equal(text, "actual,predicted,confidence\n0,0,0.993307\n0,1,0.993307\n"
                               "1,1,0.993307\n1,0,0.500000\n");
     free(text);
-    char *const files[] = {"test/cat/1.png", "test/cat/2, or 3.png", "a", "b"};
-    assert_int_equal(cairn_predictions_write(path, logits, labels, files, 2, 2), CAIRN_OK);
-    text = text_of_file();
-    assert_string_equal(text, "actual,predicted,confidence,file\n0,0,0.993307,test/cat/1.png\n"
-                              "0,1,0.993307,\"test/cat/2, or 3.png\"\n");
-    free(text);
-    assert_int_equal(cairn_confusion_write(path, logits, labels, 4, 2, names), CAIRN_OK);
-    text = text_of_file();
+    text = text_of("confusion.csv");
     assert_string_equal(text, "actual/predicted,cat,\"a \"\"b\"\", c\"\ncat,1,1\n"
                               "\"a \"\"b\"\", c\",1,1\n");
+    free(text);
+    char *const files[] = {"test/cat/1.png", "test/cat/2, or 3.png", "a", "b"};
+    run.test_files = files;
+    run.test.count = 2;
+    record(&cairn_recorder_predictions, NULL, &finished);
+    text = text_of("predictions.csv");
+    assert_string_equal(text, "actual,predicted,confidence,file\n0,0,0.993307,test/cat/1.png\n"
+                              "0,1,0.993307,\"test/cat/2, or 3.png\"\n");
     free(text);
 }
 
 /* A short run's worth of calls. */
 static void play(bool quiet) {
-    cairn_terminal *terminal = cairn_terminal_open(quiet, 12);
+    const cairn_recorder *terminal = &cairn_recorder_terminal;
     const cairn_epoch_row row = {1, 1.5, 0.45, 1.2, 0.57, false};
-    for (int i = 0; i < 1000; i++) /* far within one redraw interval */
-        cairn_terminal_progress(terminal, 1, i, 1000);
+    const cairn_snapshot at = {.epochs = 1, .rows = &row},
+                         failed = {.state = CAIRN_RUN_FAILED, .epochs = 1, .rows = &row};
+    cairn_step_record step = {.epoch = 1, .total = 1000};
+    cairn_record_request request = {0};
+    void *state = NULL;
+    run.quiet = quiet;
+    if (terminal->open(&state, &run, &request))
+        _exit(1);
+    for (step.seen = 0; step.seen < 1000; step.seen++) /* far within one redraw interval */
+        terminal->step(state, &step);
     nanosleep(&(struct timespec){.tv_nsec = 120000000}, NULL);
-    cairn_terminal_progress(terminal, 1, 1000, 1000);
-    cairn_terminal_epoch(terminal, &row);
-    cairn_terminal_note(terminal, "note %d", 7);
-    cairn_terminal_close(terminal);
+    terminal->step(state, &step);
+    terminal->epoch(state, &at);
+    terminal->epoch(state, &failed);
+    terminal->note(state, "note 7");
+    terminal->close(state);
 }
 
 /* Everything that a process playing the calls writes to stdout and stderr, on a pseudo-terminal of
@@ -351,18 +424,21 @@ static void the_bar_fits(void **state) {
     }
 }
 
+#define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
+
 int main(void) {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(metrics_are_the_reference_s_rows),
+        TEST(metrics_are_the_reference_s_rows),
         cmocka_unit_test(metrics_keep_every_bit),
         cmocka_unit_test(bad_metrics_are_refused),
-        cmocka_unit_test(summary_is_flat_and_exact),
-        cmocka_unit_test(dvclive_has_its_layout),
+        TEST(summary_is_flat_and_exact),
+        TEST(dvclive_has_its_layout),
+        TEST(earlier_files_are_removed),
         cmocka_unit_test(softmax_is_stable),
-        cmocka_unit_test(predictions_and_confusion),
-        cmocka_unit_test(pipes_get_plain_lines),
-        cmocka_unit_test(a_tty_gets_a_bar),
-        cmocka_unit_test(the_bar_fits),
+        TEST(predictions_and_confusion),
+        TEST(pipes_get_plain_lines),
+        TEST(a_tty_gets_a_bar),
+        TEST(the_bar_fits),
     };
-    return cmocka_run_group_tests(tests, set_up, tear_down);
+    return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,7 +1,7 @@
 /* Run folders of earlier versions: read, and gone on with, as what they were. */
+#include "cairn/experiment.h"
 #include "cairn/file.h"
 #include "cairn/safetensors.h"
-#include "cairn/train.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

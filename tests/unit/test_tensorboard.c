@@ -2,7 +2,7 @@
  * pictures. What TensorBoard itself reads in them is tests/e2e/tensorboard.bats's. */
 #include "cairn/file.h"
 #include "cairn/tensorboard.h"
-#include "cairn/train.h"
+#include "cairn/experiment.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -7,7 +7,9 @@
 #include "cairn/lock.h"
 #include "cairn/model.h"
 #include "cairn/safetensors.h"
-#include "cairn/train.h"
+#include "cairn/checkpoint.h"
+#include "cairn/experiment.h"
+#include "cairn/model_file.h"
 
 #include <setjmp.h>
 #include <stdarg.h>

@@ -1,6 +1,6 @@
 /* The pictures for TensorBoard: the confusion matrix, and the mistakes that the model is surest of.
  * Text is stb_easy_font's, whose letters are rectangles of whole pixels. */
-#include "cairn/record.h"
+#include "cairn/softmax.h"
 #include "cairn/tensorboard.h"
 
 #include <stb_easy_font.h>
