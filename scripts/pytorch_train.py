@@ -68,7 +68,7 @@ TAKEN = set("""seed device data.dir data.train_limit data.test_limit data.valida
 # What changes no result, or is the strength of what has to be off. PyTorch may always choose its
 # fastest algorithms.
 IDLE = set("""data.num_workers data.image_size data.resize train.deterministic schedule.patience schedule.threshold
-    augment.erasing_area augment.magnitude augment.mix_share run.out_dir checkpoint.every_steps
+    augment.erasing_area augment.magnitude augment.mix_share run.out_dir run.recorders checkpoint.every_steps
     checkpoint.every_seconds tensorboard.enabled tensorboard.every_steps tensorboard.every_epochs""".split())
 # The values that it can honour, of the rest.
 ONLY = {

@@ -58,10 +58,50 @@ bool cairn_run_enabled(const cairn_run *run, const char *name) {
     return strcmp(cairn_run_setting(run, name), "true") == 0;
 }
 
+/* Names ---------------------------------------------------------------------------------------- */
+
+/* The next name of a list with blanks between; how long it is, 0: there is none. */
+static size_t next_name(const char **at) {
+    *at += strspn(*at, " ");
+    return strcspn(*at, " ");
+}
+
+static bool is_name(const char *name, const char *text, size_t length) {
+    return name && strncmp(name, text, length) == 0 && name[length] == '\0';
+}
+
+/* Whether run.recorders has it, where that has to. */
+static bool is_named(const cairn_run *run, const cairn_recorder *recorder) {
+    const char *at = recorder->name ? cairn_run_setting(run, "run.recorders") : "";
+    bool named = !recorder->name;
+    for (size_t length; (length = next_name(&at)); at += length)
+        named = named || is_name(recorder->name, at, length);
+    return named;
+}
+
+static cairn_status check_names(const cairn_run *run) {
+    const char *at = cairn_run_setting(run, "run.recorders");
+    for (size_t length; (length = next_name(&at)); at += length) {
+        char names[512] = "none";
+        bool known = is_name(names, at, length);
+        for (int i = 0; i < COUNT; i++) {
+            size_t used = strlen(names);
+            known = known || is_name(table[i]->name, at, length);
+            if (table[i]->name)
+                snprintf(names + used, sizeof names - used, ", %s", table[i]->name);
+        }
+        if (!known)
+            return cairn_error_set(CAIRN_BAD_INPUT,
+                                   "run.recorders: there is no recorder '%.*s'; names: %s",
+                                   (int)length, at, names);
+    }
+    return CAIRN_OK;
+}
+
 /* From the beginning to the end ---------------------------------------------------------------- */
 
 cairn_status cairn_recorders_check(const cairn_run *run) {
-    cairn_status status = CAIRN_OK;
+    cairn_status status = check_names(run);
     for (int i = 0; i < COUNT && !status; i++)
         if (table[i]->check)
             status = table[i]->check(run);
@@ -74,7 +114,8 @@ cairn_status cairn_recorders_open(cairn_recorders **made, const cairn_run *run) 
     if (!recorders)
         return cairn_error_set(CAIRN_FAILED, "out of memory for the recorders");
     for (int i = 0; i < COUNT && !status; i++)
-        status = table[i]->open(&recorders->state[i], run, &recorders->request[i]);
+        if (is_named(run, table[i]))
+            status = table[i]->open(&recorders->state[i], run, &recorders->request[i]);
     *made = recorders;
     return status;
 }

@@ -95,6 +95,7 @@ typedef struct {
     struct {
         char name[CAIRN_TEXT_MAX];
         char out_dir[CAIRN_TEXT_MAX];
+        char recorders[CAIRN_TEXT_MAX]; /* names with blanks between: cairn/record.h */
     } run;
 } cairn_config;
 

@@ -122,6 +122,9 @@ typedef struct {
 
 /* Every entry may be NULL but `open`. A failure ends the run. */
 typedef struct {
+    /* NULL: there is always one, as far as it does not say itself that it is not wanted. Else it is
+     * there where run.recorders names it. */
+    const char *name;
     /* What it leaves in the run folder, ended by NULL; a file's name may be a pattern, as in the
      * shell. A fresh run removes an earlier run's. */
     const char *const *files;
@@ -156,7 +159,7 @@ typedef struct {
 typedef struct cairn_recorders cairn_recorders;
 
 /* In the order of the calls above. A list that is NULL has no recorder. */
-cairn_status cairn_recorders_check(const cairn_run *run);
+cairn_status cairn_recorders_check(const cairn_run *run); /* of names, too */
 cairn_status cairn_recorders_open(cairn_recorders **recorders, const cairn_run *run);
 
 /* Removes what recorders' killed processes left half-written in a run folder and, with `all`, their

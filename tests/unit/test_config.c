@@ -590,7 +590,8 @@ static void writes_the_whole_configuration(void **state) {
                               "  every_epochs: 1\n"
                               "run:\n"
                               "  name: exp2_low_lr_more_epochs\n"
-                              "  out_dir: runs\n");
+                              "  out_dir: runs\n"
+                              "  recorders: none\n");
     free(text);
 }
 

@@ -272,6 +272,14 @@ static void a_whitened_net_resumes_exactly(void **state) {
     cairn_safetensors_free(&checkpoint);
 }
 
+static void unknown_recorders_are_refused(void **state) {
+    (void)state;
+    assert_int_equal(run_with(other, "run.recorders=none", FRESH), CAIRN_OK);
+    assert_refused(run_with(other, "run.recorders=none nobody", FRESH), "'nobody'", "names: none");
+    assert_refused(run_with(other, "run.recorders=non", FRESH), "'non'", "names: none");
+    assert_true(cairn_file_exists(path_of(other, "metrics.json"))); /* the earlier run's */
+}
+
 #define TEST(name) cmocka_unit_test_setup(name, fresh_folder)
 
 int main(void) {
@@ -287,6 +295,7 @@ int main(void) {
         TEST(validation_is_never_called_test),
         TEST(a_normalised_net_resumes_exactly),
         TEST(a_whitened_net_resumes_exactly),
+        TEST(unknown_recorders_are_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }
