@@ -214,8 +214,9 @@ static const cairn_key keys[] = {
      .help = "name of the run's folder inside run.out_dir"},
     {KEY(run.out_dir, CAIRN_KEY_TEXT), .fallback = "runs", .accepts = cairn_accepts_path,
      .form = "a folder's path", .idle = true, .help = "folder of all runs; made if missing"},
-    {KEY(run.recorders, CAIRN_KEY_LIST), .fallback = "none", .form = "none, or a list of names",
-     .idle = true, .help = "more to record"},
+    {KEY(run.recorders, CAIRN_KEY_LIST), .fallback = "none",
+     .form = "none, or a list of names, such as [jsonl]", .idle = true,
+     .help = "more to record; jsonl: a line of events.jsonl after each epoch"},
 };
 
 _Static_assert(sizeof keys / sizeof keys[0] <= CAIRN_KEYS_MAX, "raise CAIRN_KEYS_MAX");

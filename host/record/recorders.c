@@ -18,14 +18,14 @@
 
 extern const cairn_recorder cairn_recorder_metrics, cairn_recorder_predictions,
     cairn_recorder_tensorboard, cairn_recorder_summary, cairn_recorder_dvclive,
-    cairn_recorder_trace, cairn_recorder_terminal;
+    cairn_recorder_jsonl, cairn_recorder_trace, cairn_recorder_terminal;
 
 /* In this order they are called. The terminal is last: who reads of an epoch there finds its files.
  */
 static const cairn_recorder *const table[] = {
-    &cairn_recorder_metrics,  &cairn_recorder_predictions, &cairn_recorder_tensorboard,
-    &cairn_recorder_summary,  &cairn_recorder_dvclive,     &cairn_recorder_trace,
-    &cairn_recorder_terminal,
+    &cairn_recorder_metrics, &cairn_recorder_predictions, &cairn_recorder_tensorboard,
+    &cairn_recorder_summary, &cairn_recorder_dvclive,     &cairn_recorder_jsonl,
+    &cairn_recorder_trace,   &cairn_recorder_terminal,
 };
 enum { COUNT = sizeof table / sizeof table[0] };
 

@@ -204,7 +204,7 @@ static const char params[] = "seed: 7\n"
                              "model: {widths: 8 8 8, hidden: 16}\n"
                              "train: {epochs: 2, batch_size: 2, lr: 0.001, threads: 1}\n"
                              "checkpoint: {every_steps: 1}\n"
-                             "run: {name: r, out_dir: none}\n";
+                             "run: {name: r, out_dir: none, recorders: jsonl}\n";
 static char root[64], whole[80], other[80], file[80];
 static const char *device;
 

@@ -12,8 +12,10 @@
 
 static const char *const names[] = {
     "params.yaml",   "metrics.json", "model.safetensors",      "predictions.csv",
-    "confusion.csv", "summary.json", "checkpoint.safetensors", "checkpoint.previous.safetensors"};
-enum { EXACT = 5, FILES = 8 }; /* summary and checkpoint tell the time too */
+    "confusion.csv", "summary.json", "checkpoint.safetensors", "checkpoint.previous.safetensors",
+    "events.jsonl"};
+/* Summary and checkpoint tell the time too; the last is there where it is asked for. */
+enum { EXACT = 5, FILES = 8, ALL = 9 };
 
 /* Two at a time. */
 static inline const char *path_of(const char *folder, const char *name) {
@@ -26,7 +28,7 @@ static inline const char *path_of(const char *folder, const char *name) {
 
 /* Removes the folder; not 0 when it holds anything else: a temporary file or a lock was left. */
 static inline int clear(const char *folder) {
-    for (int i = 0; i < FILES; i++)
+    for (int i = 0; i < ALL; i++)
         unlink(path_of(folder, names[i]));
     return rmdir(folder) != 0 && errno != ENOENT;
 }

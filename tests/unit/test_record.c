@@ -23,7 +23,7 @@
 #include <unistd.h>
 
 extern const cairn_recorder cairn_recorder_metrics, cairn_recorder_predictions,
-    cairn_recorder_summary, cairn_recorder_dvclive, cairn_recorder_terminal;
+    cairn_recorder_summary, cairn_recorder_dvclive, cairn_recorder_jsonl, cairn_recorder_terminal;
 
 /* The run that recorders are told of. */
 static const cairn_setting settings[] = {
@@ -245,6 +245,36 @@ static void dvclive_has_its_layout(void **state) {
     }
 }
 
+static void events_are_lines(void **state) {
+    (void)state;
+    static const char lines[] =
+        "{\"event\":\"epoch\",\"epoch\":1,\"lr\":0.25,\"train_loss\":1.5,\"train_acc\":0.25,"
+        "\"test_loss\":1.25,\"test_acc\":0.5}\n"
+        "{\"event\":\"epoch\",\"epoch\":2,\"lr\":0.125,\"train_loss\":1,\"train_acc\":0.5,"
+        "\"val_loss\":null,\"val_acc\":0.75}\n";
+    const cairn_epoch_row rows[] = {{1, 1.5, 0.25, 1.25, 0.5, false}, {2, 1, 0.5, NAN, 0.75, true}};
+    const double rates[] = {0.25, 0.125};
+    const cairn_snapshot none = {.state = CAIRN_RUN_GOES_ON},
+                         one = {.epochs = 1, .rows = rows, .rates = rates},
+                         stopped = {.state = CAIRN_RUN_INTERRUPTED},
+                         two = {.state = CAIRN_RUN_FINISHED,
+                                .epochs = 2,
+                                .rows = rows,
+                                .rates = rates,
+                                .best = &rows[1]};
+    char expected[1024];
+    record(&cairn_recorder_jsonl, &none, &stopped);
+    char *text = text_of("events.jsonl");
+    assert_string_equal(text, "{\"event\":\"interrupted\",\"epochs\":0}\n");
+    free(text);
+    record(&cairn_recorder_jsonl, &one, &two); /* it goes on, and begins anew with what it knows */
+    text = text_of("events.jsonl");
+    snprintf(expected, sizeof expected,
+             "%s{\"event\":\"finished\",\"epochs\":2,\"best_epoch\":2}\n", lines);
+    assert_string_equal(text, expected);
+    free(text);
+}
+
 /* A recorder's files go, and no others; without a word from the run only what is half-written. */
 static void earlier_files_are_removed(void **state) {
     (void)state;
@@ -433,6 +463,7 @@ int main(void) {
         cmocka_unit_test(bad_metrics_are_refused),
         TEST(summary_is_flat_and_exact),
         TEST(dvclive_has_its_layout),
+        TEST(events_are_lines),
         TEST(earlier_files_are_removed),
         cmocka_unit_test(softmax_is_stable),
         TEST(predictions_and_confusion),

@@ -272,6 +272,19 @@ static void a_whitened_net_resumes_exactly(void **state) {
     cairn_safetensors_free(&checkpoint);
 }
 
+static void a_named_recorder_resumes_exactly(void **state) {
+    (void)state;
+    assert_int_equal(run_with(fast, "run.recorders=jsonl", OVERWRITE), CAIRN_OK);
+    steps_to_stop = 4;
+    assert_int_equal(run_with(other, "run.recorders=none jsonl", FRESH), CAIRN_INTERRUPTED);
+    assert_true(cairn_file_exists(path_of(other, "events.jsonl")));
+    assert_int_equal(run_with(other, "run.recorders=jsonl", RESUME), CAIRN_OK);
+    assert_same_run(fast, other);
+    assert_same_file(path_of(fast, "events.jsonl"), path_of(other, "events.jsonl"));
+    assert_int_equal(run_with(other, NULL, FRESH), CAIRN_OK); /* trained again, without it */
+    assert_false(cairn_file_exists(path_of(other, "events.jsonl")));
+}
+
 static void unknown_recorders_are_refused(void **state) {
     (void)state;
     assert_int_equal(run_with(other, "run.recorders=none", FRESH), CAIRN_OK);
@@ -295,6 +308,7 @@ int main(void) {
         TEST(validation_is_never_called_test),
         TEST(a_normalised_net_resumes_exactly),
         TEST(a_whitened_net_resumes_exactly),
+        TEST(a_named_recorder_resumes_exactly),
         TEST(unknown_recorders_are_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
