@@ -26,16 +26,18 @@ struct cuda_executor {
     cuda_layout layout;
     int pad; /* channels are padded to a multiple of it */
     cuda_parameter parameter[CAIRN_NET_PARAMETERS_MAX];
+    cairn_parameter_group group[CUDA_GROUPS_MAX];
+    int group_count;
     /* Elements of all; of those that are trained, and of those with a bf16 gradient, which come
      * first, in this order. */
     size_t total, trained_total, bf16_total;
     char *memory; /* one block: the buffers from here to `augmenter` lie in it */
     size_t memory_bytes;
     float *tensors[CAIRN_TENSOR_KINDS]; /* NULL: none is kept; the gradient: a micro-batch's */
-    float *sum;          /* [total]: the step's, where micro-batches accumulate; or NULL */
-    void *bf16_gradient; /* [bf16_total] */
-    void *shadow;        /* bf16 [total]: the parameters, for bf16 */
-    uint8_t *treatment;  /* of cuda_gradient, or NULL */
+    float *sum;             /* [total]: the step's, where micro-batches accumulate; or NULL */
+    void *bf16_gradient;    /* [bf16_total] */
+    void *shadow;           /* bf16 [total]: the parameters, for bf16 */
+    uint8_t *group_numbers; /* of cuda_gradient, or NULL */
     void *clip_scratch;
     cuda_state *state;
     float *table; /* [4][256], of cuda_gather */

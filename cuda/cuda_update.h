@@ -2,7 +2,9 @@
 #ifndef CAIRN_CUDA_UPDATE_H
 #define CAIRN_CUDA_UPDATE_H
 
-#include "cairn/status.h"
+#include "kernels.h"
+
+#include "cairn/executor.h"
 
 #include <stdbool.h>
 
@@ -12,8 +14,11 @@ typedef struct cuda_plan cuda_plan;
 /* Appends what follows the backward pass. */
 cairn_status cuda_plan_add_update(cuda_plan *plan);
 
-/* Whether some parameters are treated unlike others; and fills executor->treatment. Waits. */
-bool update_has_treatments(const cuda_executor *executor);
-cairn_status update_fill_treatments(cuda_executor *executor);
+/* The parameters' groups: numbers them, and says whether the kernels have to tell them apart; fills
+ * executor->group_numbers, which waits; and tells a slot what the step does to them. */
+cairn_status update_list_groups(cuda_executor *executor);
+bool update_tells_groups(const cuda_executor *executor);
+cairn_status update_fill_groups(cuda_executor *executor);
+void update_fill_slot(const cuda_executor *executor, const cairn_step *step, cuda_slot *slot);
 
 #endif

@@ -107,8 +107,8 @@ static void divide_memory(cuda_executor *executor) {
         if (cairn_optimizer_keeps(&options->optimizer, (cairn_tensor_kind)kind))
             executor->tensors[kind] = take(executor, floats);
     executor->sum = options->accumulate > 1 ? take(executor, floats) : NULL;
-    executor->treatment =
-        update_has_treatments(executor) ? take(executor, executor->total / CUDA_GRAIN) : NULL;
+    executor->group_numbers =
+        update_tells_groups(executor) ? take(executor, executor->total / CUDA_GRAIN) : NULL;
     executor->clip_scratch =
         options->optimizer.clip_norm > 0 ? take(executor, kernel_clip_scratch()) : NULL;
     executor->bf16_gradient = bf16 ? take(executor, executor->bf16_total * sizeof(uint16_t)) : NULL;
@@ -133,12 +133,15 @@ static cairn_status fill_table(cuda_executor *executor) {
 
 static cairn_status make_memory(cuda_executor *executor) {
     parameters_lay_out(executor);
+    cairn_status status = update_list_groups(executor);
+    if (status)
+        return status;
     divide_memory(executor);
     size_t bytes = executor->memory_bytes;
     TRY_CUDA(cudaMalloc((void **)&executor->memory, bytes));
     divide_memory(executor);
     TRY_CUDA(cudaMemsetAsync(executor->memory, 0, bytes, executor->stream));
-    cairn_status status = update_fill_treatments(executor);
+    status = update_fill_groups(executor);
     return status ? status : fill_table(executor);
 }
 

@@ -34,18 +34,27 @@ typedef struct {
     int count, c, h, w, pitch;
 } cuda_tensor;
 
+/* What a step does to the parameters of a group: cairn_update's numbers, rounded, the first and the
+ * third by the group's lr_scale. */
+enum { CUDA_GROUPS_MAX = 8 };
+typedef struct {
+    float rate, correction, decay, shrink;
+} cuda_group;
+
 /* What the host tells a step. Slots lie in pinned host memory that the device reads in place. An
  * array of no size is C's, not C++'s, though its compilers know it. */
 #pragma GCC diagnostic push
 #pragma GCC diagnostic ignored "-Wpedantic"
 typedef struct {
-    uint32_t epoch, step;                 /* cairn_step's */
-    uint32_t micro_batch, last;           /* its number in its step; whether it ends it */
-    float share;                          /* of the step's samples */
-    float rate, correction, shrink, take; /* cairn_update's */
-    int32_t first;                        /* evaluation: sample n of the batch is first + n, */
-    cairn_evaluation_view view;           /* seen so */
-    int32_t indices[];                    /* training: [count] */
+    uint32_t epoch, step;       /* cairn_step's */
+    uint32_t micro_batch, last; /* its number in its step; whether it ends it */
+    float share;                /* of the step's samples */
+    uint32_t trained;           /* bit by group: the epoch trains it */
+    float take;                 /* cairn_update's */
+    cuda_group group[CUDA_GROUPS_MAX];
+    int32_t first;              /* evaluation: sample n of the batch is first + n, */
+    cairn_evaluation_view view; /* seen so */
+    int32_t indices[];          /* training: [count] */
 } cuda_slot;
 #pragma GCC diagnostic pop
 
@@ -60,8 +69,9 @@ typedef struct {
  * adds to the sums and moves the cursor on; kernel_clip sets the factor. */
 typedef struct {
     uint64_t cursor; /* slots consumed */
-    uint32_t epoch, step, micro_batch, last;
-    float share, rate, correction, shrink, take;
+    uint32_t epoch, step, micro_batch, last, trained;
+    float share, take;
+    cuda_group group[CUDA_GROUPS_MAX];
     float clip;  /* what gradients are multiplied by */
     double loss; /* sum over samples; NaN stays NaN */
     unsigned long long correct, seen;
@@ -194,15 +204,14 @@ void kernel_cross_entropy(cudaStream_t stream, int count, int classes, int pitch
                           cuda_type gradient_type, void *gradient, cuda_state *state);
 
 /* The gradient of all parameters: element i in half[i] (bf16) where i < half_count, else in
- * values[i]. A parameter begins at a multiple of CUDA_GRAIN; treatment[i / CUDA_GRAIN] is its
- * cairn_treatment; NULL: all are CAIRN_TRAINED. late: cairn_optimizer_is_late. */
+ * values[i]. A parameter begins at a multiple of CUDA_GRAIN; group[i / CUDA_GRAIN] is its group's
+ * number; NULL: all are of group 0. */
 enum { CUDA_GRAIN = 128 };
 typedef struct {
     size_t count, half_count;
     const float *values;
     const void *half;
-    const uint8_t *treatment;
-    bool late;
+    const uint8_t *group;
 } cuda_gradient;
 
 /* sum [count] += state->share * the micro-batch's gradient, or = in a step's first. */

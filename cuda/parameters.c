@@ -52,13 +52,13 @@ static void describe_channels(cuda_executor *executor, const cairn_op *op, int o
         *to = (cuda_parameter){.out = op->out.c, .c = 1, .h = 1, .w = 1, .pitch = 1};
 }
 
-/* Places for those parameters that are trained or not, with a bf16 gradient or not. */
-static void place_parameters(cuda_executor *executor, bool trained, bool bf16) {
+/* Places for those parameters that are frozen or not, with a bf16 gradient or not. */
+static void place_parameters(cuda_executor *executor, bool frozen, bool bf16) {
     const cairn_net *net = executor->base.net;
     for (int k = 0; k < net->parameter_count; k++) {
         cuda_parameter *parameter = &executor->parameter[k];
-        parameter->bf16_gradient = parameter->bf16_gradient && net->parameter[k].trained;
-        if (net->parameter[k].trained != trained || parameter->bf16_gradient != bf16)
+        parameter->bf16_gradient = parameter->bf16_gradient && !net->parameter[k].group.frozen;
+        if (net->parameter[k].group.frozen != frozen || parameter->bf16_gradient != bf16)
             continue;
         parameter->offset = executor->total;
         parameter->count = (size_t)padded(executor, parameter->out) * (size_t)parameter->pitch *
@@ -80,11 +80,11 @@ void parameters_lay_out(cuda_executor *executor) {
             if (each[k] >= 0)
                 describe_channels(executor, op, each[k]);
     }
-    place_parameters(executor, true, true);
+    place_parameters(executor, false, true);
     executor->bf16_total = executor->total;
-    place_parameters(executor, true, false);
-    executor->trained_total = executor->total;
     place_parameters(executor, false, false);
+    executor->trained_total = executor->total;
+    place_parameters(executor, true, false);
 }
 
 /* The place of PyTorch's element [o][c][i][j]. */

@@ -12,6 +12,7 @@ typedef struct {
     int out, c, h, w;     /* true sizes */
     int pitch;            /* of c */
     bool bf16_gradient;
+    int group; /* its number in the executor's */
 } cuda_parameter;
 
 /* The parameters' places; sets executor->parameter and the totals. */

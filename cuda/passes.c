@@ -5,6 +5,7 @@
 #include "capture.h"
 #include "compile.h"
 #include "cuda_executor.h"
+#include "cuda_update.h"
 #include "plans.h"
 #include "probe.h"
 
@@ -15,7 +16,6 @@
 cairn_status cuda_fill_slot(cuda_executor *executor, const cairn_step *step, int first) {
     const cairn_executor_options *options = &executor->base.options;
     const cairn_step part = cairn_step_micro_batch(&executor->base, step, first);
-    const cairn_update now = cairn_optimizer_at(&options->optimizer, step->step, step->lr);
     cuda_slot *slot = NULL;
     cairn_status status = ring_take(&executor->ring, &slot);
     if (status)
@@ -25,10 +25,7 @@ cairn_status cuda_fill_slot(cuda_executor *executor, const cairn_step *step, int
     slot->micro_batch = (uint32_t)(first / options->batch);
     slot->last = first + part.count == step->count;
     slot->share = (float)part.count / (float)step->count;
-    slot->rate = (float)now.rate;
-    slot->correction = (float)now.correction;
-    slot->shrink = (float)now.shrink;
-    slot->take = (float)now.take;
+    update_fill_slot(executor, step, slot);
     memcpy(slot->indices, part.indices, (size_t)part.count * sizeof *part.indices);
     return CAIRN_OK;
 }

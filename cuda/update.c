@@ -17,8 +17,7 @@ static cuda_gradient micro_batch_gradient(const cuda_plan *plan) {
                            .half_count = executor->bf16_total,
                            .values = executor->tensors[CAIRN_GRADIENT],
                            .half = executor->bf16_gradient,
-                           .treatment = executor->treatment,
-                           .late = plan->graph.purpose == CAIRN_PLAN_TRAINS_LATE};
+                           .group = executor->group_numbers};
 }
 
 /* The step's. */
@@ -75,36 +74,78 @@ cairn_status cuda_plan_add_update(cuda_plan *plan) {
     return cuda_plan_add(plan, NULL, title, run_update, NULL, NULL) ? CAIRN_OK : CAIRN_FAILED;
 }
 
-bool update_has_treatments(const cuda_executor *executor) {
-    const cairn_net *net = executor->base.net;
-    const cairn_optimizer *optimizer = &executor->base.options.optimizer;
-    for (int k = 0; k < net->parameter_count; k++) {
-        cairn_treatment treatment = cairn_optimizer_treatment(optimizer, &net->parameter[k]);
-        if (treatment != CAIRN_TRAINED && (treatment != CAIRN_FIXED || optimizer->average > 0))
-            return true;
-    }
-    return false;
+/* Groups ----------------------------------------------------------------------------------------*/
+
+/* The number of a group; a new one where there is none equal. -1: there are too many. */
+static int number_of(cuda_executor *executor, const cairn_parameter_group *group) {
+    for (int g = 0; g < executor->group_count; g++)
+        if (cairn_parameter_group_equal(&executor->group[g], group))
+            return g;
+    if (executor->group_count == CUDA_GROUPS_MAX)
+        return -1;
+    executor->group[executor->group_count] = *group;
+    return executor->group_count++;
 }
 
-cairn_status update_fill_treatments(cuda_executor *executor) {
+cairn_status update_list_groups(cuda_executor *executor) {
     const cairn_net *net = executor->base.net;
+    const cairn_parameter_group frozen = {.frozen = true}; /* they all are alike */
+    for (int pass = 0; pass < 2; pass++)                   /* those that are trained come first */
+        for (int k = 0; k < net->parameter_count; k++) {
+            const cairn_parameter_group *group = &net->parameter[k].group;
+            if (group->frozen != (pass == 1))
+                continue;
+            int number = number_of(executor, pass == 1 ? &frozen : group);
+            if (number < 0)
+                return cairn_error_set(CAIRN_FAILED, "more than %d groups of parameters",
+                                       CUDA_GROUPS_MAX);
+            executor->parameter[k].group = number;
+        }
+    return CAIRN_OK;
+}
+
+bool update_tells_groups(const cuda_executor *executor) {
+    bool average = executor->base.options.optimizer.average > 0;
+    int seen = 0; /* by the kernels, which without an average end before what is frozen */
+    for (int g = 0; g < executor->group_count; g++)
+        seen += average || !executor->group[g].frozen;
+    return seen > 1;
+}
+
+cairn_status update_fill_groups(cuda_executor *executor) {
     size_t grains = executor->total / CUDA_GRAIN;
-    if (!executor->treatment)
+    if (!executor->group_numbers)
         return CAIRN_OK;
-    uint8_t *treatment = calloc(grains, 1); /* CAIRN_FIXED */
-    if (!treatment)
+    uint8_t *numbers = calloc(grains, 1);
+    if (!numbers)
         return cairn_error_set(CAIRN_FAILED, "out of memory for the optimiser's table");
-    for (int k = 0; k < net->parameter_count; k++) {
+    for (int k = 0; k < executor->base.net->parameter_count; k++) {
         const cuda_parameter *parameter = &executor->parameter[k];
-        memset(
-            treatment + parameter->offset / CUDA_GRAIN,
-            (int)cairn_optimizer_treatment(&executor->base.options.optimizer, &net->parameter[k]),
-            (parameter->count + CUDA_GRAIN - 1) / CUDA_GRAIN);
+        memset(numbers + parameter->offset / CUDA_GRAIN, parameter->group,
+               (parameter->count + CUDA_GRAIN - 1) / CUDA_GRAIN);
     }
-    cairn_status status = cuda_check(cudaMemcpyAsync(executor->treatment, treatment, grains,
+    cairn_status status = cuda_check(cudaMemcpyAsync(executor->group_numbers, numbers, grains,
                                                      cudaMemcpyHostToDevice, executor->stream),
                                      "starting the device");
     cudaError_t waited = cudaStreamSynchronize(executor->stream);
-    free(treatment);
+    free(numbers);
     return status ? status : cuda_check(waited, "starting the device");
+}
+
+void update_fill_slot(const cuda_executor *executor, const cairn_step *step, cuda_slot *slot) {
+    slot->trained = 0;
+    for (int g = 0; g < executor->group_count; g++) {
+        const cairn_parameter_group *group = &executor->group[g];
+        const float scale = (float)group->lr_scale;
+        const cairn_update now =
+            cairn_optimizer_at(&executor->base.options.optimizer, group, step->step, step->lr);
+        if (!cairn_parameter_group_trains(group, step->epoch))
+            continue;
+        slot->trained |= 1u << g;
+        slot->take = (float)now.take;
+        slot->group[g] = (cuda_group){.rate = scale * (float)now.rate,
+                                      .correction = (float)now.correction,
+                                      .decay = (float)now.decay / scale,
+                                      .shrink = (float)now.shrink};
+    }
 }

@@ -19,6 +19,19 @@ static __device__ __forceinline__ const volatile cuda_slot *gather_slot(const cu
     return (const cuda_slot *)(ring.slots + state->cursor % ring.count * ring.stride);
 }
 
+/* The first sample's block leaves the slot's groups in the state: a warp of its own reads them,
+ * beside the thread that reads the rest. */
+static __device__ __forceinline__ void gather_groups(const cuda_ring &ring, cuda_state *state) {
+    enum {
+        WORDS = CUDA_GROUPS_MAX * sizeof(cuda_group) / sizeof(float),
+        FIRST = GATHER_THREADS - WORDS
+    };
+    const int word = (int)threadIdx.x - FIRST;
+    if (blockIdx.x == 0 && word >= 0)
+        ((float *)state->group)[word] =
+            ((const volatile float *)gather_slot(ring, state)->group)[word];
+}
+
 /* The epoch; the first sample's block leaves the slot's scalars in the state. */
 static __device__ __forceinline__ uint32_t gather_begin(const volatile cuda_slot *slot,
                                                         cuda_state *state, int n) {
@@ -26,16 +39,14 @@ static __device__ __forceinline__ uint32_t gather_begin(const volatile cuda_slot
     if (n == 0) {
         /* All reads before the first write, so that they cross the bus together. */
         const uint32_t step = slot->step, micro_batch = slot->micro_batch, last = slot->last;
-        const float share = slot->share, rate = slot->rate, correction = slot->correction;
-        const float shrink = slot->shrink, take = slot->take;
+        const uint32_t trained = slot->trained;
+        const float share = slot->share, take = slot->take;
         state->epoch = epoch;
         state->step = step;
         state->micro_batch = micro_batch;
         state->last = last;
         state->share = share;
-        state->rate = rate;
-        state->correction = correction;
-        state->shrink = shrink;
+        state->trained = trained;
         state->take = take;
     }
     return epoch;
@@ -62,6 +73,7 @@ static __global__ void __launch_bounds__(GATHER_THREADS)
     SHARED(T, table, [TABLE_CHANNELS * BYTES]);
     SHARED(gather_sample, sample, [1]);
     const int n = (int)blockIdx.x, thread = (int)threadIdx.x;
+    gather_groups(ring, state);
     if (thread == 0) {
         *sample = gather_find(gather, ring, state, n);
         batch_labels[n] = gather.labels[sample->index];
@@ -155,6 +167,7 @@ static __global__ void __launch_bounds__(GATHER_THREADS, 1)
     SHARED(cairn_transform, transform, [1]);
     SHARED(uint32_t, index, [1]);
     const int n = (int)blockIdx.x, thread = (int)threadIdx.x;
+    gather_groups(ring, state);
     if (thread == 0) {
         *index = augment_find(gather, ring, state, n, transform);
         augment_target(gather, *transform, *index, n, targets);

@@ -26,12 +26,9 @@ static __device__ __forceinline__ pack<float, V> load_gradient(const cuda_gradie
     return gradient;
 }
 
-/* The same for all of a pack, which does not cross a grain; fixed is also what is early, and late.
- */
-static __device__ __forceinline__ unsigned treatment_of(const cuda_gradient &gradient, size_t at) {
-    const unsigned treatment =
-        gradient.treatment ? gradient.treatment[at / CUDA_GRAIN] : (unsigned)CAIRN_TRAINED;
-    return gradient.late && treatment & CAIRN_EARLY ? (unsigned)CAIRN_FIXED : treatment;
+/* The same for all of a pack, which does not cross a grain. */
+static __device__ __forceinline__ unsigned group_of(const cuda_gradient &gradient, size_t at) {
+    return gradient.group ? gradient.group[at / CUDA_GRAIN] : 0;
 }
 
 /* Calls f(at, width_constant<V>()) for the thread's pack, the last elements one by one. */
@@ -101,9 +98,10 @@ static __global__ void __launch_bounds__(THREADS)
                 const cuda_state *__restrict__ state) {
     if (!state->last)
         return;
+    const uint32_t trained = state->trained;
     float sum = 0;
     for (size_t at = flat_index() * V; at < gradient.count; at += (size_t)gridDim.x * THREADS * V) {
-        if (treatment_of(gradient, at) == CAIRN_FIXED)
+        if (!(trained >> group_of(gradient, at) & 1))
             continue;
         if (at + V <= gradient.count) {
             const pack<float, V> g = load_gradient<V>(gradient, at);
@@ -163,37 +161,31 @@ void kernel_clip(cudaStream_t stream, const cuda_gradient *gradient, double clip
 struct update_rule {
     float take1, keep2, take2, epsilon; /* adam */
     float momentum;                     /* sgd */
-    float decay;                        /* of the gradient; adamw: 0 */
-    bool nesterov, shrinks, clips;      /* shrinks: adamw decays */
-    float norm_bias_scale;
+    bool nesterov, clips;
 };
 
 /* One element's moments and weight; `g` is clipped and decayed. */
-static __device__ __forceinline__ void adam_update(const update_rule &rule, const cuda_state &now,
-                                                   float rate, float g, float &m, float &v,
-                                                   float &w) {
+static __device__ __forceinline__ void adam_update(const update_rule &rule, const cuda_group &now,
+                                                   float g, float &m, float &v, float &w) {
     m += rule.take1 * (g - m);
     v = rule.keep2 * v + rule.take2 * g * g;
-    w -= rate * m / (sqrtf(v) / now.correction + rule.epsilon);
+    w -= now.rate * m / (sqrtf(v) / now.correction + rule.epsilon);
 }
 
-static __device__ __forceinline__ void sgd_update(const update_rule &rule, float rate, float g,
-                                                  bool moves, float &m, float &w) {
+static __device__ __forceinline__ void sgd_update(const update_rule &rule, const cuda_group &now,
+                                                  float g, bool moves, float &m, float &w) {
     float direction = g;
     if (moves) {
         m = rule.momentum * m + g;
         direction = rule.nesterov ? g + rule.momentum * m : m;
     }
-    w -= rate * direction;
+    w -= now.rate * direction;
 }
 
 template <int V, bool ADAM>
 static __device__ __forceinline__ void
-update_weights(const cuda_update &update, const update_rule &rule, const cuda_state &now,
-               unsigned treatment, size_t at, pack<float, V> &w) {
-    const bool decays = treatment & CAIRN_DECAYED;
-    const float scale = treatment & CAIRN_SCALED ? rule.norm_bias_scale : 1.0f;
-    const float rate = scale * now.rate, decay = rule.decay / scale;
+update_weights(const cuda_update &update, const update_rule &rule, const cuda_group &now,
+               float clip, size_t at, pack<float, V> &w) {
     const pack<float, V> gradient = load_gradient<V>(update.gradient, at);
     pack<float, V> m = {}, v = {};
     pack<bf16, V> shadow;
@@ -205,15 +197,15 @@ update_weights(const cuda_update &update, const update_rule &rule, const cuda_st
     for (int l = 0; l < V; l++) {
         float g = gradient.at[l];
         if (rule.clips)
-            g *= now.clip;
-        if (decays && rule.shrinks)
-            w.at[l] *= now.shrink;
-        else if (decays)
-            g += decay * w.at[l];
+            g *= clip;
+        if (now.shrink != 1)
+            w.at[l] = __fmul_rn(w.at[l], now.shrink); /* not fused with the step's subtraction */
+        else if (now.decay != 0)
+            g += now.decay * w.at[l];
         if (ADAM)
-            adam_update(rule, now, rate, g, m.at[l], v.at[l], w.at[l]);
+            adam_update(rule, now, g, m.at[l], v.at[l], w.at[l]);
         else
-            sgd_update(rule, rate, g, update.first_moment != NULL, m.at[l], w.at[l]);
+            sgd_update(rule, now, g, update.first_moment != NULL, m.at[l], w.at[l]);
         shadow.at[l] = from_float<bf16>(w.at[l]);
     }
     if (update.first_moment)
@@ -238,17 +230,19 @@ static __device__ __forceinline__ void update_average(float *average, float take
 template <int V, bool ADAM>
 static __global__ void __launch_bounds__(THREADS, 4)
     update_step(cuda_update update, update_rule rule, const cuda_state *__restrict__ state) {
-    const cuda_state now = *state;
-    if (!now.last)
+    if (!state->last)
         return;
+    const uint32_t trained = state->trained;
+    const float clip = state->clip, take = state->take;
     each_pack<V>(update.gradient.count, [&](size_t at, auto width) {
         constexpr int W = decltype(width)::value;
-        const unsigned treatment = treatment_of(update.gradient, at);
+        const unsigned group = group_of(update.gradient, at);
+        const bool trains = trained >> group & 1;
         pack<float, W> w = load<W>(update.parameter + at);
-        if (treatment != CAIRN_FIXED)
-            update_weights<W, ADAM>(update, rule, now, treatment, at, w);
+        if (trains)
+            update_weights<W, ADAM>(update, rule, state->group[group], clip, at, w);
         if (update.average)
-            update_average<W>(update.average + at, treatment == CAIRN_FIXED ? 1.0f : now.take, w);
+            update_average<W>(update.average + at, trains ? take : 1.0f, w);
     });
 }
 
@@ -268,12 +262,9 @@ static void launch_update(cudaStream_t stream, const cuda_update &update, const 
 
 void kernel_update(cudaStream_t stream, const cuda_update *update, const cuda_state *state) {
     const cairn_optimizer &by = update->rule;
-    const bool shrinks = by.name == CAIRN_ADAMW;
-    update_rule rule = {(float)(1 - by.beta1), (float)by.beta2,
-                        (float)(1 - by.beta2), (float)by.epsilon,
-                        (float)by.momentum,    shrinks ? 0.0f : (float)by.weight_decay,
-                        by.nesterov,           shrinks,
-                        by.clip_norm > 0,      (float)by.norm_bias_scale};
+    update_rule rule = {(float)(1 - by.beta1), (float)by.beta2,    (float)(1 - by.beta2),
+                        (float)by.epsilon,     (float)by.momentum, by.nesterov,
+                        by.clip_norm > 0};
     if (by.name == CAIRN_SGD)
         launch_update<false>(stream, *update, rule, state);
     else

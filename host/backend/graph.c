@@ -3,18 +3,6 @@
 
 /* Purposes --------------------------------------------------------------------------------------*/
 
-/* Whether it is trained, but in the first epochs alone. */
-static bool is_early(const cairn_parameter *parameter) {
-    return parameter->trained && parameter->early;
-}
-
-static bool has_early(const cairn_net *net) {
-    for (int k = 0; k < net->parameter_count; k++)
-        if (is_early(&net->parameter[k]))
-            return true;
-    return false;
-}
-
 static bool normalises(const cairn_net *net) {
     for (int i = 0; i < net->op_count; i++)
         if (net->op[i].kind == CAIRN_OP_BATCHNORM)
@@ -23,15 +11,13 @@ static bool normalises(const cairn_net *net) {
 }
 
 cairn_plan_purpose cairn_plan_purpose_of(const cairn_executor *executor, const cairn_step *step) {
-    bool late = cairn_optimizer_is_late(&executor->options.optimizer, step->epoch);
-    return late ? CAIRN_PLAN_TRAINS_LATE : CAIRN_PLAN_TRAINS;
+    return cairn_net_phase(executor->net, step->epoch);
 }
 
 cairn_plan_purpose cairn_plan_purpose_resolve(const cairn_net *net, cairn_plan_purpose wished,
                                               bool training_evaluates) {
-    bool same =
-        wished == CAIRN_PLAN_EVALUATES ? training_evaluates && !normalises(net) : !has_early(net);
-    return same ? CAIRN_PLAN_TRAINS : wished;
+    bool evaluates = wished == CAIRN_PLAN_EVALUATES;
+    return evaluates && training_evaluates && !normalises(net) ? CAIRN_PLAN_TRAINS : wished;
 }
 
 /* The graph -------------------------------------------------------------------------------------*/
@@ -39,8 +25,8 @@ cairn_plan_purpose cairn_plan_purpose_resolve(const cairn_net *net, cairn_plan_p
 bool cairn_graph_trains(const cairn_graph *graph, int parameter) {
     if (parameter < 0 || !graph->training)
         return false;
-    const cairn_parameter *known = &graph->net->parameter[parameter];
-    return known->trained && !(graph->purpose == CAIRN_PLAN_TRAINS_LATE && is_early(known));
+    return cairn_parameter_group_trains(&graph->net->parameter[parameter].group,
+                                        (uint32_t)graph->purpose);
 }
 
 const cairn_graph_output *cairn_graph_output_of(const cairn_graph *graph, int ordinal) {

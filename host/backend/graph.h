@@ -25,16 +25,18 @@
 
 #include "cairn/executor.h"
 
-/* What a plan is for. Late: in the epochs after those in which some parameters are trained (the
- * early_epochs of cairn/optimizer.h); these, and what only they wanted, need no gradient then. */
-typedef enum { CAIRN_PLAN_EVALUATES, CAIRN_PLAN_TRAINS, CAIRN_PLAN_TRAINS_LATE } cairn_plan_purpose;
+/* What a plan is for: to evaluate, or to train in a phase of epochs (cairn_net_phase), which is the
+ * purpose by its number. Parameters that a phase trains no more, and what only they wanted, need no
+ * gradient in it. */
+typedef int64_t cairn_plan_purpose;
+enum { CAIRN_PLAN_EVALUATES = -1, CAIRN_PLAN_TRAINS = 0 /* in the first phase */ };
 
 /* Of a training step. */
 cairn_plan_purpose cairn_plan_purpose_of(const cairn_executor *executor, const cairn_step *step);
 
-/* The purpose that stands for `wished` too, so that fewer plans are made: without early parameters
- * training never changes; and where `training_evaluates`, a training plan serves evaluation, unless
- * batch normalisation sets the two apart. */
+/* The purpose that stands for `wished` too, so that fewer plans are made: where
+ * `training_evaluates`, a training plan serves evaluation, unless batch normalisation sets the two
+ * apart. */
 cairn_plan_purpose cairn_plan_purpose_resolve(const cairn_net *net, cairn_plan_purpose wished,
                                               bool training_evaluates);
 
@@ -49,7 +51,7 @@ typedef struct {
 typedef struct {
     const cairn_net *net;
     cairn_plan_purpose purpose;
-    bool training; /* the purpose is to train, late or not */
+    bool training; /* the purpose is to train, in whatever phase */
     cairn_graph_output input, op[CAIRN_NET_OPS_MAX];
 } cairn_graph;
 

@@ -6,12 +6,7 @@
 #include <math.h>
 
 cairn_optimizer cairn_optimizer_defaults(void) {
-    return (cairn_optimizer){.name = CAIRN_ADAM,
-                             .beta1 = 0.9,
-                             .beta2 = 0.999,
-                             .epsilon = 1e-8,
-                             .norm_bias_scale = 1,
-                             .early_epochs = UINT32_MAX};
+    return (cairn_optimizer){.name = CAIRN_ADAM, .beta1 = 0.9, .beta2 = 0.999, .epsilon = 1e-8};
 }
 
 cairn_optimizer cairn_optimizer_configure(const cairn_config *config) {
@@ -21,12 +16,8 @@ cairn_optimizer cairn_optimizer_configure(const cairn_config *config) {
                              .epsilon = config->optimizer.epsilon,
                              .momentum = config->optimizer.momentum,
                              .nesterov = config->optimizer.nesterov,
-                             .weight_decay = config->optimizer.weight_decay,
-                             .decay_exclude = config->optimizer.decay_exclude,
                              .clip_norm = config->train.clip_norm,
-                             .average = config->ema.decay,
-                             .norm_bias_scale = config->optimizer.norm_bias_scale,
-                             .early_epochs = (uint32_t)config->model.whiten_bias_epochs};
+                             .average = config->ema.decay};
 }
 
 const char *cairn_optimizer_title(const cairn_optimizer *optimizer) {
@@ -34,42 +25,25 @@ const char *cairn_optimizer_title(const cairn_optimizer *optimizer) {
     return titles[optimizer->name];
 }
 
-cairn_update cairn_optimizer_at(const cairn_optimizer *optimizer, uint32_t step, double lr) {
+cairn_update cairn_optimizer_at(const cairn_optimizer *optimizer,
+                                const cairn_parameter_group *group, uint32_t step, double lr) {
+    bool decoupled = optimizer->name == CAIRN_ADAMW;
     double t = (double)step + 1;
-    cairn_update now = {lr, 1, 1, step == 0 ? 1 : 1 - optimizer->average};
+    cairn_update now = {.rate = lr,
+                        .correction = 1,
+                        .decay = decoupled ? 0 : group->decay,
+                        .shrink = decoupled ? 1 - lr * group->decay : 1,
+                        .take = step == 0 ? 1 : 1 - optimizer->average};
     if (optimizer->name != CAIRN_SGD) {
         now.rate = lr / (1 - pow(optimizer->beta1, t));
         now.correction = sqrt(1 - pow(optimizer->beta2, t));
     }
-    if (optimizer->name == CAIRN_ADAMW)
-        now.shrink = 1 - lr * optimizer->weight_decay;
     return now;
 }
 
 double cairn_optimizer_clip(const cairn_optimizer *optimizer, double norm) {
     double factor = optimizer->clip_norm / (norm + 1e-6);
     return factor > 1 ? 1 : factor;
-}
-
-cairn_treatment cairn_optimizer_treatment(const cairn_optimizer *optimizer,
-                                          const cairn_parameter *parameter) {
-    bool excluded = optimizer->decay_exclude == CAIRN_EXCLUDE_NORMS_AND_BIASES;
-    cairn_treatment treatment = CAIRN_TRAINED;
-    if (!parameter->trained)
-        return CAIRN_FIXED;
-    if (optimizer->weight_decay > 0 && !(excluded && parameter->rank <= 1))
-        treatment |= CAIRN_DECAYED;
-    if (parameter->shifts_norm && optimizer->norm_bias_scale != 1)
-        treatment |= CAIRN_SCALED;
-    return parameter->early ? treatment | CAIRN_EARLY : treatment;
-}
-
-bool cairn_optimizer_is_late(const cairn_optimizer *optimizer, uint32_t epoch) {
-    return epoch >= optimizer->early_epochs;
-}
-
-bool cairn_treatment_moves(cairn_treatment treatment, bool late) {
-    return treatment != CAIRN_FIXED && !(late && treatment & CAIRN_EARLY);
 }
 
 bool cairn_optimizer_keeps(const cairn_optimizer *optimizer, cairn_tensor_kind kind) {

@@ -47,7 +47,7 @@ static cairn_status print_rows(const cairn_net *net, const cairn_gradcheck_row *
            "error", "gradient", "quotient");
     for (int k = 0; k < net->parameter_count; k++) {
         const cairn_gradcheck_row *row = &rows[k];
-        if (!net->parameter[k].trained)
+        if (!cairn_parameter_group_trains(&net->parameter[k].group, 0))
             continue;
         printf("%-22s %-16s %7d %5d %10.2e %13.6e %13.6e %s\n", net->parameter[k].name,
                shape_text(&net->parameter[k], shape, sizeof shape), row->checked, row->kinks,

@@ -33,8 +33,9 @@ static const char *sources_text(const cairn_net *net, int ordinal, char *out, si
 }
 
 static size_t trained_count(const cairn_net *net, int parameter) {
-    return parameter >= 0 && net->parameter[parameter].trained ? net->parameter[parameter].count
-                                                               : 0;
+    return parameter < 0 || net->parameter[parameter].group.frozen
+               ? 0
+               : net->parameter[parameter].count;
 }
 
 /* Names are as long as they are. */

@@ -86,7 +86,7 @@ static cairn_status add_weight_and_bias(cairn_net *net, cairn_op *op, const char
                                         const int *dim, bool biased) {
     cairn_parameter model = {.initial = CAIRN_INITIAL_UNIFORM,
                              .bound = (float)(1.0 / sqrt((double)fan_in_of(rank, dim))),
-                             .trained = true};
+                             .group = cairn_parameter_group_default()};
     cairn_status status = add_parameter(net, layer, "weight", rank, dim, model, &op->weight);
     if (!status && biased)
         status = add_parameter(net, layer, "bias", 1, dim, model, &op->bias);
@@ -216,11 +216,13 @@ cairn_status cairn_net_batchnorm(cairn_net *net, const char *name) {
     op->epsilon = 1e-5f;
     op->momentum = 0.1f;
     const int *dim = &op->in.c;
-    const cairn_parameter scale = {.initial = CAIRN_INITIAL_ONES, .trained = true};
-    const cairn_parameter shift = {
-        .initial = CAIRN_INITIAL_ZEROS, .trained = true, .shifts_norm = true};
-    const cairn_parameter mean = {.initial = CAIRN_INITIAL_ZEROS};
-    const cairn_parameter variance = {.initial = CAIRN_INITIAL_ONES};
+    const cairn_parameter_group trained = cairn_parameter_group_default();
+    cairn_parameter_group frozen = trained;
+    frozen.frozen = true;
+    const cairn_parameter scale = {.initial = CAIRN_INITIAL_ONES, .group = trained};
+    const cairn_parameter shift = {.initial = CAIRN_INITIAL_ZEROS, .group = trained};
+    const cairn_parameter mean = {.initial = CAIRN_INITIAL_ZEROS, .group = frozen};
+    const cairn_parameter variance = {.initial = CAIRN_INITIAL_ONES, .group = frozen};
     cairn_status status = add_parameter(net, name, "weight", 1, dim, scale, &op->weight);
     if (!status)
         status = add_parameter(net, name, "bias", 1, dim, shift, &op->bias);
@@ -271,7 +273,7 @@ int cairn_net_classes(const cairn_net *net) {
 size_t cairn_net_parameter_total(const cairn_net *net) {
     size_t total = 0;
     for (int k = 0; k < net->parameter_count; k++)
-        total += net->parameter[k].trained ? net->parameter[k].count : 0;
+        total += net->parameter[k].group.frozen ? 0 : net->parameter[k].count;
     return total;
 }
 

@@ -20,15 +20,15 @@ static cairn_op *last_op(cairn_net *net) {
 }
 
 /* Each principal direction of the patches, and its negative. */
-static cairn_status whiten(cairn_net *net) {
+static cairn_status whiten(cairn_net *net, const cairn_speed_cnn *options) {
     const int outputs = 2 * net->input.c * PATCH * PATCH;
     cairn_status status = cairn_net_conv2d(net, "whiten", outputs, PATCH, 1, 0);
     if (status)
         return status;
     cairn_parameter *weight = parameter_of(net, last_op(net)->weight);
     weight->initial = CAIRN_INITIAL_WHITENING;
-    weight->trained = false;
-    parameter_of(net, last_op(net)->bias)->early = true;
+    weight->group.frozen = true;
+    parameter_of(net, last_op(net)->bias)->group.trained_until_epoch = options->whiten_bias_epochs;
     return cairn_net_gelu(net, "whiten_gelu");
 }
 
@@ -44,7 +44,7 @@ static cairn_status norm_gelu(cairn_net *net, const char *norm, const char *gelu
     if (status)
         return status;
     last_op(net)->momentum = 0.4f;
-    parameter_of(net, last_op(net)->weight)->trained = false;
+    parameter_of(net, last_op(net)->weight)->group.frozen = true;
     return cairn_net_gelu(net, gelu);
 }
 
@@ -61,7 +61,7 @@ static cairn_status group(cairn_net *net, const char *prefix, int width) {
 }
 
 static cairn_status build(cairn_net *net, const cairn_speed_cnn *options, int classes) {
-    cairn_status status = whiten(net);
+    cairn_status status = whiten(net, options);
     for (int i = 0; i < options->groups && !status; i++) {
         char prefix[16];
         snprintf(prefix, sizeof prefix, "group%d", i + 1);
@@ -95,7 +95,7 @@ cairn_status cairn_speed_cnn_build(cairn_net **net, const cairn_speed_cnn *optio
 
 cairn_status cairn_build_speed_cnn(cairn_net **net, const cairn_config *config, cairn_shape input,
                                    int classes) {
-    cairn_speed_cnn options;
+    cairn_speed_cnn options = {.whiten_bias_epochs = (uint32_t)config->model.whiten_bias_epochs};
     options.groups = read_widths(config, options.widths);
     return cairn_speed_cnn_build(net, &options, input, classes);
 }

@@ -173,7 +173,7 @@ cairn_status cairn_gradcheck(const cairn_net *net, const cairn_backend *backend,
         status = measure_loss(&c, &c.loss);
     for (int k = 0; k < net->parameter_count && !status; k++) {
         rows[k] = (cairn_gradcheck_row){.ok = true};
-        if (net->parameter[k].trained)
+        if (cairn_parameter_group_trains(&net->parameter[k].group, 0))
             status = check_parameter(&c, check, k, &rows[k]);
     }
     cairn_executor_destroy(c.subject);

@@ -17,7 +17,7 @@ cairn_status cairn_tensors_add(cairn_safetensors *file, cairn_executor *executor
         const cairn_parameter *parameter = &net->parameter[k];
         char name[sizeof parameter->name + 32];
         float *values = NULL;
-        if (kind != CAIRN_PARAMETER && !parameter->trained)
+        if (kind != CAIRN_PARAMETER && parameter->group.frozen)
             continue;
         cairn_status status = cairn_path_format(name, sizeof name, "%s%s", prefix, parameter->name);
         if (!status)
@@ -41,7 +41,7 @@ cairn_status cairn_tensors_set(const cairn_safetensors *file, cairn_executor *ex
     for (int k = 0; k < net->parameter_count; k++) {
         const cairn_parameter *parameter = &net->parameter[k];
         char name[sizeof parameter->name + 32];
-        if (kind != CAIRN_PARAMETER && !parameter->trained)
+        if (kind != CAIRN_PARAMETER && parameter->group.frozen)
             continue;
         cairn_status status = cairn_path_format(name, sizeof name, "%s%s", prefix, parameter->name);
         if (status)

@@ -66,16 +66,30 @@ typedef enum {
     CAIRN_INITIAL_WHITENING, /* what cairn/whiten.h makes of the data; until then uniform */
 } cairn_initial;
 
+/* How the optimiser treats a parameter, as torch.optim's param_groups say it; parameters with equal
+ * ones are a group. Filled by the model's builder and by the configuration (cairn/model.h). */
+typedef struct {
+    double lr_scale; /* the learning rate is multiplied by it */
+    double decay;    /* weight decay. Divided by lr_scale where it joins the gradient, so that what
+                        it takes in a step is the same at any scale */
+    bool frozen;     /* running statistics, fixed weights: values stay, gradient and optimiser state
+                        stay zero */
+    uint32_t trained_until_epoch; /* from this epoch on it is as if frozen, but for gradient and
+                                     state, which stay what they are or may be anything */
+} cairn_parameter_group;
+
+/* An ordinary parameter's: scale 1, no decay, trained in all epochs. */
+cairn_parameter_group cairn_parameter_group_default(void);
+bool cairn_parameter_group_equal(const cairn_parameter_group *a, const cairn_parameter_group *b);
+bool cairn_parameter_group_trains(const cairn_parameter_group *group, uint32_t epoch);
+
 typedef struct {
     char name[64]; /* "features.0.weight" */
     int rank, dim[4];
     size_t count;
     cairn_initial initial;
-    float bound;      /* of uniform: 1/sqrt(fan_in) is PyTorch's default for conv2d and linear */
-    bool trained;     /* false: running statistics, frozen weights. Their gradients and moments stay
-                         zero, and the optimiser leaves their values alone */
-    bool early;       /* trained in the first epochs alone: cairn/optimizer.h's early_epochs */
-    bool shifts_norm; /* it is the bias of a normalisation */
+    float bound; /* of uniform: 1/sqrt(fan_in) is PyTorch's default for conv2d and linear */
+    cairn_parameter_group group;
 } cairn_parameter;
 
 typedef struct {
@@ -127,6 +141,10 @@ void cairn_net_scale(cairn_net *net, float scale);
 size_t cairn_shape_count(cairn_shape shape);            /* c*h*w */
 int cairn_net_classes(const cairn_net *net);            /* logits a sample */
 size_t cairn_net_parameter_total(const cairn_net *net); /* values that are trained */
+
+/* The first of the epochs that train the same parameters as `epoch`, itself and those between. */
+uint32_t cairn_net_phase(const cairn_net *net, uint32_t epoch);
+
 const char *cairn_op_kind_name(cairn_op_kind kind);
 
 /* Multiply-adds of one sample counted as 2: forward, or forward and backward (no data gradient for

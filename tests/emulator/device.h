@@ -135,6 +135,12 @@ T __shfl_down_sync(unsigned mask, T value, unsigned distance, CAIRN_EMULATOR_SIT
     return emulator::shuffle(mask, value, source > 31 ? emulator::lane() : source, {file, line});
 }
 
+/* A product that is rounded by itself, whatever is added to it. */
+inline float __fmul_rn(float a, float b) {
+    volatile float product = a * b;
+    return product;
+}
+
 /* Threads take turns, so nothing comes between. */
 template <typename T> T atomicAdd(T *at, T value) {
     T before = *at;

@@ -122,8 +122,9 @@ static void test_frozen_parameters(void **state) {
                                "flat, linear 12, gelu, linear 10",
                                (cairn_shape){3, 6, 6});
     for (int k = 0; k < net->parameter_count; k += 2)
-        net->parameter[k].trained = false;
-    net->parameter[0].trained = net->parameter[1].trained = false; /* nothing before op 1 */
+        net->parameter[k].group.frozen = true;
+    net->parameter[0].group.frozen = net->parameter[1].group.frozen =
+        true; /* nothing before op 1 */
     cairn_split split = random_split(13, SAMPLES, net->input, 10, false);
     cairn_executor *reference = make(reference_backend(), net, CAIRN_FLOAT64, &split);
     train(reference, 0, 1, NULL);
@@ -145,7 +146,7 @@ static void test_frozen_parameters(void **state) {
         for (int k = 0; k < net->parameter_count; k++) {
             const size_t count = net->parameter[k].count;
             const cairn_op *op = owner_of(net, k);
-            if (net->parameter[k].trained || k == op->mean || k == op->variance)
+            if (!net->parameter[k].group.frozen || k == op->mean || k == op->variance)
                 continue;
             float *start = malloc(count * sizeof *start);
             float *now = get_tensor(executor, CAIRN_PARAMETER, k);

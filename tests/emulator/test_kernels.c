@@ -260,10 +260,9 @@ static cuda_slot *fill_slots(unsigned char *slots, size_t stride, size_t count) 
                         .micro_batch = 2,
                         .last = 1,
                         .share = 0.125f,
-                        .rate = 0.25f,
-                        .correction = 0.5f,
-                        .shrink = 0.75f,
+                        .trained = 5,
                         .take = 0.875f,
+                        .group = {{.rate = 0.25f}, [CUDA_GROUPS_MAX - 1] = {.shrink = 0.75f}},
                         .first = GATHER_FIRST};
     for (size_t n = 0; n < count; n++)
         slot->indices[n] = (int32_t)(word_at(12, n) % SAMPLES);
@@ -271,12 +270,12 @@ static cuda_slot *fill_slots(unsigned char *slots, size_t stride, size_t count) 
 }
 
 /* What the state has of the slot after the step, and what it keeps. */
-static void check_state(const cuda_state *after) {
+static void check_state(const cuda_state *after, const cuda_slot *slot) {
     assert_int_equal(after->epoch, GATHER_EPOCH);
     assert_int_equal(after->step, 29);
     assert_true(after->micro_batch == 2 && after->last == 1 && after->share == 0.125f);
-    assert_true(after->rate == 0.25f && after->correction == 0.5f);
-    assert_true(after->shrink == 0.75f && after->take == 0.875f);
+    assert_true(after->trained == 5 && after->take == 0.875f);
+    assert_memory_equal(after->group, slot->group, sizeof after->group);
     assert_true(after->cursor == CURSOR && after->loss == 1.5 && after->correct == 2 &&
                 after->seen == 3);
 }
@@ -347,7 +346,7 @@ static void gather_in(cuda_tensor t) {
         gather_plainly(t, n, sample, images, table, wanted);
     }
     assert_values("gather", t, got, wanted);
-    check_state(&after);
+    check_state(&after, slot);
     must(cudaFreeHost(slots));
     free(images);
     free(table);

@@ -3,6 +3,7 @@
 #include "tensors.h"
 
 enum { STEPS = 2 };
+static const double LR = 0.1;
 
 /* `count` parameters, the first `half_count` of which have gradients in bf16; all arrays begin
  * `shift` elements into their memory. */
@@ -11,7 +12,7 @@ typedef struct {
     cairn_optimizer rule;
     size_t count, half_count, shift;
     bool shadow;
-    bool treated; /* grains are fixed, trained, early, ... in turn; it is late */
+    bool grouped; /* grains are of groups 0, 1, ... in turn; else all of group 0 */
 } update_case;
 
 /* Tensors of a case, on the host. */
@@ -19,17 +20,40 @@ typedef struct {
     size_t whole;
     float *w, *g;
     uint16_t *half;
-    uint8_t treatment[16];
+    uint8_t group[16];
 } tensors;
 
 enum { W, M, V, A, ROWS };
 
-static const uint8_t treatments[] = {CAIRN_FIXED,
-                                     CAIRN_TRAINED,
-                                     CAIRN_TRAINED | CAIRN_DECAYED,
-                                     CAIRN_TRAINED | CAIRN_EARLY,
-                                     CAIRN_TRAINED | CAIRN_SCALED,
-                                     CAIRN_TRAINED | CAIRN_DECAYED | CAIRN_SCALED};
+/* An ordinary one, and what may differ. */
+static const cairn_parameter_group groups[] = {
+    {.lr_scale = 1, .trained_until_epoch = 9},
+    {.lr_scale = 1, .decay = 0.5, .trained_until_epoch = 9},
+    {.lr_scale = 8, .trained_until_epoch = 9},
+    {.lr_scale = 1, .frozen = true},
+    {.lr_scale = 0.25, .decay = 0.5, .trained_until_epoch = 9},
+    {.lr_scale = 1, .decay = 0.25, .trained_until_epoch = 1},
+};
+enum { GROUPS = sizeof groups / sizeof *groups, EPOCH = 1 };
+
+static bool trains(size_t group) {
+    return cairn_parameter_group_trains(&groups[group], EPOCH);
+}
+
+/* What the host tells of them. */
+static cuda_state state_of(const cairn_optimizer *rule, uint32_t step, double lr) {
+    cuda_state state = {.last = 1, .clip = 0.375f};
+    for (size_t g = 0; g < GROUPS; g++) {
+        const cairn_update now = cairn_optimizer_at(rule, &groups[g], step, lr);
+        state.trained |= (uint32_t)trains(g) << g;
+        state.take = (float)now.take;
+        state.group[g] = (cuda_group){.rate = (float)(now.rate * groups[g].lr_scale),
+                                      .correction = (float)now.correction,
+                                      .decay = (float)(now.decay / groups[g].lr_scale),
+                                      .shrink = (float)now.shrink};
+    }
+    return state;
+}
 
 static tensors make_tensors(const update_case *c) {
     size_t whole = c->count + c->shift;
@@ -37,17 +61,16 @@ static tensors make_tensors(const update_case *c) {
                     .w = random_values(CUDA_F32, whole, 40, false),
                     .g = random_values(CUDA_F32, whole, 41, false),
                     .half = host_memory(2 * whole)};
-    assert_true(c->count <= sizeof made.treatment * CUDA_GRAIN);
+    assert_true(c->count <= sizeof made.group * CUDA_GRAIN);
     for (size_t i = 0; i < whole; i++)
         made.half[i] = float_to_bf16(made.g[i] / 2);
-    for (size_t grain = 0; grain < sizeof made.treatment; grain++)
-        made.treatment[grain] = treatments[(grain + 2) % (sizeof treatments)];
+    for (size_t grain = 0; grain < sizeof made.group; grain++)
+        made.group[grain] = (uint8_t)((grain + 1) % GROUPS);
     return made;
 }
 
-static cairn_treatment treatment_of(const update_case *c, const tensors *on, size_t i) {
-    cairn_treatment treatment = c->treated ? on->treatment[i / CUDA_GRAIN] : CAIRN_TRAINED;
-    return cairn_treatment_moves(treatment, c->treated) ? treatment : CAIRN_FIXED;
+static size_t group_of(const update_case *c, const tensors *on, size_t i) {
+    return c->grouped ? on->group[i / CUDA_GRAIN] : 0;
 }
 
 static double gradient_of(const update_case *c, const tensors *on, size_t i) {
@@ -56,32 +79,33 @@ static double gradient_of(const update_case *c, const tensors *on, size_t i) {
 }
 
 /* The formula, for one element. */
-static void update_rule(const update_case *c, const cuda_state *now, cairn_treatment treatment,
+static void update_rule(const update_case *c, const cuda_state *state, size_t group, uint32_t step,
                         double g, double *const row[ROWS]) {
     const cairn_optimizer *rule = &c->rule;
-    double w = *row[W], take = (double)now->take;
-    if (treatment == CAIRN_FIXED) {
+    const double lr = LR, scale = groups[group].lr_scale, decay = groups[group].decay;
+    const double t = (double)step + 1;
+    double w = *row[W], rate = scale * lr;
+    if (!trains(group)) {
         *row[A] = w;
         return;
     }
     if (rule->clip_norm > 0)
-        g *= (double)now->clip;
-    double scale = treatment & CAIRN_SCALED ? rule->norm_bias_scale : 1;
-    double rate = scale * (double)now->rate;
-    if (treatment & CAIRN_DECAYED && rule->name == CAIRN_ADAMW)
-        w *= (double)now->shrink;
-    else if (treatment & CAIRN_DECAYED)
-        g += rule->weight_decay / scale * w;
+        g *= (double)state->clip;
+    if (rule->name == CAIRN_ADAMW)
+        w *= 1 - lr * decay;
+    else
+        g += decay / scale * w;
     if (rule->name == CAIRN_SGD) {
         *row[M] = rule->momentum * *row[M] + g;
         w -= rate * (rule->nesterov ? g + rule->momentum * *row[M] : *row[M]);
     } else {
         *row[M] += (1 - rule->beta1) * (g - *row[M]);
         *row[V] = rule->beta2 * *row[V] + (1 - rule->beta2) * g * g;
-        w -= rate * *row[M] / (sqrt(*row[V]) / (double)now->correction + rule->epsilon);
+        w -= rate * (*row[M] / (1 - pow(rule->beta1, t))) /
+             (sqrt(*row[V] / (1 - pow(rule->beta2, t))) + rule->epsilon);
     }
     *row[W] = w;
-    *row[A] += take * (w - *row[A]);
+    *row[A] += (step == 0 ? 1 : 1 - rule->average) * (w - *row[A]);
 }
 
 static void compare_update(const update_case *c, const tensors *on, float *const there[ROWS],
@@ -103,8 +127,7 @@ static void compare_update(const update_case *c, const tensors *on, float *const
     from_device(got, there[W], whole * sizeof *got);
     from_device(shadow, shadow_there, 2 * whole);
     for (size_t i = 0; i < whole; i++) {
-        bool written =
-            c->shadow && i >= c->shift && treatment_of(c, on, i - c->shift) != CAIRN_FIXED;
+        bool written = c->shadow && i >= c->shift && trains(group_of(c, on, i - c->shift));
         assert_int_equal(shadow[i], written ? float_to_bf16(got[i]) : on->half[i]);
     }
     free(got);
@@ -125,24 +148,18 @@ static void check_update(const update_case *c) {
                           c->rule.average > 0 ? to_device(zeros, bytes) : NULL};
     uint16_t *half_there = to_device(on.half, 2 * whole);
     uint16_t *shadow_there = to_device(on.half, 2 * whole);
-    cuda_update update = {
-        .gradient = {c->count, c->half_count, (float *)to_device(on.g, bytes) + c->shift,
-                     half_there + c->shift,
-                     c->treated ? to_device(on.treatment, sizeof on.treatment) : NULL, c->treated},
-        .parameter = there[W] + c->shift,
-        .first_moment = there[M] ? there[M] + c->shift : NULL,
-        .second_moment = there[V] ? there[V] + c->shift : NULL,
-        .average = there[A] ? there[A] + c->shift : NULL,
-        .shadow = c->shadow ? shadow_there + c->shift : NULL,
-        .rule = c->rule};
-    for (int t = 1; t <= STEPS; t++) {
-        cuda_state state = {.last = 1,
-                            .rate = 1e-3f / (float)(1 - pow(c->rule.beta1, t)),
-                            .correction = (float)sqrt(1 - pow(c->rule.beta2, t)),
-                            .shrink = (float)(1 - 1e-1 * c->rule.weight_decay),
-                            .take = t == 1 ? 1 : (float)(1 - c->rule.average),
-                            .clip = 0.375f};
-        cuda_state early = state;
+    cuda_update update = {.gradient = {c->count, c->half_count,
+                                       (float *)to_device(on.g, bytes) + c->shift,
+                                       half_there + c->shift,
+                                       c->grouped ? to_device(on.group, sizeof on.group) : NULL},
+                          .parameter = there[W] + c->shift,
+                          .first_moment = there[M] ? there[M] + c->shift : NULL,
+                          .second_moment = there[V] ? there[V] + c->shift : NULL,
+                          .average = there[A] ? there[A] + c->shift : NULL,
+                          .shadow = c->shadow ? shadow_there + c->shift : NULL,
+                          .rule = c->rule};
+    for (uint32_t step = 0; step < STEPS; step++) {
+        cuda_state state = state_of(&c->rule, step, LR), early = state;
         early.last = 0; /* a batch before the last: nothing happens */
         kernel_update(NULL, &update, to_device(&early, sizeof early));
         kernel_update(NULL, &update, to_device(&state, sizeof state));
@@ -151,7 +168,7 @@ static void check_update(const update_case *c) {
             double *rows[ROWS];
             for (int row = 0; row < ROWS; row++)
                 rows[row] = &exact[(size_t)row * whole + i + c->shift];
-            update_rule(c, &state, treatment_of(c, &on, i), gradient_of(c, &on, i), rows);
+            update_rule(c, &state, group_of(c, &on, i), step, gradient_of(c, &on, i), rows);
         }
     }
     compare_update(c, &on, there, exact, shadow_there);
@@ -168,13 +185,10 @@ static void check_update(const update_case *c) {
 static void test_update(void **state) {
     (void)state;
     const cairn_optimizer adam = {CAIRN_ADAM, ADAM_BETAS};
-    const cairn_optimizer adam_all = {CAIRN_ADAM,     ADAM_BETAS,      .weight_decay = 0.5,
-                                      .clip_norm = 1, .average = 0.75, .norm_bias_scale = 8};
-    const cairn_optimizer adamw = {CAIRN_ADAMW, ADAM_BETAS, .weight_decay = 0.5,
-                                   .norm_bias_scale = 0.25};
+    const cairn_optimizer adam_all = {CAIRN_ADAM, ADAM_BETAS, .clip_norm = 1, .average = 0.75};
+    const cairn_optimizer adamw = {CAIRN_ADAMW, ADAM_BETAS};
     const cairn_optimizer sgd = {CAIRN_SGD, .clip_norm = 1};
-    const cairn_optimizer nesterov = {CAIRN_SGD,           .momentum = 0.9, .nesterov = true,
-                                      .weight_decay = 0.5, .average = 0.9,  .norm_bias_scale = 8};
+    const cairn_optimizer nesterov = {CAIRN_SGD, .momentum = 0.9, .nesterov = true, .average = 0.9};
     const cairn_optimizer momentum = {CAIRN_SGD, .momentum = 0.9};
     const update_case cases[] = {
         {"Adam", adam, 1, 0, 0, false, false},
@@ -198,7 +212,8 @@ static void test_update(void **state) {
 static void test_update_nan(void **state) {
     (void)state;
     float w[8] = {0}, g[8] = {1, NAN, 1, 1, 1, 1, 1, 1};
-    cuda_state step = {.last = 1, .rate = 0.01f, .correction = 0.1f};
+    cuda_state step = {
+        .last = 1, .trained = 1, .group = {{.rate = 0.01f, .correction = 0.1f, .shrink = 1}}};
     float *w_there = to_device(w, sizeof w);
     cuda_update update = {.gradient = {.count = 8, .values = to_device(g, sizeof g)},
                           .parameter = w_there,
@@ -213,28 +228,28 @@ static void test_update_nan(void **state) {
 
 /* Clipping --------------------------------------------------------------------------------------*/
 
-static void check_clip(size_t count, size_t half_count, size_t shift, bool treated) {
+static void check_clip(size_t count, size_t half_count, size_t shift, bool grouped) {
     const update_case c = {
-        .count = count, .half_count = half_count, .shift = shift, .treated = treated};
+        .count = count, .half_count = half_count, .shift = shift, .grouped = grouped};
     tensors on = make_tensors(&c);
     const double exact[] = {0.5, 1, 1e9};
+    const cairn_optimizer adam = cairn_optimizer_defaults();
     double sum = 0;
     for (size_t i = 0; i < count; i++)
-        if (treatment_of(&c, &on, i) != CAIRN_FIXED)
+        if (trains(group_of(&c, &on, i)))
             sum += gradient_of(&c, &on, i) * gradient_of(&c, &on, i);
     float *g_there = to_device(on.g, on.whole * sizeof *on.g);
     uint16_t *half_there = to_device(on.half, 2 * on.whole);
-    cuda_gradient gradient = {count,
-                              half_count,
-                              g_there + shift,
-                              half_there + shift,
-                              treated ? to_device(on.treatment, sizeof on.treatment) : NULL,
-                              treated};
+    cuda_gradient gradient = {count, half_count, g_there + shift, half_there + shift,
+                              grouped ? to_device(on.group, sizeof on.group) : NULL};
     void *scratch = device_memory(kernel_clip_scratch());
     for (int round = 0; round < 3; round++) {
         double limit = round < 2 ? exact[round] * sqrt(sum) : exact[round];
         double want = fmin(1, limit / (sqrt(sum) + 1e-6));
-        cuda_state state = {.last = 1, .clip = 7}, early = {.clip = 7}, again;
+        cuda_state state = state_of(&adam, 0, LR), early, again;
+        state.clip = 7;
+        early = state;
+        early.last = 0;
         cuda_state *there = to_device(&state, sizeof state);
         kernel_clip(NULL, &gradient, limit, scratch, there);
         from_device(&state, there, sizeof state);
@@ -251,8 +266,8 @@ static void check_clip(size_t count, size_t half_count, size_t shift, bool treat
     }
     on.g[shift + count - 1] = NAN;
     on.half[shift + count - 1] = float_to_bf16(NAN);
-    if (treatment_of(&c, &on, count - 1) != CAIRN_FIXED) {
-        cuda_state state = {.last = 1};
+    if (trains(group_of(&c, &on, count - 1))) {
+        cuda_state state = state_of(&adam, 0, LR);
         cuda_state *there = to_device(&state, sizeof state);
         gradient.values = (float *)to_device(on.g, on.whole * sizeof *on.g) + shift;
         gradient.half = (uint16_t *)to_device(on.half, 2 * on.whole) + shift;
@@ -285,7 +300,7 @@ static void check_accumulation(size_t count, size_t half_count, size_t shift) {
     float *sum_there = to_device(on.w, bytes), *got = host_memory(bytes);
     float *g_there = to_device(on.g, bytes);
     uint16_t *half_there = to_device(on.half, 2 * on.whole);
-    cuda_gradient gradient = {count, half_count, g_there + shift, half_there + shift, NULL, false};
+    cuda_gradient gradient = {count, half_count, g_there + shift, half_there + shift, NULL};
     for (uint32_t batch = 0; batch < 3; batch++) {
         cuda_state state = {.micro_batch = batch, .share = shares[batch], .last = batch == 2};
         kernel_accumulate(NULL, &gradient, sum_there + shift, to_device(&state, sizeof state));

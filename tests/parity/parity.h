@@ -101,7 +101,7 @@ static inline cairn_net *build_ops(const char *ops, cairn_shape input) {
         else if (strcmp(op, "scale") == 0)
             cairn_net_scale(net, 1.0f / (float)a);
         else if (strcmp(op, "frozen") == 0)
-            net->parameter[net->op[net->op_count - 1].weight].trained = false;
+            net->parameter[net->op[net->op_count - 1].weight].group.frozen = true;
         else if (strcmp(op, "pool") == 0)
             must(cairn_net_maxpool(net, name, a, b));
         else if (strcmp(op, "linear") == 0)

@@ -5,6 +5,7 @@
  */
 #include "parity.h"
 
+#include "cairn/model.h"
 #include "cairn/safetensors.h"
 
 enum { STEPS = 4, CASES_MAX = 32, OVERRIDES_MAX = 16, TEXT_MAX = 512 };
@@ -40,7 +41,6 @@ static int open_fixture(void **state) {
     fixture.seed = strtoull(text_of("seed"), NULL, 10);
     assert_int_equal(atoi(text_of("steps")), STEPS);
     fixture.net = build_ops(text_of("ops"), input);
-    fixture.net->parameter[1].shifts_norm = true; /* as if the convolution's bias were a norm's */
     fixture.split =
         random_split(fixture.seed, fixture.samples, input, cairn_net_classes(fixture.net), false);
     for (int c = 0; c < CAIRN_CHANNELS_MAX; c++)
@@ -60,7 +60,7 @@ static int close_fixture(void **state) {
     return 0;
 }
 
-/* What the case's overrides make of the configuration. */
+/* What the case's overrides make of the configuration, and that of the net's groups. */
 static cairn_config configure(const char *name) {
     char base[256], text[TEXT_MAX];
     const char *overrides[OVERRIDES_MAX];
@@ -76,6 +76,9 @@ static cairn_config configure(const char *name) {
         overrides[count++] = word;
     }
     must(cairn_config_parse(&config, base, strlen(base), "base", overrides, count));
+    cairn_net_configure_groups(fixture.net, &config);
+    if (fixture.net->op[0].bias >= 0) /* as if the convolution's bias were a normalisation's */
+        fixture.net->parameter[1].group.lr_scale = config.optimizer.norm_bias_scale;
     return config;
 }
 
@@ -257,7 +260,8 @@ static void test_what_is_not_trained_is_left_alone(void **state) {
     cairn_config config = configure("adam_all");
     const subject exact = {reference_backend(), CAIRN_FLOAT64, "reference float64"};
     fixture.net = build_ops("conv 4 3 1 1, norm, flat, linear 5", plain->input);
-    fixture.net->parameter[0].trained = false;
+    fixture.net->parameter[0].group.frozen = true;
+    cairn_net_configure_groups(fixture.net, &config);
     cairn_executor *want = make(&config, &exact);
     train(want, &config, 0, STEPS, config.train.lr);
     for (int i = 0; i < count; i++) {
@@ -271,7 +275,7 @@ static void test_what_is_not_trained_is_left_alone(void **state) {
             float *right = get_tensor(want, CAIRN_PARAMETER, k);
             size_t bytes = parameter->count * sizeof(float);
             assert_int_equal(memcmp(before, after, bytes) == 0, k == 0);
-            assert_int_equal(memcmp(average, after, bytes) == 0, !parameter->trained);
+            assert_int_equal(memcmp(average, after, bytes) == 0, parameter->group.frozen);
             double error = relative_error(parameter->count, after, right, 0.1);
             if (!(error <= 4 * op_tolerance(subjects[i].precision)))
                 bad++, print_error("%s: %s: relative error %.3g\n", subjects[i].name,
@@ -300,9 +304,9 @@ static void test_early_parameters_stand_still_later(void **state) {
     cairn_config config = configure("sgd_all");
     const subject exact = {reference_backend(), CAIRN_FLOAT64, "reference float64"};
     fixture.net = build_ops("conv 12 2 1 0, gelu, conv 4 3 1 1, flat, linear 5", plain->input);
-    fixture.net->parameter[0].trained = false;
-    fixture.net->parameter[1].early = true;
-    config.model.whiten_bias_epochs = 1;
+    cairn_net_configure_groups(fixture.net, &config);
+    fixture.net->parameter[0].group.frozen = true;
+    fixture.net->parameter[1].group.trained_until_epoch = 1;
     cairn_executor *want = make(&config, &exact);
     for (int i = -1; i < count; i++) {
         cairn_executor *got = i < 0 ? want : make(&config, &subjects[i]);

@@ -56,7 +56,7 @@ static fixture open_fixture(const char *name) {
     const char *model = cairn_safetensors_metadata(&f.file, "model");
     f.normalised = model && strcmp(model, "simple_cnn") != 0;
     if (model && strcmp(model, "speed_cnn") == 0) {
-        const cairn_speed_cnn small = {{5, 8}, 2};
+        const cairn_speed_cnn small = {{5, 8}, 2, 3};
         must(cairn_speed_cnn_build(&f.net, &small, input, 10));
     } else if (model && strcmp(model, "resnet") == 0) {
         const cairn_resnet small = {{4, 8, 12}, {1, 2, 1}, 3};
@@ -107,7 +107,7 @@ static int compare_parameters(const fixture *f, const subject *s, cairn_executor
     static const char *const kinds[] = {"parameter", "gradient", "exp_avg", "exp_avg_sq"};
     int bad = 0;
     for (int k = 0; k < f->net->parameter_count; k++) {
-        if (kind != CAIRN_PARAMETER && !f->net->parameter[k].trained)
+        if (kind != CAIRN_PARAMETER && f->net->parameter[k].group.frozen)
             continue;
         float *values = get_tensor(executor, kind, k);
         bad += differs(f, s, kinds[kind], f->net->parameter[k].name, f->net->parameter[k].count,

@@ -74,10 +74,10 @@ static void gradients_are_wanted_for_what_is_trained(void **state) {
     assert_false(cairn_graph_trains(&graph, net->op[RELU].weight)); /* it has none */
 
     /* With the stem frozen, nothing before the second convolution wants one. */
-    net->parameter[net->op[CONV].weight].trained = net->parameter[net->op[CONV].bias].trained =
-        false;
-    net->parameter[net->op[NORM].weight].trained = net->parameter[net->op[NORM].bias].trained =
-        false;
+    net->parameter[net->op[CONV].weight].group.frozen = true;
+    net->parameter[net->op[CONV].bias].group.frozen = true;
+    net->parameter[net->op[NORM].weight].group.frozen = true;
+    net->parameter[net->op[NORM].bias].group.frozen = true;
     cairn_graph_survey(&graph, net, CAIRN_PLAN_TRAINS);
     for (int i = 0; i < OPS; i++)
         assert_int_equal(cairn_graph_wants(&graph, i), i >= CONV2);
@@ -110,14 +110,20 @@ static void purposes_are_resolved(void **state) {
     cairn_graph graph;
     assert_int_equal(cairn_plan_purpose_resolve(net, CAIRN_PLAN_EVALUATES, true),
                      CAIRN_PLAN_EVALUATES); /* it normalises batches */
-    assert_int_equal(cairn_plan_purpose_resolve(net, CAIRN_PLAN_TRAINS_LATE, true),
-                     CAIRN_PLAN_TRAINS);
-    net->parameter[net->op[CONV].bias].early = true;
-    assert_int_equal(cairn_plan_purpose_resolve(net, CAIRN_PLAN_TRAINS_LATE, true),
-                     CAIRN_PLAN_TRAINS_LATE);
+    cairn_parameter *bias = &net->parameter[net->op[CONV].bias];
+    assert_int_equal(cairn_net_phase(net, 9), CAIRN_PLAN_TRAINS);
+    bias->group.trained_until_epoch = 7;
+    net->parameter[net->op[CONV].weight].group.trained_until_epoch = 3;
+    assert_int_equal(cairn_net_phase(net, 2), CAIRN_PLAN_TRAINS);
+    assert_int_equal(cairn_net_phase(net, 6), 3);
+    assert_int_equal(cairn_net_phase(net, 9), 7);
+    bias->group.frozen = true;
+    assert_int_equal(cairn_net_phase(net, 9), 3);
+    bias->group.frozen = false;
+    assert_int_equal(cairn_plan_purpose_resolve(net, 7, true), 7);
     cairn_graph_survey(&graph, net, CAIRN_PLAN_TRAINS);
     assert_true(cairn_graph_trains(&graph, net->op[CONV].bias));
-    cairn_graph_survey(&graph, net, CAIRN_PLAN_TRAINS_LATE);
+    cairn_graph_survey(&graph, net, 7);
     assert_true(graph.training);
     assert_false(cairn_graph_trains(&graph, net->op[CONV].bias));
     cairn_net_destroy(net);
@@ -169,8 +175,8 @@ static void layers_compile_forward_and_then_backward(void **state) {
     static const cairn_graph_compiler compiler = {record_forward, record_loss, record_backward};
     cairn_net *net = build();
     recorder r = {.fail_at = -1};
-    net->parameter[net->op[CONV].weight].trained = net->parameter[net->op[CONV].bias].trained =
-        false;
+    net->parameter[net->op[CONV].weight].group.frozen = true;
+    net->parameter[net->op[CONV].bias].group.frozen = true;
     cairn_graph_survey(&r.graph, net, CAIRN_PLAN_TRAINS);
     assert_int_equal(cairn_graph_compile(&r.graph, &compiler, &r), CAIRN_OK);
     assert_string_equal(r.log, "conv norm+relu conv2 add+relu flatten linear loss 5 4 3 2 1");

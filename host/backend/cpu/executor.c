@@ -74,31 +74,28 @@ static void destroy(cairn_executor *base) {
 }
 
 /* The last span grows up to the end of all, or a new one begins. */
-static void extend_spans(cpu_executor *executor, size_t begin, cairn_treatment treatment) {
+static void extend_spans(cpu_executor *executor, size_t begin, const cairn_parameter_group *group) {
     int count = executor->span_count;
-    if (count == 0 || executor->spans[count - 1].treatment != treatment)
-        executor->spans[executor->span_count++] =
-            (update_span){.begin = begin, .treatment = treatment};
+    if (count == 0 || !cairn_parameter_group_equal(executor->spans[count - 1].group, group))
+        executor->spans[executor->span_count++] = (update_span){.begin = begin, .group = group};
     executor->spans[executor->span_count - 1].end = executor->total;
 }
 
-static void deal_out(cpu_executor *executor, const cairn_net *net, bool trained) {
+static void deal_out(cpu_executor *executor, const cairn_net *net, bool frozen) {
     for (int k = 0; k < net->parameter_count; k++) {
-        if (net->parameter[k].trained != trained)
+        if (net->parameter[k].group.frozen != frozen)
             continue;
         size_t begin = executor->offset[k] = executor->total;
         executor->total += (net->parameter[k].count + 15) / 16 * 16;
-        extend_spans(
-            executor, begin,
-            cairn_optimizer_treatment(&executor->base.options.optimizer, &net->parameter[k]));
+        extend_spans(executor, begin, &net->parameter[k].group);
     }
 }
 
 /* Each parameter starts on a cache line of its own; the gaps are zero and updates keep them so. */
 static cairn_status lay_out_parameters(cpu_executor *executor, const cairn_net *net) {
     const cairn_executor_options *options = &executor->base.options;
-    deal_out(executor, net, true);
     deal_out(executor, net, false);
+    deal_out(executor, net, true);
     float **rows[CAIRN_TENSOR_KINDS + 1];
     int count = 0;
     for (int kind = 0; kind < CAIRN_TENSOR_KINDS; kind++)
@@ -210,14 +207,14 @@ static void accumulate_micro_batch(cpu_executor *executor, float share) {
 }
 
 /* The factor by which the step's gradient is clipped. */
-static double clip_factor(cpu_executor *executor, bool late) {
+static double clip_factor(cpu_executor *executor, uint32_t epoch) {
     const cairn_optimizer *optimizer = &executor->base.options.optimizer;
     double sum = 0, begin = omp_get_wtime();
     if (optimizer->clip_norm <= 0)
         return 1;
     for (int i = 0; i < executor->span_count; i++) {
         const update_span *span = &executor->spans[i];
-        if (cairn_treatment_moves(span->treatment, late))
+        if (cairn_parameter_group_trains(span->group, epoch))
             sum += squares_of(executor->sum + span->begin, span->end - span->begin);
     }
     cairn_timeline_add(&executor->timeline, "gradient norm", NULL, 0, begin);
@@ -226,16 +223,14 @@ static double clip_factor(cpu_executor *executor, bool late) {
 
 static void update_parameters(cpu_executor *executor, const cairn_step *step) {
     const cairn_optimizer *optimizer = &executor->base.options.optimizer;
-    cairn_update now = cairn_optimizer_at(optimizer, step->step, step->lr);
     update_tensors on = {.parameter = executor->tensors[CAIRN_PARAMETER],
                          .gradient = executor->sum,
                          .first = executor->tensors[CAIRN_FIRST_MOMENT],
                          .second = executor->tensors[CAIRN_SECOND_MOMENT],
                          .average = executor->tensors[CAIRN_AVERAGE]};
-    bool late = cairn_optimizer_is_late(optimizer, step->epoch);
-    double clip = clip_factor(executor, late), begin = omp_get_wtime();
+    double clip = clip_factor(executor, step->epoch), begin = omp_get_wtime();
     for (int i = 0; i < executor->span_count; i++)
-        update(optimizer, &now, clip, late, &executor->spans[i], &on);
+        update(optimizer, step, clip, &executor->spans[i], &on);
     cairn_timeline_add(&executor->timeline, cairn_optimizer_title(optimizer), NULL, 0, begin);
     executor->weights_version++;
 }

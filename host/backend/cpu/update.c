@@ -94,13 +94,11 @@ static void average(float *a, const float *w, size_t count, float take) {
 }
 
 static factors factors_of(const cairn_optimizer *optimizer, const cairn_update *now, double clip,
-                          cairn_treatment treatment) {
-    bool adamw = optimizer->name == CAIRN_ADAMW, decays = treatment & CAIRN_DECAYED;
-    double scale = treatment & CAIRN_SCALED ? optimizer->norm_bias_scale : 1;
+                          const cairn_parameter_group *group) {
     return (factors){.clip = (float)clip,
-                     .decay = decays && !adamw ? (float)(optimizer->weight_decay / scale) : 0,
-                     .shrink = decays ? (float)now->shrink : 1,
-                     .rate = (float)(scale * now->rate),
+                     .decay = (float)(now->decay / group->lr_scale),
+                     .shrink = (float)now->shrink,
+                     .rate = (float)(group->lr_scale * now->rate),
                      .correction = (float)now->correction,
                      .epsilon = (float)optimizer->epsilon,
                      .keep1 = (float)optimizer->beta1,
@@ -114,28 +112,28 @@ static factors factors_of(const cairn_optimizer *optimizer, const cairn_update *
 static void update_weights(const cairn_optimizer *optimizer, const cairn_update *now, double clip,
                            const update_span *span, const update_tensors *on) {
     size_t at = span->begin, count = span->end - span->begin;
-    bool decays = span->treatment & CAIRN_DECAYED;
-    factors by = factors_of(optimizer, now, clip, span->treatment);
+    factors by = factors_of(optimizer, now, clip, span->group);
     float *w = on->parameter + at;
     const float *g = on->gradient + at;
     if (optimizer->name == CAIRN_SGD && on->first)
         sgd_momentum(&by, count, w, g, on->first + at);
     else if (optimizer->name == CAIRN_SGD)
         sgd(&by, count, w, g);
-    else if (decays || optimizer->clip_norm > 0)
+    else if (span->group->decay > 0 || optimizer->clip_norm > 0)
         adam_decayed(&by, count, w, g, on->first + at, on->second + at);
     else
         adam(&by, count, w, g, on->first + at, on->second + at);
 }
 
-void update(const cairn_optimizer *optimizer, const cairn_update *now, double clip, bool late,
+void update(const cairn_optimizer *optimizer, const cairn_step *step, double clip,
             const update_span *span, const update_tensors *on) {
-    bool moves = cairn_treatment_moves(span->treatment, late);
-    if (moves)
-        update_weights(optimizer, now, clip, span, on);
+    cairn_update now = cairn_optimizer_at(optimizer, span->group, step->step, step->lr);
+    bool trains = cairn_parameter_group_trains(span->group, step->epoch);
+    if (trains)
+        update_weights(optimizer, &now, clip, span, on);
     if (on->average)
         average(on->average + span->begin, on->parameter + span->begin, span->end - span->begin,
-                moves ? (float)now->take : 1);
+                trains ? (float)now.take : 1);
 }
 
 void exchange_values(float *a, float *b, size_t count) {

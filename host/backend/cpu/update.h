@@ -4,14 +4,14 @@
 #ifndef CAIRN_BACKEND_CPU_UPDATE_H
 #define CAIRN_BACKEND_CPU_UPDATE_H
 
-#include "cairn/optimizer.h"
+#include "cairn/executor.h"
 
 #include <stddef.h>
 
-/* Neighbours with the same treatment. */
+/* Neighbours of one group. */
 typedef struct {
     size_t begin, end;
-    cairn_treatment treatment;
+    const cairn_parameter_group *group;
 } update_span;
 
 /* The tensors, of all parameters; NULL where the rule keeps none. */
@@ -27,9 +27,8 @@ void accumulate(float *sum, const float *gradient, size_t count, float share, bo
 /* The sum of squares. */
 double squares_of(const float *values, size_t count);
 
-/* One step over a span, in PyTorch's order of operations; `clip` is the factor of clipping; `late`
- * as in cairn_optimizer_is_late. */
-void update(const cairn_optimizer *optimizer, const cairn_update *now, double clip, bool late,
+/* One step over a span, in PyTorch's order of operations; `clip` is the factor of clipping. */
+void update(const cairn_optimizer *optimizer, const cairn_step *step, double clip,
             const update_span *span, const update_tensors *on);
 
 /* a becomes b and b a. */

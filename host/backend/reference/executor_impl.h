@@ -244,13 +244,12 @@ static void clear_gradients(executor *e, int count) {
     note(e, "gradients cleared", NULL, 0, begin);
 }
 
-/* The norm of the gradient of all that is trained. */
-static double gradient_norm(const executor *e, bool late) {
+/* The norm of the gradient of all that the epoch trains. */
+static double gradient_norm(const executor *e, uint32_t epoch) {
     const cairn_net *net = e->base.net;
     double sum = 0;
     for (int k = 0; k < net->parameter_count; k++)
-        if (cairn_treatment_moves(
-                cairn_optimizer_treatment(&e->base.options.optimizer, &net->parameter[k]), late))
+        if (cairn_parameter_group_trains(&net->parameter[k].group, epoch))
             sum += squares_of(net->parameter[k].count, e->tensor[CAIRN_GRADIENT][k]);
     return sqrt(sum);
 }
@@ -258,12 +257,9 @@ static double gradient_norm(const executor *e, bool late) {
 static void update_parameters(executor *e, const cairn_step *step) {
     const cairn_optimizer *optimizer = &e->base.options.optimizer;
     double begin = omp_get_wtime();
-    update_rule rule = {.optimizer = optimizer,
-                        .now = cairn_optimizer_at(optimizer, step->step, step->lr),
-                        .late = cairn_optimizer_is_late(optimizer, step->epoch),
-                        .threads = e->threads};
+    update_rule rule = {.optimizer = optimizer, .threads = e->threads};
     if (optimizer->clip_norm > 0)
-        rule.clip = cairn_optimizer_clip(optimizer, gradient_norm(e, rule.late));
+        rule.clip = cairn_optimizer_clip(optimizer, gradient_norm(e, step->epoch));
     for (int k = 0; k < e->base.net->parameter_count; k++) {
         const cairn_parameter *parameter = &e->base.net->parameter[k];
         update_tensors on = {.count = parameter->count,
@@ -272,8 +268,9 @@ static void update_parameters(executor *e, const cairn_step *step) {
                              .m = e->tensor[CAIRN_FIRST_MOMENT][k],
                              .v = e->tensor[CAIRN_SECOND_MOMENT][k],
                              .average = e->tensor[CAIRN_AVERAGE][k]};
-        rule.treatment = cairn_optimizer_treatment(optimizer, parameter);
-        rule.scale = rule.treatment & CAIRN_SCALED ? optimizer->norm_bias_scale : 1;
+        rule.group = &parameter->group;
+        rule.now = cairn_optimizer_at(optimizer, rule.group, step->step, step->lr);
+        rule.trains = cairn_parameter_group_trains(rule.group, step->epoch);
         update(&rule, &on);
     }
     note(e, cairn_optimizer_title(optimizer), NULL, 0, begin);

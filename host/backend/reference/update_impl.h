@@ -11,11 +11,10 @@
 /* What a step does to one parameter. */
 typedef struct {
     const cairn_optimizer *optimizer;
+    const cairn_parameter_group *group;
     cairn_update now;
     double clip; /* the factor of clipping */
-    cairn_treatment treatment;
-    double scale; /* of the rate; the decay's is 1 / scale */
-    bool late;
+    bool trains; /* the group, in this epoch */
     int threads;
 } update_rule;
 
@@ -28,19 +27,18 @@ typedef struct {
 
 /* g, clipped and, where the decay is the gradient's, decayed. */
 static real gradient_at(const update_rule *rule, const update_tensors *on, size_t i) {
-    const cairn_optimizer *optimizer = rule->optimizer;
-    real g = optimizer->clip_norm > 0 ? (real)rule->clip * on->g[i] : on->g[i];
-    if (rule->treatment & CAIRN_DECAYED && optimizer->name != CAIRN_ADAMW)
-        g += (real)(optimizer->weight_decay / rule->scale) * on->w[i];
+    real g = rule->optimizer->clip_norm > 0 ? (real)rule->clip * on->g[i] : on->g[i];
+    if (rule->group->decay > 0 && rule->optimizer->name != CAIRN_ADAMW)
+        g += (real)(rule->now.decay / rule->group->lr_scale) * on->w[i];
     return g;
 }
 
 static void adam_update(const update_rule *rule, const update_tensors *on) {
     const cairn_optimizer *optimizer = rule->optimizer;
-    real rate = (real)(rule->scale * rule->now.rate), root = (real)rule->now.correction;
+    real rate = (real)(rule->group->lr_scale * rule->now.rate);
+    real root = (real)rule->now.correction, shrink = (real)rule->now.shrink;
     real keep2 = (real)optimizer->beta2, take1 = (real)(1 - optimizer->beta1);
     real take2 = (real)(1 - optimizer->beta2), epsilon = (real)optimizer->epsilon;
-    real shrink = rule->treatment & CAIRN_DECAYED ? (real)rule->now.shrink : 1;
 #pragma omp parallel for num_threads(rule->threads)
     for (size_t i = 0; i < on->count; i++) {
         real g = gradient_at(rule, on, i), w = shrink * on->w[i];
@@ -53,7 +51,8 @@ static void adam_update(const update_rule *rule, const update_tensors *on) {
 }
 
 static void sgd_update(const update_rule *rule, const update_tensors *on) {
-    real rate = (real)(rule->scale * rule->now.rate), momentum = (real)rule->optimizer->momentum;
+    real rate = (real)(rule->group->lr_scale * rule->now.rate);
+    real momentum = (real)rule->optimizer->momentum;
 #pragma omp parallel for num_threads(rule->threads)
     for (size_t i = 0; i < on->count; i++) {
         real g = gradient_at(rule, on, i), direction = g;
@@ -67,8 +66,7 @@ static void sgd_update(const update_rule *rule, const update_tensors *on) {
 }
 
 static void update(const update_rule *rule, const update_tensors *on) {
-    bool moves = cairn_treatment_moves(rule->treatment, rule->late);
-    if (moves) {
+    if (rule->trains) {
         if (rule->optimizer->name == CAIRN_SGD)
             sgd_update(rule, on);
         else
@@ -76,7 +74,7 @@ static void update(const update_rule *rule, const update_tensors *on) {
     }
     if (!on->average)
         return;
-    real take = moves ? (real)rule->now.take : 1;
+    real take = rule->trains ? (real)rule->now.take : 1;
     for (size_t i = 0; i < on->count; i++)
         on->average[i] =
             take == 1 ? on->w[i] : (float)(on->average[i] + take * (on->w[i] - on->average[i]));
