@@ -26,7 +26,7 @@ struct cuda_executor {
     cuda_layout layout;
     int pad; /* channels are padded to a multiple of it */
     cuda_parameter parameter[CAIRN_NET_PARAMETERS_MAX];
-    cairn_parameter_group group[CUDA_GROUPS_MAX];
+    const cairn_parameter *group[CUDA_GROUPS_MAX]; /* the first of each */
     int group_count;
     /* Elements of all; of those that are trained, and of those with a bf16 gradient, which come
      * first, in this order. */

@@ -227,12 +227,14 @@ void kernel_clip(cudaStream_t stream, const cuda_gradient *gradient, double clip
 
 /* The optimiser over all parameters in one launch, in the order of operations of
  * host/backend/reference; nothing before the step's last micro-batch. `shadow` (NULL: none) gets
- * the new parameters in bf16; moments and the average are NULL where none are kept. */
+ * the new parameters in bf16; state tensors and the average are NULL where none are kept.
+ * Parameters of groups that are not in `groups`, a bit for each, it leaves alone. */
 typedef struct {
     cuda_gradient gradient;
-    float *parameter, *first_moment, *second_moment, *average;
+    float *parameter, *state[CAIRN_STATES], *average;
     void *shadow;
     cairn_optimizer rule;
+    uint32_t groups;
 } cuda_update;
 void kernel_update(cudaStream_t stream, const cuda_update *update, const cuda_state *state);
 

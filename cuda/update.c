@@ -48,23 +48,38 @@ static cairn_status run_clip(const cuda_plan *plan, const cuda_task *task) {
     return CAIRN_OK;
 }
 
+/* Bit by group: those that the optimiser takes. */
+static uint32_t groups_of(const cuda_executor *executor, cairn_optimizer_name name) {
+    const cairn_optimizer *optimizer = &executor->base.options.optimizer;
+    uint32_t groups = 0;
+    for (int g = 0; g < executor->group_count; g++)
+        if (cairn_optimizer_for(optimizer, executor->group[g]) == name)
+            groups |= 1u << g;
+    return groups;
+}
+
 static cairn_status run_update(const cuda_plan *plan, const cuda_task *task) {
     (void)task;
     cuda_executor *executor = plan->executor;
     cuda_update update = {.gradient = step_gradient(plan),
                           .parameter = executor->tensors[CAIRN_PARAMETER],
-                          .first_moment = executor->tensors[CAIRN_FIRST_MOMENT],
-                          .second_moment = executor->tensors[CAIRN_SECOND_MOMENT],
                           .average = executor->tensors[CAIRN_AVERAGE],
                           .shadow = executor->shadow,
                           .rule = executor->base.options.optimizer};
-    kernel_update(executor->stream, &update, executor->state);
+    for (int s = 0; s < CAIRN_STATES; s++)
+        update.state[s] = executor->tensors[CAIRN_STATE_0 + s];
+    for (int name = 0; name < CAIRN_OPTIMIZERS; name++) {
+        update.rule.name = (cairn_optimizer_name)name;
+        update.groups = groups_of(executor, update.rule.name);
+        if (update.groups)
+            kernel_update(executor->stream, &update, executor->state);
+    }
     return CAIRN_OK;
 }
 
 cairn_status cuda_plan_add_update(cuda_plan *plan) {
     const cairn_optimizer *optimizer = &plan->executor->base.options.optimizer;
-    const char *title = cairn_optimizer_title(optimizer);
+    const char *title = cairn_optimizer_rule_of(optimizer->name)->title;
     if (plan->executor->sum &&
         !cuda_plan_add(plan, NULL, "accumulation", run_accumulate, NULL, NULL))
         return CAIRN_FAILED;
@@ -76,26 +91,29 @@ cairn_status cuda_plan_add_update(cuda_plan *plan) {
 
 /* Groups ----------------------------------------------------------------------------------------*/
 
-/* The number of a group; a new one where there is none equal. -1: there are too many. */
-static int number_of(cuda_executor *executor, const cairn_parameter_group *group) {
-    for (int g = 0; g < executor->group_count; g++)
-        if (cairn_parameter_group_equal(&executor->group[g], group))
+/* The number of a parameter's group, a new one where none before was of it; all that are frozen are
+ * alike. -1: there are too many. */
+static int number_of(cuda_executor *executor, const cairn_parameter *parameter) {
+    const cairn_optimizer *optimizer = &executor->base.options.optimizer;
+    for (int g = 0; g < executor->group_count; g++) {
+        const cairn_parameter *known = executor->group[g];
+        if ((known->group.frozen && parameter->group.frozen) ||
+            cairn_optimizer_alike(optimizer, known, parameter))
             return g;
+    }
     if (executor->group_count == CUDA_GROUPS_MAX)
         return -1;
-    executor->group[executor->group_count] = *group;
+    executor->group[executor->group_count] = parameter;
     return executor->group_count++;
 }
 
 cairn_status update_list_groups(cuda_executor *executor) {
     const cairn_net *net = executor->base.net;
-    const cairn_parameter_group frozen = {.frozen = true}; /* they all are alike */
-    for (int pass = 0; pass < 2; pass++)                   /* those that are trained come first */
+    for (int frozen = 0; frozen < 2; frozen++) /* those that are trained come first */
         for (int k = 0; k < net->parameter_count; k++) {
-            const cairn_parameter_group *group = &net->parameter[k].group;
-            if (group->frozen != (pass == 1))
+            if (net->parameter[k].group.frozen != frozen)
                 continue;
-            int number = number_of(executor, pass == 1 ? &frozen : group);
+            int number = number_of(executor, &net->parameter[k]);
             if (number < 0)
                 return cairn_error_set(CAIRN_FAILED, "more than %d groups of parameters",
                                        CUDA_GROUPS_MAX);
@@ -108,7 +126,7 @@ bool update_tells_groups(const cuda_executor *executor) {
     bool average = executor->base.options.optimizer.average > 0;
     int seen = 0; /* by the kernels, which without an average end before what is frozen */
     for (int g = 0; g < executor->group_count; g++)
-        seen += average || !executor->group[g].frozen;
+        seen += average || !executor->group[g]->group.frozen;
     return seen > 1;
 }
 
@@ -133,14 +151,14 @@ cairn_status update_fill_groups(cuda_executor *executor) {
 }
 
 void update_fill_slot(const cuda_executor *executor, const cairn_step *step, cuda_slot *slot) {
+    const cairn_optimizer *optimizer = &executor->base.options.optimizer;
     slot->trained = 0;
     for (int g = 0; g < executor->group_count; g++) {
-        const cairn_parameter_group *group = &executor->group[g];
-        const float scale = (float)group->lr_scale;
-        const cairn_update now =
-            cairn_optimizer_at(&executor->base.options.optimizer, group, step->step, step->lr);
-        if (!cairn_parameter_group_trains(group, step->epoch))
+        const cairn_parameter *parameter = executor->group[g];
+        const float scale = (float)parameter->group.lr_scale;
+        if (!cairn_parameter_group_trains(&parameter->group, step->epoch))
             continue;
+        const cairn_update now = cairn_optimizer_at(optimizer, parameter, step->step, step->lr);
         slot->trained |= 1u << g;
         slot->take = (float)now.take;
         slot->group[g] = (cuda_group){.rate = scale * (float)now.rate,

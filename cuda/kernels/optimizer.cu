@@ -157,61 +157,78 @@ void kernel_clip(cudaStream_t stream, const cuda_gradient *gradient, double clip
 /* The update --------------------------------------------------------------------------------------
  */
 
-/* The rule, rounded once. */
-struct update_rule {
-    float take1, keep2, take2, epsilon; /* adam */
-    float momentum;                     /* sgd */
-    bool nesterov, clips;
+/* A rule has its constants, rounded once, and a step of one element: `g` is clipped, both g and w
+ * are decayed; it moves w and what the optimiser keeps of it, in the order of its line in
+ * cairn/optimizers.def. */
+struct adam_rule {
+    float take1, keep2, take2, epsilon;
+
+    explicit adam_rule(const cairn_optimizer &by)
+        : take1((float)(1 - by.beta1)), keep2((float)by.beta2), take2((float)(1 - by.beta2)),
+          epsilon((float)by.epsilon) {
+    }
+
+    __device__ __forceinline__ void step(const cuda_group &now, float g,
+                                         float (&state)[CAIRN_STATES], float &w) const {
+        float &m = state[0], &v = state[1];
+        m += take1 * (g - m);
+        v = keep2 * v + take2 * g * g;
+        w -= now.rate * m / (sqrtf(v) / now.correction + epsilon);
+    }
 };
 
-/* One element's moments and weight; `g` is clipped and decayed. */
-static __device__ __forceinline__ void adam_update(const update_rule &rule, const cuda_group &now,
-                                                   float g, float &m, float &v, float &w) {
-    m += rule.take1 * (g - m);
-    v = rule.keep2 * v + rule.take2 * g * g;
-    w -= now.rate * m / (sqrtf(v) / now.correction + rule.epsilon);
-}
+struct sgd_rule {
+    float momentum;
+    bool nesterov;
 
-static __device__ __forceinline__ void sgd_update(const update_rule &rule, const cuda_group &now,
-                                                  float g, bool moves, float &m, float &w) {
-    float direction = g;
-    if (moves) {
-        m = rule.momentum * m + g;
-        direction = rule.nesterov ? g + rule.momentum * m : m;
+    explicit sgd_rule(const cairn_optimizer &by)
+        : momentum((float)by.momentum), nesterov(by.nesterov) {
     }
-    w -= now.rate * direction;
-}
 
-template <int V, bool ADAM>
-static __device__ __forceinline__ void
-update_weights(const cuda_update &update, const update_rule &rule, const cuda_group &now,
-               float clip, size_t at, pack<float, V> &w) {
+    __device__ __forceinline__ void step(const cuda_group &now, float g,
+                                         float (&state)[CAIRN_STATES], float &w) const {
+        float &m = state[0], direction = g;
+        if (momentum > 0) {
+            m = momentum * m + g;
+            direction = nesterov ? g + momentum * m : m;
+        }
+        w -= now.rate * direction;
+    }
+};
+
+template <int V, typename RULE>
+static __device__ __forceinline__ void update_weights(const cuda_update &update, const RULE &rule,
+                                                      const cuda_group &now, float clip, size_t at,
+                                                      pack<float, V> &w) {
     const pack<float, V> gradient = load_gradient<V>(update.gradient, at);
-    pack<float, V> m = {}, v = {};
+    pack<float, V> state[CAIRN_STATES] = {};
     pack<bf16, V> shadow;
-    if (update.first_moment)
-        m = load<V>(update.first_moment + at);
-    if (ADAM)
-        v = load<V>(update.second_moment + at);
+    UNROLL
+    for (int s = 0; s < CAIRN_STATES; s++)
+        if (update.state[s])
+            state[s] = load<V>(update.state[s] + at);
     UNROLL
     for (int l = 0; l < V; l++) {
-        float g = gradient.at[l];
-        if (rule.clips)
+        float g = gradient.at[l], mine[CAIRN_STATES];
+        UNROLL
+        for (int s = 0; s < CAIRN_STATES; s++)
+            mine[s] = state[s].at[l];
+        if (update.rule.clip_norm > 0)
             g *= clip;
         if (now.shrink != 1)
             w.at[l] = __fmul_rn(w.at[l], now.shrink); /* not fused with the step's subtraction */
         else if (now.decay != 0)
             g += now.decay * w.at[l];
-        if (ADAM)
-            adam_update(rule, now, g, m.at[l], v.at[l], w.at[l]);
-        else
-            sgd_update(rule, now, g, update.first_moment != NULL, m.at[l], w.at[l]);
+        rule.step(now, g, mine, w.at[l]);
+        UNROLL
+        for (int s = 0; s < CAIRN_STATES; s++)
+            state[s].at[l] = mine[s];
         shadow.at[l] = from_float<bf16>(w.at[l]);
     }
-    if (update.first_moment)
-        store(update.first_moment + at, m);
-    if (ADAM)
-        store(update.second_moment + at, v);
+    UNROLL
+    for (int s = 0; s < CAIRN_STATES; s++)
+        if (update.state[s])
+            store(update.state[s] + at, state[s]);
     store(update.parameter + at, w);
     if (update.shadow)
         store((bf16 *)update.shadow + at, shadow);
@@ -227,9 +244,9 @@ static __device__ __forceinline__ void update_average(float *average, float take
     store(average, a);
 }
 
-template <int V, bool ADAM>
+template <int V, typename RULE>
 static __global__ void __launch_bounds__(THREADS, 4)
-    update_step(cuda_update update, update_rule rule, const cuda_state *__restrict__ state) {
+    update_step(cuda_update update, RULE rule, const cuda_state *__restrict__ state) {
     if (!state->last)
         return;
     const uint32_t trained = state->trained;
@@ -238,37 +255,42 @@ static __global__ void __launch_bounds__(THREADS, 4)
         constexpr int W = decltype(width)::value;
         const unsigned group = group_of(update.gradient, at);
         const bool trains = trained >> group & 1;
+        if (!(update.groups >> group & 1))
+            return;
         pack<float, W> w = load<W>(update.parameter + at);
         if (trains)
-            update_weights<W, ADAM>(update, rule, state->group[group], clip, at, w);
+            update_weights<W>(update, rule, state->group[group], clip, at, w);
         if (update.average)
             update_average<W>(update.average + at, trains ? take : 1.0f, w);
     });
 }
 
-template <bool ADAM>
-static void launch_update(cudaStream_t stream, const cuda_update &update, const update_rule &rule,
+template <typename RULE>
+static void launch_update(cudaStream_t stream, const cuda_update &update, const RULE &rule,
                           const cuda_state *state) {
     const size_t count = update.gradient.count;
     bool packs = wide(update.gradient) && aligned(update.parameter, 16) &&
-                 aligned(update.first_moment, 16) && aligned(update.second_moment, 16) &&
                  aligned(update.average, 16) && aligned(update.shadow, 8);
+    for (int s = 0; s < CAIRN_STATES; s++)
+        packs = packs && aligned(update.state[s], 16);
     if (packs)
-        LAUNCH((update_step<4, ADAM>), spread_flat(divide_up(count, 4)), stream, update, rule,
+        LAUNCH((update_step<4, RULE>), spread_flat(divide_up(count, 4)), stream, update, rule,
                state);
     else
-        LAUNCH((update_step<1, ADAM>), spread_flat(count), stream, update, rule, state);
+        LAUNCH((update_step<1, RULE>), spread_flat(count), stream, update, rule, state);
 }
 
 void kernel_update(cudaStream_t stream, const cuda_update *update, const cuda_state *state) {
     const cairn_optimizer &by = update->rule;
-    update_rule rule = {(float)(1 - by.beta1), (float)by.beta2,    (float)(1 - by.beta2),
-                        (float)by.epsilon,     (float)by.momentum, by.nesterov,
-                        by.clip_norm > 0};
-    if (by.name == CAIRN_SGD)
-        launch_update<false>(stream, *update, rule, state);
-    else
-        launch_update<true>(stream, *update, rule, state);
+    switch (by.name) {
+    case CAIRN_ADAM:
+    case CAIRN_ADAMW:
+        return launch_update(stream, *update, adam_rule(by), state);
+    case CAIRN_SGD:
+        return launch_update(stream, *update, sgd_rule(by), state);
+    case CAIRN_OPTIMIZERS:
+        break;
+    }
 }
 
 /* Exchange ----------------------------------------------------------------------------------------

@@ -266,7 +266,8 @@ static cairn_status check_kind(const cairn_executor *executor, cairn_tensor_kind
     if (cairn_optimizer_keeps(&executor->options.optimizer, kind))
         return CAIRN_OK;
     return cairn_error_set(CAIRN_FAILED, "%s keeps no tensor of kind %d here",
-                           cairn_optimizer_title(&executor->options.optimizer), (int)kind);
+                           cairn_optimizer_rule_of(executor->options.optimizer.name)->title,
+                           (int)kind);
 }
 
 cairn_status cairn_executor_get(cairn_executor *executor, cairn_tensor_kind kind, int ordinal,
@@ -305,8 +306,8 @@ cairn_status cairn_executor_initialise(cairn_executor *executor, uint64_t seed) 
         float *values = calloc(net->parameter[k].count, sizeof *values);
         if (!values)
             return cairn_error_set(CAIRN_FAILED, "out of memory for %s", net->parameter[k].name);
-        static const cairn_tensor_kind kinds[] = {CAIRN_FIRST_MOMENT, CAIRN_SECOND_MOMENT,
-                                                  CAIRN_PARAMETER, CAIRN_AVERAGE};
+        static const cairn_tensor_kind kinds[] = {CAIRN_STATE_0, CAIRN_STATE_1, CAIRN_PARAMETER,
+                                                  CAIRN_AVERAGE};
         for (int i = 0; i < 4 && !status; i++) {
             if (kinds[i] == CAIRN_PARAMETER)
                 cairn_parameter_initialise(net, k, seed, values);

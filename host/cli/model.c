@@ -72,17 +72,17 @@ static double activation_bytes(const cairn_net *net, double bytes) {
 /* What training keeps of every parameter, as a list; returns the number of tensors. */
 static int list_kept(const cairn_config *config, char *out, size_t size) {
     const cairn_optimizer optimizer = cairn_optimizer_configure(config);
-    const bool first = cairn_optimizer_keeps(&optimizer, CAIRN_FIRST_MOMENT);
-    const bool second = cairn_optimizer_keeps(&optimizer, CAIRN_SECOND_MOMENT);
-    const bool average = cairn_optimizer_keeps(&optimizer, CAIRN_AVERAGE);
+    const cairn_optimizer_rule *rule = cairn_optimizer_rule_of(optimizer.name);
     const bool sum = config->train.accumulate > 1;
-    char moments[64] = "";
-    if (first)
-        snprintf(moments, sizeof moments, ", %s's %s", cairn_optimizer_title(&optimizer),
-                 second ? "two moments" : "momentum");
-    snprintf(out, size, "values, gradients%s%s%s", moments, sum ? ", their sum over a step" : "",
-             average ? ", the values' average" : "");
-    return 2 + first + second + sum + average;
+    char state[64] = "";
+    int tensors = sum;
+    for (int kind = 0; kind < CAIRN_TENSOR_KINDS; kind++)
+        tensors += cairn_optimizer_keeps(&optimizer, (cairn_tensor_kind)kind);
+    if (cairn_optimizer_keeps(&optimizer, CAIRN_STATE_0))
+        snprintf(state, sizeof state, ", %s's %s", rule->title, rule->kept);
+    snprintf(out, size, "values, gradients%s%s%s", state, sum ? ", their sum over a step" : "",
+             cairn_optimizer_keeps(&optimizer, CAIRN_AVERAGE) ? ", the values' average" : "");
+    return tensors;
 }
 
 static void print_totals(const cairn_config *config, const cairn_net *net, double bytes) {

@@ -26,12 +26,12 @@ const cairn_choice cairn_resize_choices[] = {
     {0, NULL},
 };
 
+#define OPTIMIZER(id, name, ...) {CAIRN_##id, name},
 const cairn_choice cairn_optimizer_choices[] = {
-    {CAIRN_ADAM, "adam"},
-    {CAIRN_ADAMW, "adamw"},
-    {CAIRN_SGD, "sgd"},
+#include "cairn/optimizers.def"
     {0, NULL},
 };
+#undef OPTIMIZER
 
 const cairn_choice cairn_decay_exclude_choices[] = {
     {CAIRN_EXCLUDE_NONE, "none"},

@@ -1,7 +1,7 @@
-/* checkpoint.safetensors: parameters, the optimiser's moments (adam.exp_avg.<name> and
- * adam.exp_avg_sq.<name>, or sgd.momentum_buffer.<name>), the average of the parameters as
- * ema.<name>, and in the metadata where the run stands. Sums are written as hexadecimal floats,
- * exact, so that a resumed run ends with the bytes of an unbroken one. */
+/* checkpoint.safetensors: parameters, the optimiser's state (adam.exp_avg.<name>, as
+ * cairn/optimizers.def calls it), the average of the parameters as ema.<name>, and in the metadata
+ * where the run stands. Sums are written as hexadecimal floats, exact, so that a resumed run ends
+ * with the bytes of an unbroken one. */
 #include "cairn/checkpoint.h"
 
 #include "cairn/file.h"
@@ -12,26 +12,6 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-/* What a kind's tensors are called, before the parameter's name; NULL: they are not saved. */
-static const char *prefix_of(const cairn_executor *executor, cairn_tensor_kind kind) {
-    const cairn_optimizer *optimizer = &executor->options.optimizer;
-    if (!cairn_optimizer_keeps(optimizer, kind))
-        return NULL;
-    switch (kind) {
-    case CAIRN_PARAMETER:
-        return "";
-    case CAIRN_FIRST_MOMENT:
-        return optimizer->name == CAIRN_SGD ? "sgd.momentum_buffer." : "adam.exp_avg.";
-    case CAIRN_SECOND_MOMENT:
-        return "adam.exp_avg_sq.";
-    case CAIRN_AVERAGE:
-        return "ema.";
-    case CAIRN_GRADIENT:
-        break;
-    }
-    return NULL;
-}
 
 /* Writing -------------------------------------------------------------------------------------- */
 
@@ -93,11 +73,9 @@ cairn_status cairn_checkpoint_save(cairn_executor *executor, const cairn_checkpo
     cairn_status status = add_position(&file, checkpoint);
     if (!status && checkpoint->data)
         status = cairn_description_add(&file, checkpoint->data);
-    for (int kind = 0; kind < CAIRN_TENSOR_KINDS && !status; kind++) {
-        const char *prefix = prefix_of(executor, (cairn_tensor_kind)kind);
-        if (prefix)
-            status = cairn_tensors_add(&file, executor, (cairn_tensor_kind)kind, prefix);
-    }
+    for (int kind = 0; kind < CAIRN_TENSOR_KINDS && !status; kind++)
+        if (kind != CAIRN_GRADIENT)
+            status = cairn_tensors_add(&file, executor, (cairn_tensor_kind)kind, "");
     if (!status && finite)
         status = check_finite(&file);
     if (!status)
@@ -216,11 +194,9 @@ cairn_status cairn_checkpoint_read(cairn_checkpoint *at, cairn_safetensors *tens
 cairn_status cairn_checkpoint_restore(cairn_executor *executor, const cairn_checkpoint *at,
                                       const cairn_safetensors *tensors, const char *path) {
     cairn_status status = CAIRN_OK;
-    for (int kind = 0; kind < CAIRN_TENSOR_KINDS && !status; kind++) {
-        const char *prefix = prefix_of(executor, (cairn_tensor_kind)kind);
-        if (prefix)
-            status = cairn_tensors_set(tensors, executor, (cairn_tensor_kind)kind, prefix, path);
-    }
+    for (int kind = 0; kind < CAIRN_TENSOR_KINDS && !status; kind++)
+        if (kind != CAIRN_GRADIENT)
+            status = cairn_tensors_set(tensors, executor, (cairn_tensor_kind)kind, path);
     return status ? status : cairn_executor_set_stats(executor, &at->stats);
 }
 

@@ -1,6 +1,7 @@
-/* Parameters in safetensors files, under PyTorch's names. A model's file also has, for each batch
- * normalisation, the counter of its training steps that PyTorch's state-dict has, and Cairn does
- * not need. */
+/* Parameters in safetensors files, under PyTorch's names, and in a checkpoint what is kept beside
+ * them: the optimiser's state as <its name>.<parameter>, averages as ema.<parameter>. A model's
+ * file also has, for each batch normalisation, the counter of its training steps that PyTorch's
+ * state-dict has, and Cairn does not need. */
 #include "cairn/model_file.h"
 
 #include "cairn/file.h"
@@ -10,18 +11,51 @@
 #include <stdio.h>
 #include <string.h>
 
+typedef struct {
+    char text[sizeof((cairn_parameter *)NULL)->name + 32];
+} tensor_name;
+
+#define AVERAGE "ema"
+
+/* What a file calls a parameter's tensor of that kind; false where it has none. */
+static bool name_tensor(const cairn_executor *executor, cairn_tensor_kind kind,
+                        const cairn_parameter *parameter, tensor_name *name) {
+    const cairn_optimizer *optimizer = &executor->options.optimizer;
+    const char *of = NULL;
+    if (kind != CAIRN_PARAMETER &&
+        (parameter->group.frozen || !cairn_optimizer_keeps(optimizer, kind)))
+        return false;
+    switch (kind) {
+    case CAIRN_PARAMETER:
+    case CAIRN_GRADIENT:
+        snprintf(name->text, sizeof name->text, "%s", parameter->name);
+        return true;
+    case CAIRN_STATE_0:
+    case CAIRN_STATE_1:
+        of = cairn_optimizer_state(optimizer, parameter, (int)kind - CAIRN_STATE_0);
+        break;
+    case CAIRN_AVERAGE:
+        of = AVERAGE;
+        break;
+    }
+    if (of)
+        snprintf(name->text, sizeof name->text, "%s.%s", of, parameter->name);
+    return of != NULL;
+}
+
 cairn_status cairn_tensors_add(cairn_safetensors *file, cairn_executor *executor,
                                cairn_tensor_kind kind, const char *prefix) {
     const cairn_net *net = executor->net;
     for (int k = 0; k < net->parameter_count; k++) {
         const cairn_parameter *parameter = &net->parameter[k];
-        char name[sizeof parameter->name + 32];
+        tensor_name name;
+        char whole[sizeof name + 16];
         float *values = NULL;
-        if (kind != CAIRN_PARAMETER && parameter->group.frozen)
+        if (!name_tensor(executor, kind, parameter, &name))
             continue;
-        cairn_status status = cairn_path_format(name, sizeof name, "%s%s", prefix, parameter->name);
+        cairn_status status = cairn_path_format(whole, sizeof whole, "%s%s", prefix, name.text);
         if (!status)
-            status = cairn_safetensors_add(file, name, parameter->rank, parameter->dim, &values);
+            status = cairn_safetensors_add(file, whole, parameter->rank, parameter->dim, &values);
         if (!status)
             status = cairn_executor_get(executor, kind, k, values);
         if (status)
@@ -36,26 +70,23 @@ static bool same_shape(const cairn_tensor *tensor, const cairn_parameter *parame
 }
 
 cairn_status cairn_tensors_set(const cairn_safetensors *file, cairn_executor *executor,
-                               cairn_tensor_kind kind, const char *prefix, const char *path) {
+                               cairn_tensor_kind kind, const char *path) {
     const cairn_net *net = executor->net;
     for (int k = 0; k < net->parameter_count; k++) {
         const cairn_parameter *parameter = &net->parameter[k];
-        char name[sizeof parameter->name + 32];
-        if (kind != CAIRN_PARAMETER && parameter->group.frozen)
+        tensor_name name;
+        if (!name_tensor(executor, kind, parameter, &name))
             continue;
-        cairn_status status = cairn_path_format(name, sizeof name, "%s%s", prefix, parameter->name);
-        if (status)
-            return status;
-        const cairn_tensor *tensor = cairn_safetensors_find(file, name);
+        const cairn_tensor *tensor = cairn_safetensors_find(file, name.text);
         if (!tensor)
             return cairn_error_set(CAIRN_BAD_INPUT, "%s: has no tensor '%s', which the model needs",
-                                   path, name);
+                                   path, name.text);
         if (!same_shape(tensor, parameter))
             return cairn_error_set(CAIRN_BAD_INPUT,
                                    "%s: tensor '%s' has %zu values in another shape than the "
                                    "model's %zu",
-                                   path, name, tensor->count, parameter->count);
-        status = cairn_executor_set(executor, kind, k, tensor->values);
+                                   path, name.text, tensor->count, parameter->count);
+        cairn_status status = cairn_executor_set(executor, kind, k, tensor->values);
         if (status)
             return status;
     }
@@ -71,8 +102,7 @@ static bool is_parameter(const cairn_net *net, const char *name) {
 
 /* What a checkpoint holds beside the parameters. */
 static bool is_state(const char *name) {
-    return strncmp(name, "adam.", 5) == 0 || strncmp(name, "sgd.", 4) == 0 ||
-           strncmp(name, "ema.", 4) == 0;
+    return cairn_optimizer_names(name) || strncmp(name, AVERAGE ".", sizeof AVERAGE) == 0;
 }
 
 /* "<op>.num_batches_tracked" */
@@ -137,7 +167,7 @@ cairn_status cairn_model_load(cairn_executor *executor, const char *path) {
                                      path, name);
     }
     if (!status)
-        status = cairn_tensors_set(&file, executor, CAIRN_PARAMETER, "", path);
+        status = cairn_tensors_set(&file, executor, CAIRN_PARAMETER, path);
     cairn_safetensors_free(&file);
     return status;
 }

@@ -6,11 +6,11 @@
 #include "cairn/executor.h"
 #include "cairn/safetensors.h"
 
-/* Every tensor of a kind into or out of a file, under <prefix><parameter's name>. */
+/* Every tensor of a kind into a file, its name behind `prefix`, or out of one. */
 cairn_status cairn_tensors_add(cairn_safetensors *file, cairn_executor *executor,
                                cairn_tensor_kind kind, const char *prefix);
 cairn_status cairn_tensors_set(const cairn_safetensors *file, cairn_executor *executor,
-                               cairn_tensor_kind kind, const char *prefix, const char *path);
+                               cairn_tensor_kind kind, const char *path);
 
 /* What cairn_model_save writes, into a file that is empty; after a failure it holds a part. */
 cairn_status cairn_model_gather(cairn_safetensors *file, cairn_executor *executor,

@@ -24,7 +24,13 @@ extern const cairn_choice cairn_on_nan_choices[];
 typedef enum { CAIRN_RESIZE_STRETCH, CAIRN_RESIZE_CROP } cairn_resize;
 extern const cairn_choice cairn_resize_choices[];
 
-typedef enum { CAIRN_ADAM, CAIRN_ADAMW, CAIRN_SGD } cairn_optimizer_name;
+/* CAIRN_ADAM, CAIRN_ADAMW, ... */
+#define OPTIMIZER(id, ...) CAIRN_##id,
+typedef enum {
+#include "cairn/optimizers.def"
+    CAIRN_OPTIMIZERS
+} cairn_optimizer_name;
+#undef OPTIMIZER
 extern const cairn_choice cairn_optimizer_choices[];
 
 /* Which parameters the decay leaves out: those of rank 1 and less, which are all norms' and biases.

@@ -53,14 +53,14 @@ typedef enum { CAIRN_SPLIT_TRAIN, CAIRN_SPLIT_TEST } cairn_split_id;
 
 typedef enum {
     CAIRN_PARAMETER,
-    CAIRN_GRADIENT,      /* of the last step's mean loss, before clipping and decay */
-    CAIRN_FIRST_MOMENT,  /* Adam's exp_avg, SGD's momentum_buffer */
-    CAIRN_SECOND_MOMENT, /* Adam's exp_avg_sq */
-    CAIRN_AVERAGE,       /* of the parameters over the steps */
+    CAIRN_GRADIENT, /* of the last step's mean loss, before clipping and decay */
+    CAIRN_STATE_0,  /* the optimiser's, CAIRN_STATES of them: cairn_optimizer_rule's state */
+    CAIRN_STATE_1,
+    CAIRN_AVERAGE, /* of the parameters over the steps */
 } cairn_tensor_kind;
 enum { CAIRN_TENSOR_KINDS = CAIRN_AVERAGE + 1 };
 
-/* Whether such a tensor is kept of every parameter; others are neither got nor set. */
+/* Whether such a tensor is kept of some parameter; others are neither got nor set. */
 bool cairn_optimizer_keeps(const cairn_optimizer *optimizer, cairn_tensor_kind kind);
 
 /* One training step: forward, mean cross-entropy over all its samples, backward, the optimiser.

@@ -85,8 +85,7 @@ static void test_residual_nets_follow_reference(void **state) {
  * at other times than the unbroken ones. */
 static void test_resumed_is_unbroken(void **state) {
     (void)state;
-    static const cairn_tensor_kind kinds[] = {CAIRN_PARAMETER, CAIRN_FIRST_MOMENT,
-                                              CAIRN_SECOND_MOMENT};
+    static const cairn_tensor_kind kinds[] = {CAIRN_PARAMETER, CAIRN_STATE_0, CAIRN_STATE_1};
     cairn_net *net = resnet();
     cairn_split split = random_split(test_seed(), SAMPLES, net->input, 10, false);
     for (int p = 0; p < 2; p++) {
@@ -150,7 +149,7 @@ static void test_frozen_parameters(void **state) {
                 continue;
             float *start = malloc(count * sizeof *start);
             float *now = get_tensor(executor, CAIRN_PARAMETER, k);
-            float *moment = get_tensor(executor, CAIRN_SECOND_MOMENT, k);
+            float *moment = get_tensor(executor, CAIRN_STATE_1, k);
             assert_non_null(start);
             cairn_parameter_initialise(net, k, 7, start);
             assert_memory_equal(now, start, count * sizeof *start);

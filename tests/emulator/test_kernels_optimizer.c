@@ -44,7 +44,8 @@ static bool trains(size_t group) {
 static cuda_state state_of(const cairn_optimizer *rule, uint32_t step, double lr) {
     cuda_state state = {.last = 1, .clip = 0.375f};
     for (size_t g = 0; g < GROUPS; g++) {
-        const cairn_update now = cairn_optimizer_at(rule, &groups[g], step, lr);
+        const cairn_parameter parameter = {.group = groups[g]};
+        const cairn_update now = cairn_optimizer_at(rule, &parameter, step, lr);
         state.trained |= (uint32_t)trains(g) << g;
         state.take = (float)now.take;
         state.group[g] = (cuda_group){.rate = (float)(now.rate * groups[g].lr_scale),
@@ -148,16 +149,16 @@ static void check_update(const update_case *c) {
                           c->rule.average > 0 ? to_device(zeros, bytes) : NULL};
     uint16_t *half_there = to_device(on.half, 2 * whole);
     uint16_t *shadow_there = to_device(on.half, 2 * whole);
-    cuda_update update = {.gradient = {c->count, c->half_count,
-                                       (float *)to_device(on.g, bytes) + c->shift,
-                                       half_there + c->shift,
-                                       c->grouped ? to_device(on.group, sizeof on.group) : NULL},
-                          .parameter = there[W] + c->shift,
-                          .first_moment = there[M] ? there[M] + c->shift : NULL,
-                          .second_moment = there[V] ? there[V] + c->shift : NULL,
-                          .average = there[A] ? there[A] + c->shift : NULL,
-                          .shadow = c->shadow ? shadow_there + c->shift : NULL,
-                          .rule = c->rule};
+    cuda_update update = {
+        .gradient = {c->count, c->half_count, (float *)to_device(on.g, bytes) + c->shift,
+                     half_there + c->shift,
+                     c->grouped ? to_device(on.group, sizeof on.group) : NULL},
+        .parameter = there[W] + c->shift,
+        .state = {there[M] ? there[M] + c->shift : NULL, there[V] ? there[V] + c->shift : NULL},
+        .average = there[A] ? there[A] + c->shift : NULL,
+        .shadow = c->shadow ? shadow_there + c->shift : NULL,
+        .rule = c->rule,
+        .groups = UINT32_MAX};
     for (uint32_t step = 0; step < STEPS; step++) {
         cuda_state state = state_of(&c->rule, step, LR), early = state;
         early.last = 0; /* a batch before the last: nothing happens */
@@ -217,9 +218,9 @@ static void test_update_nan(void **state) {
     float *w_there = to_device(w, sizeof w);
     cuda_update update = {.gradient = {.count = 8, .values = to_device(g, sizeof g)},
                           .parameter = w_there,
-                          .first_moment = to_device(w, sizeof w),
-                          .second_moment = to_device(w, sizeof w),
-                          .rule = {CAIRN_ADAM, ADAM_BETAS}};
+                          .state = {to_device(w, sizeof w), to_device(w, sizeof w)},
+                          .rule = {CAIRN_ADAM, ADAM_BETAS},
+                          .groups = 1};
     kernel_update(NULL, &update, to_device(&step, sizeof step));
     from_device(w, w_there, sizeof w);
     for (int i = 0; i < 8; i++)

@@ -310,8 +310,7 @@ static void test_broken_off_training_goes_on(void **state) {
         cairn_executor *second = create(&subjects[i], net, &options, &split, seed + 1);
         take_steps(whole, 0, STEPS, seed);
         take_steps(first, 0, BREAK, seed);
-        static const cairn_tensor_kind kinds[] = {CAIRN_PARAMETER, CAIRN_FIRST_MOMENT,
-                                                  CAIRN_SECOND_MOMENT};
+        static const cairn_tensor_kind kinds[] = {CAIRN_PARAMETER, CAIRN_STATE_0, CAIRN_STATE_1};
         for (int k = 0; k < net->parameter_count; k++)
             for (int kind = 0; kind < 3; kind++) {
                 float *values = get_tensor(first, kinds[kind], k);

@@ -104,8 +104,8 @@ static outcome compute(const cairn_net *net, const cairn_backend *backend,
     must(cairn_executor_get_stats(executor, &out.trained));
     for (int k = 0; k < net->parameter_count; k++) {
         out.tensor[CAIRN_PARAMETER][k] = get_tensor(executor, CAIRN_PARAMETER, k);
-        out.tensor[CAIRN_FIRST_MOMENT][k] = get_tensor(executor, CAIRN_FIRST_MOMENT, k);
-        out.tensor[CAIRN_SECOND_MOMENT][k] = get_tensor(executor, CAIRN_SECOND_MOMENT, k);
+        out.tensor[CAIRN_STATE_0][k] = get_tensor(executor, CAIRN_STATE_0, k);
+        out.tensor[CAIRN_STATE_1][k] = get_tensor(executor, CAIRN_STATE_1, k);
     }
     cairn_executor_destroy(executor);
     free(indices);
@@ -163,7 +163,7 @@ static int compare(const cairn_net *net, const outcome *got, const outcome *want
             char what[96];
             snprintf(what, sizeof what, "%s of %s", kinds[kind], net->parameter[k].name);
             /* Squares double a relative error. */
-            double allowed = kind == CAIRN_SECOND_MOMENT ? 2 * tolerance : tolerance;
+            double allowed = kind == CAIRN_STATE_1 ? 2 * tolerance : tolerance;
             double scale = root_mean_square(net, want->tensor[kind], partner_of(net, k));
             bad += worse(relative_error(net->parameter[k].count, got->tensor[kind][k],
                                         want->tensor[kind][k], scale),

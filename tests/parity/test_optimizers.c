@@ -147,7 +147,7 @@ static int compare_tensors(const subject *s, const char *of, cairn_executor *exe
                 continue;
             float *values = get_tensor(executor, (cairn_tensor_kind)kind, k);
             bad += differs(s, of, kinds[kind], parameter->name, parameter->count, values,
-                           kind == CAIRN_SECOND_MOMENT ? 2 * tolerance : tolerance);
+                           kind == CAIRN_STATE_1 ? 2 * tolerance : tolerance);
             free(values);
         }
     return bad;
@@ -315,7 +315,7 @@ static void test_early_parameters_stand_still_later(void **state) {
             fixture.epoch = t / 2;
             train(got, &config, t, t + 1, config.train.lr);
             float *bias = get_tensor(got, CAIRN_PARAMETER, 1);
-            float *moment = get_tensor(got, CAIRN_FIRST_MOMENT, 1);
+            float *moment = get_tensor(got, CAIRN_STATE_0, 1);
             if (t > 0) {
                 assert_int_equal(memcmp(bias, last, 12 * sizeof *bias) == 0, t >= 2);
                 assert_int_equal(memcmp(moment, last_moment, 12 * sizeof *bias) == 0, t >= 2);
@@ -357,9 +357,8 @@ static void test_misuse_is_refused(void **state) {
         cairn_config config = configure("average"); /* SGD without momentum */
         cairn_executor *executor = make(&config, &subjects[k]);
         cairn_step step = {indices, fixture.batch, 0, 0, 0.1};
-        assert_int_equal(cairn_executor_get(executor, CAIRN_FIRST_MOMENT, 0, values), CAIRN_FAILED);
-        assert_int_equal(cairn_executor_set(executor, CAIRN_SECOND_MOMENT, 0, values),
-                         CAIRN_FAILED);
+        assert_int_equal(cairn_executor_get(executor, CAIRN_STATE_0, 0, values), CAIRN_FAILED);
+        assert_int_equal(cairn_executor_set(executor, CAIRN_STATE_1, 0, values), CAIRN_FAILED);
         must(cairn_executor_use_average(executor, true));
         assert_int_equal(cairn_executor_train_step(executor, &step), CAIRN_FAILED);
         must(cairn_executor_use_average(executor, false));

@@ -175,8 +175,8 @@ static int compare_training(const fixture *f, const subject *s, cairn_executor *
     bad += differs(f, s, "losses", "", STEPS, losses, allowed->forward) +
            compare_parameters(f, s, executor, CAIRN_PARAMETER, allowed->parameter);
     if (allowed->moment > 0)
-        bad += compare_parameters(f, s, executor, CAIRN_FIRST_MOMENT, allowed->moment) +
-               compare_parameters(f, s, executor, CAIRN_SECOND_MOMENT, 2 * allowed->moment);
+        bad += compare_parameters(f, s, executor, CAIRN_STATE_0, allowed->moment) +
+               compare_parameters(f, s, executor, CAIRN_STATE_1, 2 * allowed->moment);
     return bad;
 }
 

@@ -74,10 +74,14 @@ static void destroy(cairn_executor *base) {
 }
 
 /* The last span grows up to the end of all, or a new one begins. */
-static void extend_spans(cpu_executor *executor, size_t begin, const cairn_parameter_group *group) {
+static void extend_spans(cpu_executor *executor, size_t begin, const cairn_parameter *parameter) {
+    const cairn_optimizer *optimizer = &executor->base.options.optimizer;
     int count = executor->span_count;
-    if (count == 0 || !cairn_parameter_group_equal(executor->spans[count - 1].group, group))
-        executor->spans[executor->span_count++] = (update_span){.begin = begin, .group = group};
+    if (count == 0 ||
+        cairn_optimizer_rule_of(cairn_optimizer_for(optimizer, parameter))->by_parameter ||
+        !cairn_optimizer_alike(optimizer, executor->spans[count - 1].parameter, parameter))
+        executor->spans[executor->span_count++] =
+            (update_span){.begin = begin, .parameter = parameter};
     executor->spans[executor->span_count - 1].end = executor->total;
 }
 
@@ -87,7 +91,7 @@ static void deal_out(cpu_executor *executor, const cairn_net *net, bool frozen) 
             continue;
         size_t begin = executor->offset[k] = executor->total;
         executor->total += (net->parameter[k].count + 15) / 16 * 16;
-        extend_spans(executor, begin, &net->parameter[k].group);
+        extend_spans(executor, begin, &net->parameter[k]);
     }
 }
 
@@ -214,25 +218,28 @@ static double clip_factor(cpu_executor *executor, uint32_t epoch) {
         return 1;
     for (int i = 0; i < executor->span_count; i++) {
         const update_span *span = &executor->spans[i];
-        if (cairn_parameter_group_trains(span->group, epoch))
+        if (cairn_parameter_group_trains(&span->parameter->group, epoch))
             sum += squares_of(executor->sum + span->begin, span->end - span->begin);
     }
     cairn_timeline_add(&executor->timeline, "gradient norm", NULL, 0, begin);
     return cairn_optimizer_clip(optimizer, sqrt(sum));
 }
 
-static void update_parameters(cpu_executor *executor, const cairn_step *step) {
+static cairn_status update_parameters(cpu_executor *executor, const cairn_step *step) {
     const cairn_optimizer *optimizer = &executor->base.options.optimizer;
     update_tensors on = {.parameter = executor->tensors[CAIRN_PARAMETER],
                          .gradient = executor->sum,
-                         .first = executor->tensors[CAIRN_FIRST_MOMENT],
-                         .second = executor->tensors[CAIRN_SECOND_MOMENT],
                          .average = executor->tensors[CAIRN_AVERAGE]};
+    for (int s = 0; s < CAIRN_STATES; s++)
+        on.state[s] = executor->tensors[CAIRN_STATE_0 + s];
+    cairn_status status = CAIRN_OK;
     double clip = clip_factor(executor, step->epoch), begin = omp_get_wtime();
-    for (int i = 0; i < executor->span_count; i++)
-        update(optimizer, step, clip, &executor->spans[i], &on);
-    cairn_timeline_add(&executor->timeline, cairn_optimizer_title(optimizer), NULL, 0, begin);
+    for (int i = 0; i < executor->span_count && !status; i++)
+        status = update(optimizer, step, clip, &executor->spans[i], &on);
+    cairn_timeline_add(&executor->timeline, cairn_optimizer_rule_of(optimizer->name)->title, NULL,
+                       0, begin);
     executor->weights_version++;
+    return status;
 }
 
 static cairn_status train_step_inside(cpu_executor *executor, const cairn_step *step) {
@@ -246,8 +253,7 @@ static cairn_status train_step_inside(cpu_executor *executor, const cairn_step *
         accumulate_micro_batch(executor, (float)batch.count / (float)step->count);
         done += batch.count;
     }
-    update_parameters(executor, step);
-    return CAIRN_OK;
+    return update_parameters(executor, step);
 }
 
 static cairn_status train_step(cairn_executor *base, const cairn_step *step) {

@@ -44,8 +44,8 @@ typedef struct {
 } factors;
 
 /* Adam and nothing else: the default. */
-static void adam(const factors *by, size_t count, float *w, const float *gradient, float *m,
-                 float *v) {
+static void adam_alone(const factors *by, size_t count, float *w, const float *gradient, float *m,
+                       float *v) {
     const factors f = *by;
 #pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
     for (size_t i = 0; i < count; i++) {
@@ -109,31 +109,44 @@ static factors factors_of(const cairn_optimizer *optimizer, const cairn_update *
                      .nesterov = optimizer->nesterov};
 }
 
-static void update_weights(const cairn_optimizer *optimizer, const cairn_update *now, double clip,
-                           const update_span *span, const update_tensors *on) {
+static cairn_status update_weights(const cairn_optimizer *optimizer, const factors *by,
+                                   const update_span *span, const update_tensors *on) {
     size_t at = span->begin, count = span->end - span->begin;
-    factors by = factors_of(optimizer, now, clip, span->group);
-    float *w = on->parameter + at;
+    float *w = on->parameter + at, *state[CAIRN_STATES];
     const float *g = on->gradient + at;
-    if (optimizer->name == CAIRN_SGD && on->first)
-        sgd_momentum(&by, count, w, g, on->first + at);
-    else if (optimizer->name == CAIRN_SGD)
-        sgd(&by, count, w, g);
-    else if (span->group->decay > 0 || optimizer->clip_norm > 0)
-        adam_decayed(&by, count, w, g, on->first + at, on->second + at);
-    else
-        adam(&by, count, w, g, on->first + at, on->second + at);
+    for (int s = 0; s < CAIRN_STATES; s++)
+        state[s] = on->state[s] ? on->state[s] + at : NULL;
+    switch (cairn_optimizer_for(optimizer, span->parameter)) {
+    case CAIRN_ADAM:
+    case CAIRN_ADAMW:
+        if (span->parameter->group.decay > 0 || optimizer->clip_norm > 0)
+            adam_decayed(by, count, w, g, state[0], state[1]);
+        else
+            adam_alone(by, count, w, g, state[0], state[1]);
+        break;
+    case CAIRN_SGD:
+        if (state[0])
+            sgd_momentum(by, count, w, g, state[0]);
+        else
+            sgd(by, count, w, g);
+        break;
+    case CAIRN_OPTIMIZERS:
+        break;
+    }
+    return CAIRN_OK;
 }
 
-void update(const cairn_optimizer *optimizer, const cairn_step *step, double clip,
-            const update_span *span, const update_tensors *on) {
-    cairn_update now = cairn_optimizer_at(optimizer, span->group, step->step, step->lr);
-    bool trains = cairn_parameter_group_trains(span->group, step->epoch);
-    if (trains)
-        update_weights(optimizer, &now, clip, span, on);
+cairn_status update(const cairn_optimizer *optimizer, const cairn_step *step, double clip,
+                    const update_span *span, const update_tensors *on) {
+    const cairn_parameter_group *group = &span->parameter->group;
+    cairn_update now = cairn_optimizer_at(optimizer, span->parameter, step->step, step->lr);
+    factors by = factors_of(optimizer, &now, clip, group);
+    bool trains = cairn_parameter_group_trains(group, step->epoch);
+    cairn_status status = trains ? update_weights(optimizer, &by, span, on) : CAIRN_OK;
     if (on->average)
         average(on->average + span->begin, on->parameter + span->begin, span->end - span->begin,
                 trains ? (float)now.take : 1);
+    return status;
 }
 
 void exchange_values(float *a, float *b, size_t count) {

@@ -8,17 +8,17 @@
 
 #include <stddef.h>
 
-/* Neighbours of one group. */
+/* A parameter, or as one vector several neighbours that a step treats alike. */
 typedef struct {
     size_t begin, end;
-    const cairn_parameter_group *group;
+    const cairn_parameter *parameter; /* the first */
 } update_span;
 
 /* The tensors, of all parameters; NULL where the rule keeps none. */
 typedef struct {
     float *parameter;
     const float *gradient;
-    float *first, *second, *average;
+    float *state[CAIRN_STATES], *average;
 } update_tensors;
 
 /* sum += share * gradient, or = where it is the first. */
@@ -28,8 +28,8 @@ void accumulate(float *sum, const float *gradient, size_t count, float share, bo
 double squares_of(const float *values, size_t count);
 
 /* One step over a span, in PyTorch's order of operations; `clip` is the factor of clipping. */
-void update(const cairn_optimizer *optimizer, const cairn_step *step, double clip,
-            const update_span *span, const update_tensors *on);
+cairn_status update(const cairn_optimizer *optimizer, const cairn_step *step, double clip,
+                    const update_span *span, const update_tensors *on);
 
 /* a becomes b and b a. */
 void exchange_values(float *a, float *b, size_t count);

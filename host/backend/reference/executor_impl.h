@@ -254,26 +254,30 @@ static double gradient_norm(const executor *e, uint32_t epoch) {
     return sqrt(sum);
 }
 
-static void update_parameters(executor *e, const cairn_step *step) {
+static cairn_status update_parameters(executor *e, const cairn_step *step) {
     const cairn_optimizer *optimizer = &e->base.options.optimizer;
     double begin = omp_get_wtime();
     update_rule rule = {.optimizer = optimizer, .threads = e->threads};
     if (optimizer->clip_norm > 0)
         rule.clip = cairn_optimizer_clip(optimizer, gradient_norm(e, step->epoch));
-    for (int k = 0; k < e->base.net->parameter_count; k++) {
+    cairn_status status = CAIRN_OK;
+    for (int k = 0; k < e->base.net->parameter_count && !status; k++) {
         const cairn_parameter *parameter = &e->base.net->parameter[k];
         update_tensors on = {.count = parameter->count,
                              .g = e->tensor[CAIRN_GRADIENT][k],
                              .w = e->tensor[CAIRN_PARAMETER][k],
-                             .m = e->tensor[CAIRN_FIRST_MOMENT][k],
-                             .v = e->tensor[CAIRN_SECOND_MOMENT][k],
                              .average = e->tensor[CAIRN_AVERAGE][k]};
-        rule.group = &parameter->group;
-        rule.now = cairn_optimizer_at(optimizer, rule.group, step->step, step->lr);
-        rule.trains = cairn_parameter_group_trains(rule.group, step->epoch);
-        update(&rule, &on);
+        for (int s = 0; s < CAIRN_STATES; s++)
+            on.state[s] = e->tensor[CAIRN_STATE_0 + s][k];
+        rule.parameter = parameter;
+        rule.now = cairn_optimizer_at(optimizer, parameter, step->step, step->lr);
+        rule.decoupled =
+            cairn_optimizer_rule_of(cairn_optimizer_for(optimizer, parameter))->decoupled;
+        rule.trains = cairn_parameter_group_trains(&parameter->group, step->epoch);
+        status = update(&rule, &on);
     }
-    note(e, cairn_optimizer_title(optimizer), NULL, 0, begin);
+    note(e, cairn_optimizer_rule_of(optimizer->name)->title, NULL, 0, begin);
+    return status;
 }
 
 /* The interface ---------------------------------------------------------------------------------*/
@@ -291,8 +295,7 @@ static cairn_status train_step(cairn_executor *base, const cairn_step *step) {
         backward(e, batch.count, &batch);
         done += batch.count;
     }
-    update_parameters(e, step);
-    return CAIRN_OK;
+    return update_parameters(e, step);
 }
 
 static cairn_status profile_step(cairn_executor *base, const cairn_step *step, cairn_timing *rows,

@@ -11,10 +11,11 @@
 /* What a step does to one parameter. */
 typedef struct {
     const cairn_optimizer *optimizer;
-    const cairn_parameter_group *group;
+    const cairn_parameter *parameter;
     cairn_update now;
-    double clip; /* the factor of clipping */
-    bool trains; /* the group, in this epoch */
+    double clip;    /* the factor of clipping */
+    bool trains;    /* the epoch trains it */
+    bool decoupled; /* its decay is */
     int threads;
 } update_rule;
 
@@ -22,62 +23,72 @@ typedef struct {
 typedef struct {
     size_t count;
     const real *g;
-    real *w, *m, *v, *average;
+    real *w, *state[CAIRN_STATES], *average;
 } update_tensors;
 
 /* g, clipped and, where the decay is the gradient's, decayed. */
 static real gradient_at(const update_rule *rule, const update_tensors *on, size_t i) {
     real g = rule->optimizer->clip_norm > 0 ? (real)rule->clip * on->g[i] : on->g[i];
-    if (rule->group->decay > 0 && rule->optimizer->name != CAIRN_ADAMW)
-        g += (real)(rule->now.decay / rule->group->lr_scale) * on->w[i];
+    if (rule->parameter->group.decay > 0 && !rule->decoupled)
+        g += (real)(rule->now.decay / rule->parameter->group.lr_scale) * on->w[i];
     return g;
 }
 
 static void adam_update(const update_rule *rule, const update_tensors *on) {
     const cairn_optimizer *optimizer = rule->optimizer;
-    real rate = (real)(rule->group->lr_scale * rule->now.rate);
+    real rate = (real)(rule->parameter->group.lr_scale * rule->now.rate);
     real root = (real)rule->now.correction, shrink = (real)rule->now.shrink;
     real keep2 = (real)optimizer->beta2, take1 = (real)(1 - optimizer->beta1);
     real take2 = (real)(1 - optimizer->beta2), epsilon = (real)optimizer->epsilon;
+    real *m = on->state[0], *v = on->state[1];
 #pragma omp parallel for num_threads(rule->threads)
     for (size_t i = 0; i < on->count; i++) {
         real g = gradient_at(rule, on, i), w = shrink * on->w[i];
-        real first = on->m[i] + take1 * (g - on->m[i]);
-        real second = keep2 * on->v[i] + take2 * g * g;
+        real first = m[i] + take1 * (g - m[i]);
+        real second = keep2 * v[i] + take2 * g * g;
         on->w[i] = (float)(w - rate * first / ((real)sqrt((double)second) / root + epsilon));
-        on->m[i] = (float)first;
-        on->v[i] = (float)second;
+        m[i] = (float)first;
+        v[i] = (float)second;
     }
 }
 
 static void sgd_update(const update_rule *rule, const update_tensors *on) {
-    real rate = (real)(rule->group->lr_scale * rule->now.rate);
-    real momentum = (real)rule->optimizer->momentum;
+    real rate = (real)(rule->parameter->group.lr_scale * rule->now.rate);
+    real momentum = (real)rule->optimizer->momentum, *m = on->state[0];
 #pragma omp parallel for num_threads(rule->threads)
     for (size_t i = 0; i < on->count; i++) {
         real g = gradient_at(rule, on, i), direction = g;
-        if (on->m) {
-            real first = momentum * on->m[i] + g;
+        if (m) {
+            real first = momentum * m[i] + g;
             direction = rule->optimizer->nesterov ? g + momentum * first : first;
-            on->m[i] = (float)first;
+            m[i] = (float)first;
         }
         on->w[i] = (float)(on->w[i] - rate * direction);
     }
 }
 
-static void update(const update_rule *rule, const update_tensors *on) {
-    if (rule->trains) {
-        if (rule->optimizer->name == CAIRN_SGD)
-            sgd_update(rule, on);
-        else
-            adam_update(rule, on);
+static cairn_status update_weights(const update_rule *rule, const update_tensors *on) {
+    switch (cairn_optimizer_for(rule->optimizer, rule->parameter)) {
+    case CAIRN_ADAM:
+    case CAIRN_ADAMW:
+        adam_update(rule, on);
+        break;
+    case CAIRN_SGD:
+        sgd_update(rule, on);
+        break;
+    case CAIRN_OPTIMIZERS:
+        break;
     }
-    if (!on->average)
-        return;
+    return CAIRN_OK;
+}
+
+static cairn_status update(const update_rule *rule, const update_tensors *on) {
+    cairn_status status = rule->trains ? update_weights(rule, on) : CAIRN_OK;
     real take = rule->trains ? (real)rule->now.take : 1;
-    for (size_t i = 0; i < on->count; i++)
+    for (size_t i = 0; i < on->count && on->average; i++)
         on->average[i] =
             take == 1 ? on->w[i] : (float)(on->average[i] + take * (on->w[i] - on->average[i]));
+    return status;
 }
 
 static double squares_of(size_t count, const real *g) {
