@@ -196,6 +196,23 @@ struct sgd_rule {
     }
 };
 
+struct lion_rule {
+    float keep1, take1, keep2, take2;
+
+    explicit lion_rule(const cairn_optimizer &by)
+        : keep1((float)by.beta1), take1((float)(1 - by.beta1)), keep2((float)by.beta2),
+          take2((float)(1 - by.beta2)) {
+    }
+
+    __device__ __forceinline__ void step(const cuda_group &now, float g,
+                                         float (&state)[CAIRN_STATES], float &w) const {
+        float &m = state[0];
+        const float c = keep1 * m + take1 * g;
+        w -= now.rate * (c > 0 ? 1.0f : c < 0 ? -1.0f : c); /* NaN stays one */
+        m = keep2 * m + take2 * g;
+    }
+};
+
 template <int V, typename RULE>
 static __device__ __forceinline__ void update_weights(const cuda_update &update, const RULE &rule,
                                                       const cuda_group &now, float clip, size_t at,
@@ -288,6 +305,8 @@ void kernel_update(cudaStream_t stream, const cuda_update *update, const cuda_st
         return launch_update(stream, *update, adam_rule(by), state);
     case CAIRN_SGD:
         return launch_update(stream, *update, sgd_rule(by), state);
+    case CAIRN_LION:
+        return launch_update(stream, *update, lion_rule(by), state);
     case CAIRN_OPTIMIZERS:
         break;
     }

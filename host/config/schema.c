@@ -97,9 +97,12 @@ static const cairn_key keys[] = {
      .help = "the optimiser"},
     {KEY(optimizer.beta1, CAIRN_KEY_NUMBER), .fallback = "0.9",
      .high = 0.999999, /* 1 would never move */
-     .help = "adam, adamw: decay rate of the moving average of gradients"},
+     .help =
+         "adam, adamw: decay rate of the moving average of gradients; lion: the average's share "
+         "beside the gradient in a step"},
     {KEY(optimizer.beta2, CAIRN_KEY_NUMBER), .fallback = "0.999", .high = 0.999999,
-     .help = "adam, adamw: decay rate of the moving average of squared gradients"},
+     .help = "adam, adamw: decay rate of the moving average of squared gradients; lion: of "
+             "gradients, usually 0.99"},
     {KEY(optimizer.epsilon, CAIRN_KEY_NUMBER), .fallback = "1.0e-08", .low_open = true, .high = 1,
      .help = "adam, adamw: added to the denominator for numerical stability"},
     {KEY(optimizer.momentum, CAIRN_KEY_NUMBER), .fallback = "0", .high = 0.999999,
@@ -107,8 +110,9 @@ static const cairn_key keys[] = {
     {KEY(optimizer.nesterov, CAIRN_KEY_BOOLEAN), .fallback = "false",
      .help = "sgd: use Nesterov momentum"},
     {KEY(optimizer.weight_decay, CAIRN_KEY_NUMBER), .fallback = "0", .high = 100,
-     .help = "adam, sgd: added to the gradient, times the weight (L2); adamw: decoupled, times the "
-             "learning rate"},
+     .help =
+         "adam, sgd: added to the gradient, times the weight (L2); adamw, lion: decoupled, times "
+         "the learning rate"},
     {KEY(optimizer.decay_exclude, CAIRN_KEY_CHOICE), .fallback = "none",
      .choices = cairn_decay_exclude_choices, .help = "parameters that have no weight decay"},
     {KEY(optimizer.norm_bias_scale, CAIRN_KEY_NUMBER), .fallback = "1", .low_open = true,

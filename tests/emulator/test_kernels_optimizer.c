@@ -2,6 +2,8 @@
  * against its formula (cairn/optimizer.h) in double; the sum of batches; the norm. */
 #include "tensors.h"
 
+#include "cairn/executor.h"
+
 enum { STEPS = 2 };
 static const double LR = 0.1;
 
@@ -92,11 +94,15 @@ static void update_rule(const update_case *c, const cuda_state *state, size_t gr
     }
     if (rule->clip_norm > 0)
         g *= (double)state->clip;
-    if (rule->name == CAIRN_ADAMW)
+    if (cairn_optimizer_rule_of(rule->name)->decoupled)
         w *= 1 - lr * decay;
     else
         g += decay / scale * w;
-    if (rule->name == CAIRN_SGD) {
+    if (rule->name == CAIRN_LION) {
+        const double mean = rule->beta1 * *row[M] + (1 - rule->beta1) * g;
+        w -= rate * (mean > 0 ? 1 : -1);
+        *row[M] = rule->beta2 * *row[M] + (1 - rule->beta2) * g;
+    } else if (rule->name == CAIRN_SGD) {
         *row[M] = rule->momentum * *row[M] + g;
         w -= rate * (rule->nesterov ? g + rule->momentum * *row[M] : *row[M]);
     } else {
@@ -143,9 +149,10 @@ static void check_update(const update_case *c) {
     assert_true(zeros && exact);
     for (size_t i = 0; i < whole; i++)
         exact[i] = (double)on.w[i];
-    bool moves = c->rule.name != CAIRN_SGD || c->rule.momentum > 0;
-    float *there[ROWS] = {to_device(on.w, bytes), moves ? to_device(zeros, bytes) : NULL,
-                          c->rule.name == CAIRN_SGD ? NULL : to_device(zeros, bytes),
+    bool m = cairn_optimizer_keeps(&c->rule, CAIRN_STATE_0);
+    bool v = cairn_optimizer_keeps(&c->rule, CAIRN_STATE_1);
+    float *there[ROWS] = {to_device(on.w, bytes), m ? to_device(zeros, bytes) : NULL,
+                          v ? to_device(zeros, bytes) : NULL,
                           c->rule.average > 0 ? to_device(zeros, bytes) : NULL};
     uint16_t *half_there = to_device(on.half, 2 * whole);
     uint16_t *shadow_there = to_device(on.half, 2 * whole);
@@ -190,6 +197,8 @@ static void test_update(void **state) {
     const cairn_optimizer adamw = {CAIRN_ADAMW, ADAM_BETAS};
     const cairn_optimizer sgd = {CAIRN_SGD, .clip_norm = 1};
     const cairn_optimizer nesterov = {CAIRN_SGD, .momentum = 0.9, .nesterov = true, .average = 0.9};
+    const cairn_optimizer lion = {CAIRN_LION, .beta1 = 0.9, .beta2 = 0.99, .clip_norm = 1,
+                                  .average = 0.75};
     const cairn_optimizer momentum = {CAIRN_SGD, .momentum = 0.9};
     const update_case cases[] = {
         {"Adam", adam, 1, 0, 0, false, false},
@@ -204,27 +213,35 @@ static void test_update(void **state) {
         {"SGD", sgd, 515, 0, 0, true, false},
         {"SGD with momentum", momentum, 515, 128, 0, true, false},
         {"SGD, Nesterov", nesterov, 770, 0, 0, true, true},
+        {"Lion", lion, 515, 128, 0, true, true},
     };
     for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
         check_update(&cases[i]);
 }
 
-/* A NaN gradient reaches its parameter, and no other. */
+/* A NaN gradient reaches its parameter, and no other; and groups of other optimisers are left
+ * alone. */
 static void test_update_nan(void **state) {
     (void)state;
-    float w[8] = {0}, g[8] = {1, NAN, 1, 1, 1, 1, 1, 1};
-    cuda_state step = {
-        .last = 1, .trained = 1, .group = {{.rate = 0.01f, .correction = 0.1f, .shrink = 1}}};
-    float *w_there = to_device(w, sizeof w);
-    cuda_update update = {.gradient = {.count = 8, .values = to_device(g, sizeof g)},
-                          .parameter = w_there,
-                          .state = {to_device(w, sizeof w), to_device(w, sizeof w)},
-                          .rule = {CAIRN_ADAM, ADAM_BETAS},
-                          .groups = 1};
-    kernel_update(NULL, &update, to_device(&step, sizeof step));
-    from_device(w, w_there, sizeof w);
-    for (int i = 0; i < 8; i++)
-        assert_int_equal(isnan(w[i]), i == 1);
+    for (int name = 0; name < CAIRN_OPTIMIZERS; name++)
+        for (uint32_t mine = 0; mine < 2; mine++) {
+            float w[8] = {0}, g[8] = {1, NAN, 1, 1, 1, 1, 1, 1};
+            cuda_state step = {.last = 1,
+                               .trained = 1,
+                               .group = {{.rate = 0.01f, .correction = 0.1f, .shrink = 1}}};
+            float *w_there = to_device(w, sizeof w);
+            cuda_update update = {.gradient = {.count = 8, .values = to_device(g, sizeof g)},
+                                  .parameter = w_there,
+                                  .state = {to_device(w, sizeof w), to_device(w, sizeof w)},
+                                  .rule = {(cairn_optimizer_name)name, ADAM_BETAS},
+                                  .groups = mine};
+            kernel_update(NULL, &update, to_device(&step, sizeof step));
+            from_device(w, w_there, sizeof w);
+            for (int i = 0; i < 8; i++) {
+                assert_int_equal(isnan(w[i]), mine && i == 1);
+                assert_int_equal(w[i] == 0, !mine);
+            }
+        }
 }
 
 /* Clipping --------------------------------------------------------------------------------------*/

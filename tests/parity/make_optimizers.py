@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Makes tests/parity/fixtures/optimizers.safetensors: what PyTorch's optimisers make of a net that Cairn can make by itself.
+"""Makes tests/parity/fixtures/optimizers.safetensors: what PyTorch's optimisers, and Lion, make of a net that Cairn can make by itself.
 
     python3 -m venv venv && venv/bin/pip install torch numpy safetensors
     venv/bin/python tests/parity/make_optimizers.py
@@ -47,7 +47,28 @@ CASES = {
     "sgd_all": "train.lr=0.2 optimizer.name=sgd optimizer.momentum=0.9 optimizer.nesterov=true "
                "optimizer.weight_decay=0.1 optimizer.decay_exclude=norms_and_biases train.clip_norm=0.5 ema.decay=0.9 "
                "train.accumulate=3",
+    "lion": "train.lr=0.002 optimizer.name=lion optimizer.beta2=0.99",
+    "lion_all": "train.lr=0.002 optimizer.name=lion optimizer.beta1=0.8 optimizer.beta2=0.95 "
+                "optimizer.weight_decay=20 optimizer.decay_exclude=norms_and_biases optimizer.norm_bias_scale=4 "
+                "train.clip_norm=0.5 ema.decay=0.9 train.accumulate=2",
 }
+
+
+class Lion(torch.optim.Optimizer):
+    """Chen et al., "Symbolic Discovery of Optimization Algorithms", NeurIPS 2023, which PyTorch does not have."""
+
+    def __init__(self, groups, lr, betas):
+        super().__init__(groups, {"lr": lr, "betas": betas})
+
+    @torch.no_grad()
+    def step(self):
+        for group in self.param_groups:
+            (beta1, beta2), lr, decay = group["betas"], group["lr"], group["weight_decay"]
+            for w in group["params"]:
+                m = self.state[w].setdefault("exp_avg", torch.zeros_like(w))
+                u = torch.sign(beta1 * m + (1 - beta1) * w.grad)
+                w -= lr * (u + decay * w)
+                m.copy_(beta2 * m + (1 - beta2) * w.grad)
 
 
 def optimizer_of(net, o):
@@ -62,8 +83,10 @@ def optimizer_of(net, o):
     if o.get("optimizer.name") == "sgd":
         return torch.optim.SGD(groups, lr=1, momentum=float(o.get("optimizer.momentum", 0)),
                                nesterov=o.get("optimizer.nesterov") == "true")
-    kind = torch.optim.AdamW if o.get("optimizer.name") == "adamw" else torch.optim.Adam
     betas = tuple(float(o.get(f"optimizer.{k}", v)) for k, v in (("beta1", 0.9), ("beta2", 0.999)))
+    if o.get("optimizer.name") == "lion":
+        return Lion(groups, lr=1, betas=betas)
+    kind = torch.optim.AdamW if o.get("optimizer.name") == "adamw" else torch.optim.Adam
     return kind(groups, lr=1, betas=betas, eps=float(o["optimizer.epsilon"]))
 
 

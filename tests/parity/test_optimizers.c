@@ -191,6 +191,17 @@ static void test_every_backend_on_every_case(void **state) {
     assert_int_equal(bad, 0);
 }
 
+static void test_every_optimizer_has_a_case(void **state) {
+    (void)state;
+    for (const cairn_choice *choice = cairn_optimizer_choices; choice->text; choice++) {
+        bool found = false;
+        for (int i = 0; i < fixture.case_count && !found; i++)
+            found = (int)configure(fixture.names[i]).optimizer.name == choice->value;
+        if (!found)
+            fail_msg("the fixture has no case of %s", choice->text);
+    }
+}
+
 /* Without ----------------------------------------------------------------------------------------
  */
 
@@ -207,11 +218,12 @@ static void assert_same_tensors(cairn_executor *a, cairn_executor *b, cairn_tens
 static void test_resumed_is_unbroken(void **state) {
     (void)state;
     subject subjects[SUBJECTS_MAX];
+    static const char *const cases[] = {"adam_all", "sgd_all", "lion_all"};
     int count = all_subjects(subjects);
-    for (int i = 0; i < 2 * count; i++) {
-        cairn_config config = configure(i % 2 ? "adam_all" : "sgd_all");
-        cairn_executor *unbroken = make(&config, &subjects[i / 2]);
-        cairn_executor *resumed = make(&config, &subjects[i / 2]);
+    for (int i = 0; i < 3 * count; i++) {
+        cairn_config config = configure(cases[i % 3]);
+        cairn_executor *unbroken = make(&config, &subjects[i / 3]);
+        cairn_executor *resumed = make(&config, &subjects[i / 3]);
         train(unbroken, &config, 0, 2, config.train.lr);
         for (int kind = 0; kind < CAIRN_TENSOR_KINDS; kind++)
             for (int k = 0; k < fixture.net->parameter_count; k++)
@@ -374,6 +386,7 @@ int main(void) {
         return skip_code();
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_every_backend_on_every_case),
+        cmocka_unit_test(test_every_optimizer_has_a_case),
         cmocka_unit_test(test_resumed_is_unbroken),
         cmocka_unit_test(test_a_rate_of_0_moves_nothing),
         cmocka_unit_test(test_what_is_not_trained_is_left_alone),

@@ -224,8 +224,8 @@ static void refuses_what_follows_the_required_keys(void **state) {
         {"seed: !!int 3\n",
          "p.yaml:4:7: found the tag tag:yaml.org,2002:int; write the value without a tag"},
         /* numbers */
-        {"optimizer: {name: lion}\n",
-         "p.yaml:4:19: optimizer.name: found lion; it must be adam, adamw or sgd"},
+        {"optimizer: {name: lyon}\n",
+         "p.yaml:4:19: optimizer.name: found lyon; it must be adam, adamw, sgd or lion"},
         {"optimizer: {beta1: 1}\n",
          "p.yaml:4:20: optimizer.beta1: found 1; it must be a number from 0 to 0.999999"},
         {"optimizer: {beta2: -0.1}\n",

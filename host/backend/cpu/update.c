@@ -36,10 +36,10 @@ double squares_of(const float *values, size_t count) {
 
 /* What a loop needs of the rule, rounded once. */
 typedef struct {
-    float clip, decay, shrink;       /* g = clip g + decay w; w = shrink w */
-    float rate, correction, epsilon; /* Adam */
-    float keep1, take1, keep2, take2;
-    float momentum; /* SGD */
+    float clip, decay, shrink;        /* g = clip g + decay w; w = shrink w */
+    float rate, correction, epsilon;  /* Adam */
+    float keep1, take1, keep2, take2; /* Adam, Lion */
+    float momentum;                   /* SGD */
     bool nesterov;
 } factors;
 
@@ -86,6 +86,17 @@ static void sgd_momentum(const factors *by, size_t count, float *w, const float 
     }
 }
 
+static void lion(const factors *by, size_t count, float *w, const float *gradient, float *m) {
+    const factors f = *by;
+#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
+    for (size_t i = 0; i < count; i++) {
+        float g = f.clip * gradient[i], c = f.keep1 * m[i] + f.take1 * g;
+        float sign = c > 0 ? 1.0f : c < 0 ? -1.0f : c; /* NaN stays one */
+        w[i] = f.shrink * w[i] - f.rate * sign;
+        m[i] = f.keep2 * m[i] + f.take2 * g;
+    }
+}
+
 /* The average of the parameters, or where `take` is 1 the parameters themselves. */
 static void average(float *a, const float *w, size_t count, float take) {
 #pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
@@ -129,6 +140,9 @@ static cairn_status update_weights(const cairn_optimizer *optimizer, const facto
             sgd_momentum(by, count, w, g, state[0]);
         else
             sgd(by, count, w, g);
+        break;
+    case CAIRN_LION:
+        lion(by, count, w, g, state[0]);
         break;
     case CAIRN_OPTIMIZERS:
         break;

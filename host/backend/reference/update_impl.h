@@ -67,6 +67,20 @@ static void sgd_update(const update_rule *rule, const update_tensors *on) {
     }
 }
 
+static void lion_update(const update_rule *rule, const update_tensors *on) {
+    real rate = (real)(rule->parameter->group.lr_scale * rule->now.rate);
+    real keep1 = (real)rule->optimizer->beta1, take1 = (real)(1 - rule->optimizer->beta1);
+    real keep2 = (real)rule->optimizer->beta2, take2 = (real)(1 - rule->optimizer->beta2);
+    real shrink = (real)rule->now.shrink, *m = on->state[0];
+#pragma omp parallel for num_threads(rule->threads)
+    for (size_t i = 0; i < on->count; i++) {
+        real g = gradient_at(rule, on, i), c = keep1 * m[i] + take1 * g;
+        real sign = c > 0 ? 1 : c < 0 ? -1 : c; /* NaN stays one */
+        on->w[i] = (float)(shrink * on->w[i] - rate * sign);
+        m[i] = (float)(keep2 * m[i] + take2 * g);
+    }
+}
+
 static cairn_status update_weights(const update_rule *rule, const update_tensors *on) {
     switch (cairn_optimizer_for(rule->optimizer, rule->parameter)) {
     case CAIRN_ADAM:
@@ -75,6 +89,9 @@ static cairn_status update_weights(const update_rule *rule, const update_tensors
         break;
     case CAIRN_SGD:
         sgd_update(rule, on);
+        break;
+    case CAIRN_LION:
+        lion_update(rule, on);
         break;
     case CAIRN_OPTIMIZERS:
         break;
