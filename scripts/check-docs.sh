@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# Checks the documents: no link leads nowhere, no prose is wider than 100 columns, and the tables of
-# keys and of models are what the program prints.
+# Checks the documents: no link leads nowhere, no prose is wider than 100 columns, what the documents
+# about the code name (`host/cli/main.c`, `main()`) is there, and the tables of keys and of models are
+# what the program prints.
 #
 #   scripts/check-docs.sh [--fix]     --fix puts the program's tables into docs/
 #
@@ -51,6 +52,18 @@ check_link() { # FILE LINE TARGET
     fi
 }
 
+# A file or folder in backquotes is one of the repository's, a function one of its sources'.
+check_names() { # FILE
+    local line name quote=$'\140'
+    while IFS=: read -r line name; do
+        case $name in
+        *'()') grep -qrE "\b${name%'()'}\(" cuda host include ;;
+        *) [ -e "$name" ] ;;
+        esac || complain "$1:$line: there is no $name"
+    done < <(grep -noE "${quote}[A-Za-z_0-9./-]+(/|[.](c|h|cu|cuh|def|sh|py|txt|yaml|bats)|[(][)])$quote" "$1" |
+        tr -d "$quote")
+}
+
 for file in "${documents[@]}"; do
     while IFS=: read -r line text; do
         [[ $text == '|'* || ${#text} -le 100 ]] || complain "$file:$line: wider than 100 columns"
@@ -59,6 +72,10 @@ for file in "${documents[@]}"; do
             check_link "$file" "$line" "${BASH_REMATCH[1]}"
         done
     done < <(prose "$file")
+done
+
+for file in docs/architecture.md docs/adding.md; do
+    check_names "$file"
 done
 
 fixed=$(mktemp)
