@@ -64,7 +64,7 @@ static void print_op(const cairn_net *net, int ordinal, int width, double bytes)
 static double activation_bytes(const cairn_net *net, double bytes) {
     double total = bytes * (double)cairn_shape_count(net->input);
     for (int i = 0; i < net->op_count; i++)
-        if (net->op[i].kind != CAIRN_OP_FLATTEN)
+        if (!cairn_op_is_view(&net->op[i]))
             total += bytes * (double)cairn_shape_count(net->op[i].out);
     return total;
 }

@@ -33,25 +33,136 @@ static cairn_shape shape_of(const cairn_net *net, int ordinal) {
     return ordinal == CAIRN_NET_INPUT ? net->input : net->op[ordinal].out;
 }
 
-/* A new op at the end, reading net->next; NULL when the table is full. Its output's shape starts as
- * its input's. */
-static cairn_op *append(cairn_net *net, cairn_op_kind kind, const char *name) {
+/* Kinds of ops ----------------------------------------------------------------------------------
+ */
+
+/* The number of places of a window of `kernel` along `size` padded pixels; 0 when it does not fit.
+ */
+static int window_count(int size, int kernel, int stride, int padding) {
+    int room = size + 2 * padding - kernel;
+    return room < 0 ? 0 : room / stride + 1;
+}
+
+static cairn_status slide_window(cairn_op *op) {
+    if (op->kernel < 1 || op->stride < 1 || op->padding < 0 || op->padding >= op->kernel)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: kernel %d, stride %d, padding %d do not fit",
+                               op->name, op->kernel, op->stride, op->padding);
+    op->out.h = window_count(op->in.h, op->kernel, op->stride, op->padding);
+    op->out.w = window_count(op->in.w, op->kernel, op->stride, op->padding);
+    if (op->out.h < 1 || op->out.w < 1)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: a %dx%d window does not fit into its input of %dx%d", op->name,
+                               op->kernel, op->kernel, op->in.h, op->in.w);
+    return CAIRN_OK;
+}
+
+static cairn_status infer_conv2d(cairn_op *op) {
+    cairn_status status = slide_window(op);
+    if (!status && op->out.c < 1)
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: %d output channels", op->name, op->out.c);
+    return status;
+}
+
+static double conv2d_flops(const cairn_op *op) {
+    return 2.0 * (double)cairn_shape_count(op->out) * op->in.c * op->kernel * op->kernel;
+}
+
+static cairn_status infer_pool(cairn_op *op) {
+    op->out.c = op->in.c;
+    return slide_window(op);
+}
+
+static cairn_status infer_flatten(cairn_op *op) {
+    op->out = (cairn_shape){(int)cairn_shape_count(op->in), 1, 1};
+    return CAIRN_OK;
+}
+
+static cairn_status infer_linear(cairn_op *op) {
+    if (op->in.h != 1 || op->in.w != 1 || op->out.c < 1)
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: linear wants flat features in and at least one out; it has "
+                               "%dx%dx%d and %d",
+                               op->name, op->in.c, op->in.h, op->in.w, op->out.c);
+    op->out.h = op->out.w = 1;
+    return CAIRN_OK;
+}
+
+static double linear_flops(const cairn_op *op) {
+    return 2.0 * op->in.c * op->out.c;
+}
+
+static cairn_status infer_dropout(cairn_op *op) {
+    op->out = op->in;
+    if (!(op->p >= 0.0f && op->p < 1.0f))
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: dropout %g is outside [0, 1)", op->name,
+                               (double)op->p);
+    return CAIRN_OK;
+}
+
+/* What is known of a kind before a backend is chosen. */
+typedef struct {
+    const char *name;
+    /* Sets `out` by `in` and the fields of the op, of which out.c is one where a kind has any
+     * number of channels; refuses what does not fit. NULL: `out` is `in`. */
+    cairn_status (*infer)(cairn_op *op);
+    double (*flops)(const cairn_op *op); /* of one sample, forward; NULL: not worth counting */
+    bool view;                           /* the output is the input in another shape */
+} op_description;
+
+static const op_description kinds[CAIRN_OP_KINDS] = {
+    [CAIRN_OP_CONV2D] = {"conv2d", infer_conv2d, conv2d_flops},
+    [CAIRN_OP_RELU] = {"relu"},
+    [CAIRN_OP_MAXPOOL] = {"maxpool", infer_pool},
+    [CAIRN_OP_FLATTEN] = {"flatten", infer_flatten, .view = true},
+    [CAIRN_OP_LINEAR] = {"linear", infer_linear, linear_flops},
+    [CAIRN_OP_DROPOUT] = {"dropout", infer_dropout},
+    [CAIRN_OP_BATCHNORM] = {"batchnorm"},
+    [CAIRN_OP_ADD] = {"add"},
+    [CAIRN_OP_AVGPOOL] = {"avgpool", infer_pool},
+    [CAIRN_OP_GELU] = {"gelu"},
+};
+
+const char *cairn_op_kind_name(cairn_op_kind kind) {
+    return kinds[kind].name;
+}
+
+bool cairn_op_is_view(const cairn_op *op) {
+    return kinds[op->kind].view;
+}
+
+double cairn_op_flops(const cairn_op *op, int training) {
+    double passes = !training ? 1 : op->input == CAIRN_NET_INPUT ? 2 : 3;
+    return kinds[op->kind].flops ? passes * kinds[op->kind].flops(op) : 0;
+}
+
+/* Appending -------------------------------------------------------------------------------------
+ */
+
+/* A new op at the end, with the fields of `like`, reading net->next; NULL when the table is full or
+ * the op refuses its input. */
+static cairn_op *append(cairn_net *net, const char *name, cairn_op like) {
     if (net->op_count == CAIRN_NET_OPS_MAX) {
         cairn_error_set(CAIRN_BAD_INPUT, "%s: a net has at most %d ops", name, CAIRN_NET_OPS_MAX);
         return NULL;
     }
     cairn_op *op = &net->op[net->op_count];
-    *op = (cairn_op){.kind = kind,
-                     .input = net->next,
-                     .other = CAIRN_NET_NONE,
-                     .weight = -1,
-                     .bias = -1,
-                     .mean = -1,
-                     .variance = -1};
-    op->in = op->out = shape_of(net, net->next);
-    net->next = net->op_count++;
+    *op = like;
+    op->input = net->next;
+    op->other = CAIRN_NET_NONE;
+    op->weight = op->bias = op->mean = op->variance = -1;
+    op->in = shape_of(net, net->next);
     snprintf(op->name, sizeof op->name, "%s", name);
+    net->next = net->op_count++;
+    if (!kinds[op->kind].infer)
+        op->out = op->in;
+    else if (kinds[op->kind].infer(op))
+        return NULL;
     return op;
+}
+
+/* An op without parameters. */
+static cairn_status append_plain(cairn_net *net, const char *name, cairn_op like) {
+    return append(net, name, like) ? CAIRN_OK : CAIRN_BAD_INPUT;
 }
 
 /* A new parameter "<layer>.<role>", like `model` in all but name and shape; its ordinal into
@@ -93,40 +204,16 @@ static cairn_status add_weight_and_bias(cairn_net *net, cairn_op *op, const char
     return status;
 }
 
-/* The number of places of a window of `kernel` along `size` padded pixels; 0 when it does not fit.
- */
-static int window_count(int size, int kernel, int stride, int padding) {
-    int room = size + 2 * padding - kernel;
-    return room < 0 ? 0 : room / stride + 1;
-}
-
-static cairn_status slide_window(cairn_op *op) {
-    if (op->kernel < 1 || op->stride < 1 || op->padding < 0 || op->padding >= op->kernel)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: kernel %d, stride %d, padding %d do not fit",
-                               op->name, op->kernel, op->stride, op->padding);
-    op->out.h = window_count(op->in.h, op->kernel, op->stride, op->padding);
-    op->out.w = window_count(op->in.w, op->kernel, op->stride, op->padding);
-    if (op->out.h < 1 || op->out.w < 1)
-        return cairn_error_set(CAIRN_BAD_INPUT,
-                               "%s: a %dx%d window does not fit into its input of %dx%d", op->name,
-                               op->kernel, op->kernel, op->in.h, op->in.w);
-    return CAIRN_OK;
-}
-
 static cairn_status conv2d(cairn_net *net, const char *name, int out_channels, int kernel,
                            int stride, int padding, bool biased) {
-    cairn_op *op = append(net, CAIRN_OP_CONV2D, name);
+    cairn_op *op = append(net, name,
+                          (cairn_op){.kind = CAIRN_OP_CONV2D,
+                                     .out.c = out_channels,
+                                     .kernel = kernel,
+                                     .stride = stride,
+                                     .padding = padding});
     if (!op)
         return CAIRN_BAD_INPUT;
-    op->kernel = kernel;
-    op->stride = stride;
-    op->padding = padding;
-    cairn_status status = slide_window(op);
-    if (status)
-        return status;
-    if (out_channels < 1)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: %d output channels", name, out_channels);
-    op->out.c = out_channels;
     int dim[4] = {out_channels, op->in.c, kernel, kernel};
     return add_weight_and_bias(net, op, name, 4, dim, biased);
 }
@@ -142,50 +229,36 @@ cairn_status cairn_net_conv2d_unbiased(cairn_net *net, const char *name, int out
 }
 
 cairn_status cairn_net_relu(cairn_net *net, const char *name) {
-    return append(net, CAIRN_OP_RELU, name) ? CAIRN_OK : CAIRN_BAD_INPUT;
+    return append_plain(net, name, (cairn_op){.kind = CAIRN_OP_RELU});
 }
 
 cairn_status cairn_net_gelu(cairn_net *net, const char *name) {
-    return append(net, CAIRN_OP_GELU, name) ? CAIRN_OK : CAIRN_BAD_INPUT;
-}
-
-static cairn_status pool(cairn_net *net, cairn_op_kind kind, const char *name, int kernel,
-                         int stride) {
-    cairn_op *op = append(net, kind, name);
-    if (!op)
-        return CAIRN_BAD_INPUT;
-    op->kernel = kernel;
-    op->stride = stride;
-    return slide_window(op);
+    return append_plain(net, name, (cairn_op){.kind = CAIRN_OP_GELU});
 }
 
 cairn_status cairn_net_maxpool(cairn_net *net, const char *name, int kernel, int stride) {
-    return pool(net, CAIRN_OP_MAXPOOL, name, kernel, stride);
+    return append_plain(net, name,
+                        (cairn_op){.kind = CAIRN_OP_MAXPOOL, .kernel = kernel, .stride = stride});
 }
 
 cairn_status cairn_net_avgpool(cairn_net *net, const char *name, int kernel, int stride) {
-    return pool(net, CAIRN_OP_AVGPOOL, name, kernel, stride);
+    return append_plain(net, name,
+                        (cairn_op){.kind = CAIRN_OP_AVGPOOL, .kernel = kernel, .stride = stride});
 }
 
 cairn_status cairn_net_flatten(cairn_net *net, const char *name) {
-    cairn_op *op = append(net, CAIRN_OP_FLATTEN, name);
-    if (!op)
-        return CAIRN_BAD_INPUT;
-    op->out = (cairn_shape){(int)cairn_shape_count(op->in), 1, 1};
-    return CAIRN_OK;
+    return append_plain(net, name, (cairn_op){.kind = CAIRN_OP_FLATTEN});
+}
+
+cairn_status cairn_net_dropout(cairn_net *net, const char *name, float p) {
+    return append_plain(net, name, (cairn_op){.kind = CAIRN_OP_DROPOUT, .p = p});
 }
 
 static cairn_status linear(cairn_net *net, const char *name, int out_features, bool biased) {
-    cairn_op *op = append(net, CAIRN_OP_LINEAR, name);
+    cairn_op *op =
+        append(net, name, (cairn_op){.kind = CAIRN_OP_LINEAR, .out.c = out_features, .scale = 1});
     if (!op)
         return CAIRN_BAD_INPUT;
-    if (op->in.h != 1 || op->in.w != 1 || out_features < 1)
-        return cairn_error_set(CAIRN_BAD_INPUT,
-                               "%s: linear wants flat features in and at least one out; it has "
-                               "%dx%dx%d and %d",
-                               name, op->in.c, op->in.h, op->in.w, out_features);
-    op->out = (cairn_shape){out_features, 1, 1};
-    op->scale = 1;
     int dim[2] = {out_features, op->in.c};
     return add_weight_and_bias(net, op, name, 2, dim, biased);
 }
@@ -198,23 +271,11 @@ cairn_status cairn_net_linear_unbiased(cairn_net *net, const char *name, int out
     return linear(net, name, out_features, false);
 }
 
-cairn_status cairn_net_dropout(cairn_net *net, const char *name, float p) {
-    cairn_op *op = append(net, CAIRN_OP_DROPOUT, name);
-    if (!op)
-        return CAIRN_BAD_INPUT;
-    if (!(p >= 0.0f && p < 1.0f))
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: dropout %g is outside [0, 1)", name,
-                               (double)p);
-    op->p = p;
-    return CAIRN_OK;
-}
-
 cairn_status cairn_net_batchnorm(cairn_net *net, const char *name) {
-    cairn_op *op = append(net, CAIRN_OP_BATCHNORM, name);
+    cairn_op *op = append(
+        net, name, (cairn_op){.kind = CAIRN_OP_BATCHNORM, .epsilon = 1e-5f, .momentum = 0.1f});
     if (!op)
         return CAIRN_BAD_INPUT;
-    op->epsilon = 1e-5f;
-    op->momentum = 0.1f;
     const int *dim = &op->in.c;
     const cairn_parameter_group trained = cairn_parameter_group_default();
     cairn_parameter_group frozen = trained;
@@ -234,7 +295,7 @@ cairn_status cairn_net_batchnorm(cairn_net *net, const char *name) {
 }
 
 cairn_status cairn_net_add(cairn_net *net, const char *name, int other) {
-    cairn_op *op = append(net, CAIRN_OP_ADD, name);
+    cairn_op *op = append(net, name, (cairn_op){.kind = CAIRN_OP_ADD});
     if (!op)
         return CAIRN_BAD_INPUT;
     cairn_shape shape = shape_of(net, other);
@@ -275,23 +336,6 @@ size_t cairn_net_parameter_total(const cairn_net *net) {
     for (int k = 0; k < net->parameter_count; k++)
         total += net->parameter[k].group.frozen ? 0 : net->parameter[k].count;
     return total;
-}
-
-const char *cairn_op_kind_name(cairn_op_kind kind) {
-    static const char *const names[CAIRN_OP_KINDS] = {"conv2d",  "relu",    "maxpool",   "flatten",
-                                                      "linear",  "dropout", "batchnorm", "add",
-                                                      "avgpool", "gelu"};
-    return names[kind];
-}
-
-double cairn_op_flops(const cairn_op *op, int training) {
-    double passes = !training ? 1 : op->input == CAIRN_NET_INPUT ? 2 : 3;
-    double forward = 0;
-    if (op->kind == CAIRN_OP_CONV2D)
-        forward = 2.0 * (double)cairn_shape_count(op->out) * op->in.c * op->kernel * op->kernel;
-    else if (op->kind == CAIRN_OP_LINEAR)
-        forward = 2.0 * op->in.c * op->out.c;
-    return passes * forward;
 }
 
 double cairn_net_flops(const cairn_net *net, int training) {

@@ -147,6 +147,9 @@ uint32_t cairn_net_phase(const cairn_net *net, uint32_t epoch);
 
 const char *cairn_op_kind_name(cairn_op_kind kind);
 
+/* Whether its output is its input in another shape, as flatten's is. */
+bool cairn_op_is_view(const cairn_op *op);
+
 /* Multiply-adds of one sample counted as 2: forward, or forward and backward (no data gradient for
  * an op that reads the net's input). */
 double cairn_op_flops(const cairn_op *op, int training);
