@@ -3,7 +3,7 @@
 #include "../graph.h"
 #include "../timeline.h"
 #include "batch_impl.h"
-#include "norm_impl.h"
+#include "loss_impl.h"
 #include "ops_impl.h"
 #include "update_impl.h"
 
@@ -12,13 +12,10 @@
 
 #include <stdlib.h>
 
-/* One op's buffers. A flatten's y and dy are its input's. */
+/* One op's memory. A view's y and dy are its input's. */
 typedef struct {
     real *y, *dy; /* [batch, out] */
-    real *padded; /* conv2d: its input and dy on the padded grid */
-    real *spread;
-    int32_t *chosen;            /* maxpool */
-    batchnorm_statistics batch; /* batchnorm */
+    void *own;    /* op_kind.take's */
 } op_buffers;
 
 typedef struct {
@@ -34,7 +31,6 @@ typedef struct {
     loss_target *targets; /* [batch] */
     double *losses;       /* [batch] */
     bool *correct;        /* [batch] */
-    real *planes;         /* [threads, the largest padded plane] */
     op_buffers op[CAIRN_NET_OPS_MAX];
     cairn_timeline timeline;
 } executor;
@@ -73,136 +69,55 @@ static real *wanted_gradient(const executor *e, int ordinal) {
 }
 
 /* step is NULL in evaluation. */
-static void forward_op(executor *e, int ordinal, int count, const cairn_step *step) {
+static op_work work_of(const executor *e, int ordinal, int count, const cairn_step *step) {
     const cairn_op *op = &e->base.net->op[ordinal];
     const op_buffers *buffers = &e->op[ordinal];
-    const real *x = output_of(e, op->input);
-    const real *weight = parameter_of(e, op->weight), *bias = parameter_of(e, op->bias);
-    size_t total = (size_t)count * cairn_shape_count(op->out);
-    switch (op->kind) {
-    case CAIRN_OP_CONV2D:
-        conv2d_pad(op, count, e->threads, x, buffers->padded);
-        conv2d_forward(op, count, e->threads, buffers->padded, weight, bias, e->planes, buffers->y);
-        break;
-    case CAIRN_OP_RELU:
-        relu_forward(total, e->threads, x, buffers->y);
-        break;
-    case CAIRN_OP_MAXPOOL:
-        maxpool_forward(op, count, e->threads, x, buffers->y, buffers->chosen);
-        break;
-    case CAIRN_OP_FLATTEN:
-        break;
-    case CAIRN_OP_LINEAR:
-        linear_forward(op, count, e->threads, x, weight, bias, buffers->y);
-        break;
-    case CAIRN_OP_DROPOUT:
-        if (step)
-            dropout_apply(op, e->base.options.seed, step->step, e->micro_batch, ordinal, total,
-                          e->threads, x, buffers->y, false);
-        else
-            memcpy(buffers->y, x, total * sizeof *x);
-        break;
-    case CAIRN_OP_BATCHNORM:
-        if (step)
-            batchnorm_measure(op, count, e->threads, x, buffers->batch, parameter_of(e, op->mean),
-                              parameter_of(e, op->variance));
-        else
-            batchnorm_recall(op, buffers->batch, parameter_of(e, op->mean),
-                             parameter_of(e, op->variance));
-        batchnorm_forward(op, count, e->threads, x, buffers->batch, weight, bias, buffers->y);
-        break;
-    case CAIRN_OP_ADD:
-        add_forward(total, e->threads, x, output_of(e, op->other), buffers->y);
-        break;
-    case CAIRN_OP_AVGPOOL:
-        avgpool_forward(op, count, e->threads, x, buffers->y);
-        break;
-    case CAIRN_OP_GELU:
-        gelu_forward(total, e->threads, x, buffers->y);
-        break;
-    case CAIRN_OP_KINDS:
-        break;
-    }
-}
-
-static void backward_op(executor *e, int ordinal, int count, const cairn_step *step) {
-    const cairn_op *op = &e->base.net->op[ordinal];
-    const op_buffers *buffers = &e->op[ordinal];
-    const real *x = output_of(e, op->input), *dy = buffers->dy;
-    real *dx = gradient_of(e, op->input);
-    const real *weight = parameter_of(e, op->weight);
-    real *dweight = wanted_gradient(e, op->weight), *dbias = wanted_gradient(e, op->bias);
-    size_t total = (size_t)count * cairn_shape_count(op->out);
-    if (op->kind == CAIRN_OP_CONV2D) {
-        conv2d_spread(op, count, e->threads, dy, buffers->spread);
-        conv2d_backward_parameters(op, count, e->threads, buffers->padded, buffers->spread, dweight,
-                                   dbias);
-    } else if (op->kind == CAIRN_OP_LINEAR)
-        linear_backward_parameters(op, count, e->threads, x, dy, dweight, dbias);
-    else if (op->kind == CAIRN_OP_BATCHNORM)
-        batchnorm_backward(op, count, e->threads, x, buffers->batch, weight, dy, dweight, dbias,
-                           dx);
-    else if (op->kind == CAIRN_OP_ADD && gradient_of(e, op->other))
-        add_backward(total, e->threads, dy, gradient_of(e, op->other));
-    if (!dx)
-        return;
-    switch (op->kind) {
-    case CAIRN_OP_CONV2D:
-        conv2d_backward_input(op, count, e->threads, weight, buffers->spread, e->planes, dx);
-        break;
-    case CAIRN_OP_RELU:
-        relu_backward(total, e->threads, buffers->y, dy, dx);
-        break;
-    case CAIRN_OP_MAXPOOL:
-        maxpool_backward(op, count, e->threads, buffers->chosen, dy, dx);
-        break;
-    case CAIRN_OP_FLATTEN:
-        break;
-    case CAIRN_OP_LINEAR:
-        linear_backward_input(op, count, e->threads, weight, dy, dx);
-        break;
-    case CAIRN_OP_DROPOUT:
-        dropout_apply(op, e->base.options.seed, step->step, e->micro_batch, ordinal, total,
-                      e->threads, dy, dx, true);
-        break;
-    case CAIRN_OP_ADD:
-        add_backward(total, e->threads, dy, dx);
-        break;
-    case CAIRN_OP_AVGPOOL:
-        avgpool_backward(op, count, e->threads, dy, dx);
-        break;
-    case CAIRN_OP_GELU:
-        gelu_backward(total, e->threads, x, dy, dx);
-        break;
-    case CAIRN_OP_BATCHNORM: /* with its parameters, above */
-    case CAIRN_OP_KINDS:
-        break;
-    }
-}
-
-/* What an op costs in one direction; 0 where it does nothing but lend its memory on. */
-static void note_op(executor *e, int ordinal, const char *direction, double flops, double begin) {
-    const cairn_op *op = &e->base.net->op[ordinal];
-    if (op->kind != CAIRN_OP_FLATTEN)
-        note(e, op->name, direction, flops, begin);
+    return (op_work){.op = op,
+                     .ordinal = ordinal,
+                     .count = count,
+                     .threads = e->threads,
+                     .total = (size_t)count * cairn_shape_count(op->out),
+                     .own = buffers->own,
+                     .x = output_of(e, op->input),
+                     .other = op->other == CAIRN_NET_NONE ? NULL : output_of(e, op->other),
+                     .y = buffers->y,
+                     .weight = parameter_of(e, op->weight),
+                     .bias = parameter_of(e, op->bias),
+                     .mean = parameter_of(e, op->mean),
+                     .variance = parameter_of(e, op->variance),
+                     .training = step != NULL,
+                     .seed = e->base.options.seed,
+                     .step = step ? step->step : 0,
+                     .micro_batch = e->micro_batch,
+                     .dy = buffers->dy,
+                     .dx = gradient_of(e, op->input),
+                     .dother = gradient_of(e, op->other),
+                     .dweight = wanted_gradient(e, op->weight),
+                     .dbias = wanted_gradient(e, op->bias)};
 }
 
 static void forward(executor *e, int count, const cairn_step *step) {
     for (int i = 0; i < e->base.net->op_count; i++) {
+        const cairn_op *op = &e->base.net->op[i];
+        const op_work work = work_of(e, i, count, step);
         double begin = omp_get_wtime();
-        forward_op(e, i, count, step);
-        note_op(e, i, "forward", count * cairn_op_flops(&e->base.net->op[i], 0), begin);
+        if (cairn_op_is_view(op))
+            continue;
+        op_kinds[op->kind].forward(&work);
+        note(e, op->name, "forward", count * cairn_op_flops(op, 0), begin);
     }
 }
 
 static void backward(executor *e, int count, const cairn_step *step) {
     for (int i = e->base.net->op_count - 1; i >= 0; i--) {
         const cairn_op *op = &e->base.net->op[i];
+        const op_work work = work_of(e, i, count, step);
         double begin = omp_get_wtime();
-        if (!cairn_graph_wants(&e->graph, i))
+        if (cairn_op_is_view(op) || !cairn_graph_wants(&e->graph, i))
             continue;
-        backward_op(e, i, count, step);
-        note_op(e, i, "backward", count * (cairn_op_flops(op, 1) - cairn_op_flops(op, 0)), begin);
+        op_kinds[op->kind].backward(&work);
+        note(e, op->name, "backward", count * (cairn_op_flops(op, 1) - cairn_op_flops(op, 0)),
+             begin);
     }
 }
 
@@ -382,62 +297,35 @@ static void destroy(cairn_executor *base) {
 
 /* Making one ------------------------------------------------------------------------------------*/
 
-/* Memory from the arena; after the first failure *ok is false and nothing more is asked. */
-static void *take(executor *e, size_t bytes, bool *ok) {
-    void *memory = *ok ? cairn_arena_alloc(e->arena, bytes) : NULL;
-    *ok = memory != NULL;
-    return memory;
-}
-
-static bool take_op_buffers(executor *e, int ordinal) {
+static void take_op_buffers(executor *e, op_memory *memory, int ordinal) {
     const cairn_op *op = &e->base.net->op[ordinal];
     op_buffers *buffers = &e->op[ordinal];
-    size_t batch = (size_t)e->base.options.batch, total = batch * cairn_shape_count(op->out);
-    if (op->kind == CAIRN_OP_FLATTEN && op->input != CAIRN_NET_INPUT) {
-        buffers->y = e->op[op->input].y;
-        buffers->dy = e->op[op->input].dy;
-        return true;
+    size_t bytes = memory->batch * cairn_shape_count(op->out) * sizeof(real);
+    if (cairn_op_is_view(op) && op->input != CAIRN_NET_INPUT) {
+        *buffers = e->op[op->input];
+        return;
     }
-    bool ok = true;
-    if (op->kind == CAIRN_OP_FLATTEN)
-        buffers->y = e->input;
-    else
-        buffers->y = take(e, total * sizeof(real), &ok);
-    buffers->dy = take(e, total * sizeof(real), &ok);
-    if (op->kind == CAIRN_OP_CONV2D) {
-        conv2d_grid grid = conv2d_grid_of(op);
-        size_t ins = batch * (size_t)op->in.c, outs = batch * (size_t)op->out.c;
-        buffers->padded = take(e, ins * grid.plane * sizeof(real), &ok);
-        buffers->spread = take(e, outs * (grid.margin + grid.plane) * sizeof(real), &ok);
-    }
-    if (op->kind == CAIRN_OP_BATCHNORM) {
-        buffers->batch.mean = take(e, (size_t)op->in.c * sizeof(real), &ok);
-        buffers->batch.inverse = take(e, (size_t)op->in.c * sizeof(real), &ok);
-    }
-    if (op->kind == CAIRN_OP_MAXPOOL)
-        buffers->chosen = take(e, total * sizeof *buffers->chosen, &ok);
-    return ok;
+    buffers->y = cairn_op_is_view(op) ? e->input : take(memory, bytes);
+    buffers->dy = take(memory, bytes);
+    if (op_kinds[op->kind].take)
+        buffers->own = op_kinds[op->kind].take(memory, op);
 }
 
 static bool take_buffers(executor *e) {
     const cairn_net *net = e->base.net;
-    size_t batch = (size_t)e->base.options.batch, largest = 1;
-    bool ok = true;
+    const size_t batch = (size_t)e->base.options.batch;
+    op_memory memory = {e->arena, batch, e->threads, true};
     for (int kind = 0; kind < CAIRN_TENSOR_KINDS; kind++)
         for (int k = 0; k < net->parameter_count; k++)
             if (cairn_optimizer_keeps(&e->base.options.optimizer, (cairn_tensor_kind)kind))
-                e->tensor[kind][k] = take(e, net->parameter[k].count * sizeof(real), &ok);
-    e->input = take(e, batch * cairn_shape_count(net->input) * sizeof(real), &ok);
-    e->targets = take(e, batch * sizeof *e->targets, &ok);
-    e->losses = take(e, batch * sizeof *e->losses, &ok);
-    e->correct = take(e, batch * sizeof *e->correct, &ok);
-    for (int i = 0; i < net->op_count && ok; i++) {
-        size_t plane = conv2d_grid_of(&net->op[i]).plane;
-        largest = plane > largest ? plane : largest;
-        ok = take_op_buffers(e, i);
-    }
-    e->planes = take(e, (size_t)e->threads * largest * sizeof(real), &ok);
-    return ok;
+                e->tensor[kind][k] = take(&memory, net->parameter[k].count * sizeof(real));
+    e->input = take(&memory, batch * cairn_shape_count(net->input) * sizeof(real));
+    e->targets = take(&memory, batch * sizeof *e->targets);
+    e->losses = take(&memory, batch * sizeof *e->losses);
+    e->correct = take(&memory, batch * sizeof *e->correct);
+    for (int i = 0; i < net->op_count && memory.ok; i++)
+        take_op_buffers(e, &memory, i);
+    return memory.ok;
 }
 
 static cairn_status create(cairn_executor **made, const cairn_net *net,
