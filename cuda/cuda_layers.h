@@ -14,7 +14,7 @@ typedef struct {
 
 extern const layer_compiler cuda_compile_conv2d, cuda_compile_relu, cuda_compile_maxpool,
     cuda_compile_flatten, cuda_compile_linear, cuda_compile_dropout, cuda_compile_batchnorm,
-    cuda_compile_add, cuda_compile_avgpool, cuda_compile_gelu;
+    cuda_compile_add, cuda_compile_avgpool, cuda_compile_activation;
 
 /* Appends the sum of a gradient over samples and places, which is a bias's gradient, where there is
  * a bias that is trained; only over elements that stage->chosen marks, where it is not NULL. */

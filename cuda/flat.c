@@ -123,30 +123,33 @@ static cairn_status avgpool_backward(cuda_plan *plan, cuda_stage *stage, const a
 
 const layer_compiler cuda_compile_avgpool = {avgpool_forward, avgpool_backward, NULL};
 
-/* GELU; its slope is a function of the input ----------------------------------------------------*/
+/* Activations whose slope is a function of the input --------------------------------------------*/
 
-static cairn_status run_gelu(const cuda_plan *plan, const cuda_task *task) {
-    kernel_gelu(plan->executor->stream, task->in.shape, task->in.data, task->out.data);
+static cairn_status run_activation(const cuda_plan *plan, const cuda_task *task) {
+    kernel_activate(plan->executor->stream, task->stage->layer->kind, task->in.shape, task->in.data,
+                    task->out.data);
     return CAIRN_OK;
 }
 
-static cairn_status run_gelu_backward(const cuda_plan *plan, const cuda_task *task) {
-    kernel_gelu_backward(plan->executor->stream, task->in.shape, task->stage->src.data,
-                         task->in.data, task->out.data);
+static cairn_status run_activation_backward(const cuda_plan *plan, const cuda_task *task) {
+    kernel_activate_backward(plan->executor->stream, task->stage->layer->kind, task->in.shape,
+                             task->stage->src.data, task->in.data, task->out.data);
     return CAIRN_OK;
 }
 
-static cairn_status gelu_forward(cuda_plan *plan, cuda_stage *stage, int *taken) {
+static cairn_status activation_forward(cuda_plan *plan, cuda_stage *stage, int *taken) {
     (void)taken;
     stage->dst = same_shape(plan, &stage->src);
-    return task_status(cuda_plan_add(plan, stage, "forward", run_gelu, &stage->src, &stage->dst));
+    return task_status(
+        cuda_plan_add(plan, stage, "forward", run_activation, &stage->src, &stage->dst));
 }
 
-static cairn_status gelu_backward(cuda_plan *plan, cuda_stage *stage, const activation *given) {
-    return pass_through(plan, stage, given, run_gelu_backward);
+static cairn_status activation_backward(cuda_plan *plan, cuda_stage *stage,
+                                        const activation *given) {
+    return pass_through(plan, stage, given, run_activation_backward);
 }
 
-const layer_compiler cuda_compile_gelu = {gelu_forward, gelu_backward, NULL};
+const layer_compiler cuda_compile_activation = {activation_forward, activation_backward, NULL};
 
 /* The sum of two branches, with the ReLU behind it. Both get the one gradient, which lies in memory
  * once ----------------------------------------------------------------------------------------- */

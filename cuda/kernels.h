@@ -167,10 +167,12 @@ void kernel_batchnorm_backward(cudaStream_t stream, const cuda_norm *norm, cuda_
 void kernel_add(cudaStream_t stream, cuda_tensor shape, cuda_activation activation, const void *a,
                 const void *b, void *y);
 
-/* y = x/2 (1 + erf(x / sqrt(2))), and dx from the x of the forward pass; dx may be dy. */
-void kernel_gelu(cudaStream_t stream, cuda_tensor shape, const void *x, void *y);
-void kernel_gelu_backward(cudaStream_t stream, cuda_tensor shape, const void *x, const void *dy,
-                          void *dx);
+/* y = f(x) of an activation that is an op of its own and a function of its input, and dx from the x
+ * of the forward pass; dx may be dy. */
+void kernel_activate(cudaStream_t stream, cairn_op_kind kind, cuda_tensor shape, const void *x,
+                     void *y);
+void kernel_activate_backward(cudaStream_t stream, cairn_op_kind kind, cuda_tensor shape,
+                              const void *x, const void *dy, void *dx);
 
 /* The mean of each window, of any size, no padding; `out` is y's shape; pool.relu has no use. */
 void kernel_average(cudaStream_t stream, cuda_pool pool, cuda_tensor in, cuda_tensor out,

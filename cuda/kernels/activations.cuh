@@ -20,6 +20,18 @@ static __device__ __forceinline__ float gelu_slope(float x) {
     return normal_share(x) + x * 0.39894228f * expf(-0.5f * x * x);
 }
 
+/* An activation that is an op of its own, and its slope. */
+static __device__ __forceinline__ float activation_of(cairn_op_kind kind, float x) {
+    (void)kind;
+    return gelu_of(x);
+}
+
+static __device__ __forceinline__ float activation_slope(cairn_op_kind kind, float x) {
+    (void)kind;
+    return gelu_slope(x);
+}
+
+/* An activation that other kernels apply in passing, and gradients' way back through it. */
 static __device__ __forceinline__ float activate(cuda_activation activation, float x) {
     return activation == CUDA_RELU ? relu_of(x) : activation == CUDA_GELU ? gelu_of(x) : x;
 }

@@ -1,5 +1,5 @@
-/* Sums of two tensors, GELU and average pooling: what nets with branches want besides convolutions
- * and normalisations. */
+/* Sums of two tensors, activations and average pooling: what nets with branches want besides
+ * convolutions and normalisations. */
 #include "activations.cuh"
 #include "windows.cuh"
 
@@ -52,15 +52,17 @@ struct activated_sum {
     }
 };
 
-struct gelu {
+struct activation {
+    cairn_op_kind kind;
     __device__ float operator()(float x, float) const {
-        return gelu_of(x);
+        return activation_of(kind, x);
     }
 };
 
-struct gelu_gradient {
+struct activation_gradient {
+    cairn_op_kind kind;
     __device__ float operator()(float x, float dy) const {
-        return dy * gelu_slope(x);
+        return dy * activation_slope(kind, x);
     }
 };
 
@@ -118,13 +120,14 @@ void kernel_add(cudaStream_t stream, cuda_tensor shape, cuda_activation activati
     combine_all(stream, activated_sum{activation}, shape, a, b, y);
 }
 
-void kernel_gelu(cudaStream_t stream, cuda_tensor shape, const void *x, void *y) {
-    combine_all(stream, gelu(), shape, x, x, y);
+void kernel_activate(cudaStream_t stream, cairn_op_kind kind, cuda_tensor shape, const void *x,
+                     void *y) {
+    combine_all(stream, activation{kind}, shape, x, x, y);
 }
 
-void kernel_gelu_backward(cudaStream_t stream, cuda_tensor shape, const void *x, const void *dy,
-                          void *dx) {
-    combine_all(stream, gelu_gradient(), shape, x, dy, dx);
+void kernel_activate_backward(cudaStream_t stream, cairn_op_kind kind, cuda_tensor shape,
+                              const void *x, const void *dy, void *dx) {
+    combine_all(stream, activation_gradient{kind}, shape, x, dy, dx);
 }
 
 void kernel_average(cudaStream_t stream, cuda_pool pool, cuda_tensor in, cuda_tensor out,

@@ -322,12 +322,12 @@ static void element_wise_in(cuda_tensor t) {
     }
     a_there = put_tensor(t, a);
     b_there = put_tensor(t, b);
-    kernel_gelu(NULL, t, a_there, y_there);
+    kernel_activate(NULL, CAIRN_OP_GELU, t, a_there, y_there);
     take_tensor(t, y_there, got);
     for (size_t i = 0; i < count; i++)
         wanted[i] = activated(CUDA_GELU, (double)a[i]);
     assert_near("GELU", t, count, got, wanted, tolerance(t));
-    kernel_gelu_backward(NULL, t, a_there, b_there, b_there);
+    kernel_activate_backward(NULL, CAIRN_OP_GELU, t, a_there, b_there, b_there);
     take_tensor(t, b_there, got);
     for (size_t i = 0; i < count; i++)
         wanted[i] = (double)b[i] * slope(CUDA_GELU, (double)a[i]);

@@ -2,8 +2,6 @@
  * ones only divide work whose parts do not meet, so the bytes are the same for any thread count. */
 #include "cpu_kernels.h"
 
-#include "gelu.h"
-
 #include "host/data/transform_pixels.h"
 #include "cairn/rng.h"
 
@@ -209,44 +207,6 @@ void add_tensors(const void *a, const void *b, void *y, size_t count, bool relu,
         add_bf16(a, b, y, count, least);
     else
         add_f32(a, b, y, count, least);
-}
-
-static void gelu_f32(const float *x, float *y, size_t count) {
-#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
-    for (size_t i = 0; i < count; i++)
-        y[i] = gelu_of(x[i]);
-}
-
-static void gelu_bf16(const bfloat16 *x, bfloat16 *y, size_t count) {
-#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
-    for (size_t i = 0; i < count; i++)
-        y[i] = to_bf16(gelu_of(from_bf16(x[i])));
-}
-
-void gelu_forward(const void *x, void *y, size_t count, bool bf16) {
-    if (bf16)
-        gelu_bf16(x, y, count);
-    else
-        gelu_f32(x, y, count);
-}
-
-static void slope_f32(const float *x, const float *dy, float *dx, size_t count) {
-#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
-    for (size_t i = 0; i < count; i++)
-        dx[i] = dy[i] * gelu_slope(x[i]);
-}
-
-static void slope_bf16(const bfloat16 *x, const bfloat16 *dy, bfloat16 *dx, size_t count) {
-#pragma omp parallel for simd schedule(static) if (count >= PARALLEL_MIN)
-    for (size_t i = 0; i < count; i++)
-        dx[i] = to_bf16(from_bf16(dy[i]) * gelu_slope(from_bf16(x[i])));
-}
-
-void gelu_backward(const void *x, const void *dy, void *dx, size_t count, bool bf16) {
-    if (bf16)
-        slope_bf16(x, dy, dx, count);
-    else
-        slope_f32(x, dy, dx, count);
 }
 
 void dropout(const float *x, float *y, size_t count, float p, uint64_t seed, uint32_t step,

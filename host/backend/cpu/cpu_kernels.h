@@ -44,10 +44,6 @@ void mask_positive(const void *y, const void *dy, void *out, size_t count, bool 
 /* y = a + b, then max(y, 0) where `relu`. y may be either. */
 void add_tensors(const void *a, const void *b, void *y, size_t count, bool relu, bool bf16);
 
-/* y = gelu(x), and dx = dy * its slope at x; dx may be dy. */
-void gelu_forward(const void *x, void *y, size_t count, bool bf16);
-void gelu_backward(const void *x, const void *dy, void *dx, size_t count, bool bf16);
-
 /* y = x / (1 - p) where rng.h's dropout rule keeps the element, else 0. Its own gradient. */
 void dropout(const float *x, float *y, size_t count, float p, uint64_t seed, uint32_t step,
              uint32_t micro_batch, uint32_t op);

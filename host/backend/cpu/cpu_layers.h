@@ -13,6 +13,6 @@ typedef struct {
 } layer_compiler;
 
 extern const layer_compiler compile_conv2d, compile_relu, compile_pool, compile_flatten,
-    compile_linear, compile_dropout, compile_batchnorm, compile_add, compile_gelu;
+    compile_linear, compile_dropout, compile_batchnorm, compile_add, compile_activation;
 
 #endif

@@ -24,6 +24,7 @@ typedef struct cpu_task {
     size_t count;           /* elements of each of them */
     bool bf16;              /* they are, else float32 */
     bool sum, relu, gelu;   /* a ReLU or GELU follows */
+    cairn_op_kind kind;     /* of an activation */
     int block;              /* channels that lie together, for a norm's loops */
 
     const float *weights, *bias; /* bias: NULL where there is none */

@@ -1,7 +1,8 @@
 /* Sums, of two branches with the ReLU behind and of the gradients that several readers of one
- * output send back; ReLU's masks; and GELU. They work on whatever layout their input has. */
+ * output send back; ReLU's masks; and activations. They work on whatever layout their input has. */
 #include "elementwise.h"
 
+#include "activations.h"
 #include "cpu_kernels.h"
 #include "cpu_layers.h"
 
@@ -52,39 +53,41 @@ cairn_status plan_mask(task_list *list, const cairn_op *layer, const tensor *y,
     return CAIRN_OK;
 }
 
-static cairn_status run_gelu(const cpu_plan *plan, const cpu_task *task) {
+static cairn_status run_activation(const cpu_plan *plan, const cpu_task *task) {
     (void)plan;
-    gelu_forward(task->in, task->out, task->count, task->bf16);
+    activation_forward(task->kind, task->in, task->out, task->count, task->bf16);
     return CAIRN_OK;
 }
 
-static cairn_status run_gelu_backward(const cpu_plan *plan, const cpu_task *task) {
+static cairn_status run_activation_backward(const cpu_plan *plan, const cpu_task *task) {
     (void)plan;
-    gelu_backward(task->in, task->gradient, task->out, task->count, task->bf16);
+    activation_backward(task->kind, task->in, task->gradient, task->out, task->count, task->bf16);
     return CAIRN_OK;
 }
 
-static cairn_status add_gelu_backward(task_list *list, const cairn_op *layer, const tensor *x,
-                                      const tensor *gradient, const tensor *made) {
+static cairn_status add_activation_backward(task_list *list, const cairn_op *layer, const tensor *x,
+                                            const tensor *gradient, const tensor *made) {
     cpu_task *added = add_loop(list, layer, "backward", x, made);
     if (!added)
         return CAIRN_FAILED;
-    added->run = run_gelu_backward;
+    added->run = run_activation_backward;
+    added->kind = layer->kind;
     added->gradient = gradient->data;
     return CAIRN_OK;
 }
 
-static cairn_status add_gelu(task_list *list, const cairn_op *layer, const char *what,
-                             const tensor *x, const tensor *y) {
+static cairn_status add_activation(task_list *list, const cairn_op *layer, cairn_op_kind kind,
+                                   const char *what, const tensor *x, const tensor *y) {
     cpu_task *added = add_loop(list, layer, what, x, y);
     if (!added)
         return CAIRN_FAILED;
-    added->run = run_gelu;
+    added->run = run_activation;
+    added->kind = kind;
     return CAIRN_OK;
 }
 
 cairn_status plan_gelu(task_list *list, const cairn_op *layer, const tensor *x, const tensor *y) {
-    return add_gelu(list, layer, "GELU", x, y);
+    return add_activation(list, layer, CAIRN_OP_GELU, "GELU", x, y);
 }
 
 /* The layer that sums ---------------------------------------------------------------------------*/
@@ -121,18 +124,20 @@ static cairn_status add_backward(cpu_plan *plan, cpu_stage *stage, const tensor 
 
 const layer_compiler compile_add = {add_forward, add_backward};
 
-/* GELU by itself --------------------------------------------------------------------------------*/
+/* Activations by themselves ---------------------------------------------------------------------*/
 
-static cairn_status gelu_compile(cpu_plan *plan, cpu_stage *stage, const tensor *given,
-                                 int *taken) {
+static cairn_status activation_compile(cpu_plan *plan, cpu_stage *stage, const tensor *given,
+                                       int *taken) {
     (void)taken;
     stage->src = *given;
     cairn_status status = plan_tensor(plan, &stage->dst, given->layout, NULL);
-    return status ? status : add_gelu(&plan->forward, stage->layer, "forward", given, &stage->dst);
+    return status ? status
+                  : add_activation(&plan->forward, stage->layer, stage->layer->kind, "forward",
+                                   given, &stage->dst);
 }
 
-static cairn_status gelu_backward_compile(cpu_plan *plan, cpu_stage *stage, const tensor *given,
-                                          tensor *made) {
+static cairn_status activation_backward_compile(cpu_plan *plan, cpu_stage *stage,
+                                                const tensor *given, tensor *made) {
     tensor gradient;
     onednn_layout layout = stage->src.layout;
     cairn_status status =
@@ -140,7 +145,8 @@ static cairn_status gelu_backward_compile(cpu_plan *plan, cpu_stage *stage, cons
     if (!status)
         status = plan_tensor(plan, made, layout, NULL);
     return status ? status
-                  : add_gelu_backward(&plan->backward, stage->layer, &stage->src, &gradient, made);
+                  : add_activation_backward(&plan->backward, stage->layer, &stage->src, &gradient,
+                                            made);
 }
 
-const layer_compiler compile_gelu = {gelu_compile, gelu_backward_compile};
+const layer_compiler compile_activation = {activation_compile, activation_backward_compile};
