@@ -16,6 +16,7 @@ static const layer_compiler *compilers[CAIRN_OP_KINDS] = {
     [CAIRN_OP_LINEAR] = &cuda_compile_linear,       [CAIRN_OP_DROPOUT] = &cuda_compile_dropout,
     [CAIRN_OP_BATCHNORM] = &cuda_compile_batchnorm, [CAIRN_OP_ADD] = &cuda_compile_add,
     [CAIRN_OP_AVGPOOL] = &cuda_compile_avgpool,     [CAIRN_OP_GELU] = &cuda_compile_activation,
+    [CAIRN_OP_SILU] = &cuda_compile_activation,
 };
 
 /* What a stage made is needed by its readers; what it read, by one fewer. */

@@ -20,15 +20,27 @@ static __device__ __forceinline__ float gelu_slope(float x) {
     return normal_share(x) + x * 0.39894228f * expf(-0.5f * x * x);
 }
 
+static __device__ __forceinline__ float logistic(float x) {
+    return 1.0f / (1.0f + expf(-x));
+}
+
+/* x s(x), with s the logistic function (Elfwing et al., 2017). */
+static __device__ __forceinline__ float silu_of(float x) {
+    return x * logistic(x);
+}
+
+static __device__ __forceinline__ float silu_slope(float x) {
+    const float share = logistic(x);
+    return share * (1.0f + x * (1.0f - share));
+}
+
 /* An activation that is an op of its own, and its slope. */
 static __device__ __forceinline__ float activation_of(cairn_op_kind kind, float x) {
-    (void)kind;
-    return gelu_of(x);
+    return kind == CAIRN_OP_SILU ? silu_of(x) : gelu_of(x);
 }
 
 static __device__ __forceinline__ float activation_slope(cairn_op_kind kind, float x) {
-    (void)kind;
-    return gelu_slope(x);
+    return kind == CAIRN_OP_SILU ? silu_slope(x) : gelu_slope(x);
 }
 
 /* An activation that other kernels apply in passing, and gradients' way back through it. */

@@ -258,6 +258,12 @@ static void emit_gelu(builder *b, const cairn_op *op) {
     add_node(b, "Add", op->name, INPUTS(halved, weighted));
 }
 
+static void emit_silu(builder *b, const cairn_op *op) {
+    const char *x = value_of(b, op->input), *share = text(b, "%s.share", op->name);
+    add_node(b, "Sigmoid", share, INPUTS(x));
+    add_node(b, "Mul", op->name, INPUTS(x, share));
+}
+
 /* What becomes of an op, and whether its result is flat: always, never, or as its inputs are. */
 typedef enum { FLAT, NOT_FLAT, AS_INPUT } flatness;
 
@@ -270,6 +276,7 @@ static const struct {
     [CAIRN_OP_LINEAR] = {emit_linear, FLAT},     [CAIRN_OP_DROPOUT] = {emit_nothing, AS_INPUT},
     [CAIRN_OP_AVGPOOL] = {emit_pool, NOT_FLAT},  [CAIRN_OP_ADD] = {emit_add, AS_INPUT},
     [CAIRN_OP_GELU] = {emit_gelu, AS_INPUT},     [CAIRN_OP_BATCHNORM] = {emit_batchnorm, AS_INPUT},
+    [CAIRN_OP_SILU] = {emit_silu, AS_INPUT},
 };
 
 static void emit_op(builder *b, int ordinal) {

@@ -120,6 +120,7 @@ static const op_description kinds[CAIRN_OP_KINDS] = {
     [CAIRN_OP_ADD] = {"add"},
     [CAIRN_OP_AVGPOOL] = {"avgpool", infer_pool},
     [CAIRN_OP_GELU] = {"gelu"},
+    [CAIRN_OP_SILU] = {"silu"},
 };
 
 const char *cairn_op_kind_name(cairn_op_kind kind) {
@@ -234,6 +235,10 @@ cairn_status cairn_net_relu(cairn_net *net, const char *name) {
 
 cairn_status cairn_net_gelu(cairn_net *net, const char *name) {
     return append_plain(net, name, (cairn_op){.kind = CAIRN_OP_GELU});
+}
+
+cairn_status cairn_net_silu(cairn_net *net, const char *name) {
+    return append_plain(net, name, (cairn_op){.kind = CAIRN_OP_SILU});
 }
 
 cairn_status cairn_net_maxpool(cairn_net *net, const char *name, int kernel, int stride) {

@@ -24,6 +24,7 @@ typedef enum {
     CAIRN_OP_ADD,       /* the sum of `input` and `other`, of one shape */
     CAIRN_OP_AVGPOOL,   /* the mean of a window `kernel`, no padding */
     CAIRN_OP_GELU,      /* x/2 (1 + erf(x / sqrt(2))): the exact one */
+    CAIRN_OP_SILU,      /* x / (1 + exp(-x)) */
     CAIRN_OP_KINDS
 } cairn_op_kind;
 
@@ -120,6 +121,7 @@ cairn_status cairn_net_dropout(cairn_net *net, const char *name, float p);
 cairn_status cairn_net_batchnorm(cairn_net *net, const char *name);
 cairn_status cairn_net_avgpool(cairn_net *net, const char *name, int kernel, int stride);
 cairn_status cairn_net_gelu(cairn_net *net, const char *name);
+cairn_status cairn_net_silu(cairn_net *net, const char *name);
 cairn_status cairn_net_add(cairn_net *net, const char *name, int other);
 
 /* The ordinal of the last op (CAIRN_NET_INPUT: there is none yet), to come back to. */

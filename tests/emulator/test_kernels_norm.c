@@ -1,6 +1,6 @@
-/* The kernels of nets with branches: batch normalisation forward and backward, sums, GELU, average
- * pooling. Each is compared with its definition as plain loops in float64; the element-wise ones,
- * to what one rounding to the type allows. */
+/* The kernels of nets with branches: batch normalisation forward and backward, sums, activations,
+ * average pooling. Each is compared with its definition as plain loops in float64; the element-wise
+ * ones, to what one rounding to the type allows. */
 #include "tensors.h"
 
 static double tolerance(cuda_tensor t) {
@@ -32,6 +32,13 @@ static double activated(cuda_activation activation, double x) {
 }
 static double slope(cuda_activation activation, double x) {
     return activation == CUDA_RELU ? x > 0 : activation ? share_below(x) + x * phi(x) : 1;
+}
+
+static double logistic(double x) {
+    return 1 / (1 + exp(-x));
+}
+static double silu_slope(double x) {
+    return logistic(x) * (1 + x * (1 - logistic(x)));
 }
 
 /* Batch normalisation -----------------------------------------------------------------------------
@@ -298,7 +305,8 @@ static void test_norm_backward(void **state) {
     in_sizes_of_norms(backward_in);
 }
 
-/* Sums and GELU -----------------------------------------------------------------------------------
+/* Sums and activations
+ * -----------------------------------------------------------------------------------
  */
 static void element_wise_in(cuda_tensor t) {
     size_t count = true_count(t);
@@ -322,16 +330,24 @@ static void element_wise_in(cuda_tensor t) {
     }
     a_there = put_tensor(t, a);
     b_there = put_tensor(t, b);
-    kernel_activate(NULL, CAIRN_OP_GELU, t, a_there, y_there);
-    take_tensor(t, y_there, got);
-    for (size_t i = 0; i < count; i++)
-        wanted[i] = activated(CUDA_GELU, (double)a[i]);
-    assert_near("GELU", t, count, got, wanted, tolerance(t));
-    kernel_activate_backward(NULL, CAIRN_OP_GELU, t, a_there, b_there, b_there);
+    static const cairn_op_kind kinds[] = {CAIRN_OP_GELU, CAIRN_OP_SILU};
+    for (int k = 0; k < 2; k++) {
+        kernel_activate(NULL, kinds[k], t, a_there, y_there);
+        take_tensor(t, y_there, got);
+        for (size_t i = 0; i < count; i++)
+            wanted[i] =
+                k ? (double)a[i] * logistic((double)a[i]) : activated(CUDA_GELU, (double)a[i]);
+        assert_near(cairn_op_kind_name(kinds[k]), t, count, got, wanted, tolerance(t));
+        kernel_activate_backward(NULL, kinds[k], t, a_there, b_there, y_there);
+        take_tensor(t, y_there, got);
+        for (size_t i = 0; i < count; i++)
+            wanted[i] =
+                (double)b[i] * (k ? silu_slope((double)a[i]) : slope(CUDA_GELU, (double)a[i]));
+        assert_near("its gradient", t, count, got, wanted, tolerance(t));
+    }
+    kernel_activate_backward(NULL, CAIRN_OP_SILU, t, a_there, b_there, b_there);
     take_tensor(t, b_there, got);
-    for (size_t i = 0; i < count; i++)
-        wanted[i] = (double)b[i] * slope(CUDA_GELU, (double)a[i]);
-    assert_near("GELU's gradient", t, count, got, wanted, tolerance(t));
+    assert_near("its gradient in place", t, count, got, wanted, tolerance(t));
     free(a);
     free(b);
     free(got);
@@ -339,7 +355,7 @@ static void element_wise_in(cuda_tensor t) {
     free(wanted);
 }
 
-static void test_sums_and_gelu(void **state) {
+static void test_sums_and_activations(void **state) {
     (void)state;
     in_every_size(element_wise_in);
 }
@@ -397,7 +413,7 @@ int main(void) {
         cmocka_unit_test_teardown(test_normalised, device_clear),
         cmocka_unit_test_teardown(test_norm_backward, device_clear),
         cmocka_unit_test_teardown(test_norm_passes_nan, device_clear),
-        cmocka_unit_test_teardown(test_sums_and_gelu, device_clear),
+        cmocka_unit_test_teardown(test_sums_and_activations, device_clear),
         cmocka_unit_test_teardown(test_average, device_clear),
     };
     return device_missing() ? 77 : cmocka_run_group_tests(tests, NULL, NULL);

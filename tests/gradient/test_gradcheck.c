@@ -162,9 +162,10 @@ static void test_smooth_ops(void **state) {
         must(cairn_net_conv2d(net, "next", 4, 1, 1, 0));
         must(cairn_net_gelu(net, "gelu"));
         must(cairn_net_avgpool(net, "avg", 3, 2));
+        must(cairn_net_silu(net, "silu"));
         must(cairn_net_flatten(net, "flat"));
         must(cairn_net_linear_unbiased(net, "linear", 5));
-        check_net(net, "norm, gelu, avgpool", batches[b], 60);
+        check_net(net, "norm, gelu, avgpool, silu", batches[b], 60);
     }
 }
 

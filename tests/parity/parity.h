@@ -69,10 +69,10 @@ static inline const cairn_backend *reference_backend(void) {
 
 /* The net of a text such as "conv 5 3 1 1, relu, pool 2 2", its ops named "0", "1", ...:
  * conv <out> <kernel> <stride> <padding> | pool <kernel> <stride> | avg <kernel> <stride>
- * | linear <out> | drop <percent> | norm | gelu | relu | flat | add <op>, separated by commas;
- * convn and linearn have no bias. "at <op>" is no op: the next one reads that op, or the input of
- * the net where it is -1; nor is "scale <n>": the last op, a linear one, divides its product by n;
- * nor "frozen": the last op's weight is not trained. */
+ * | linear <out> | drop <percent> | norm | gelu | silu | relu | flat | add <op>, separated by
+ * commas; convn and linearn have no bias. "at <op>" is no op: the next one reads that op, or the
+ * input of the net where it is -1; nor is "scale <n>": the last op, a linear one, divides its
+ * product by n; nor "frozen": the last op's weight is not trained. */
 static inline cairn_net *build_ops(const char *ops, cairn_shape input) {
     cairn_net *net = NULL;
     must(cairn_net_create(&net, input));
@@ -94,6 +94,8 @@ static inline cairn_net *build_ops(const char *ops, cairn_shape input) {
             must(cairn_net_batchnorm(net, name));
         else if (strcmp(op, "gelu") == 0)
             must(cairn_net_gelu(net, name));
+        else if (strcmp(op, "silu") == 0)
+            must(cairn_net_silu(net, name));
         else if (strcmp(op, "add") == 0)
             must(cairn_net_add(net, name, a));
         else if (strcmp(op, "at") == 0)

@@ -24,6 +24,7 @@ static const struct {
     {"flat, linear 300", {3, 4, 4}},
     {"conv 8 2 1 0, gelu, pool 2 2, norm, pool 3 3, flat, linear 5, scale 9", {1, 8, 8}},
     {"conv 5 4 4 0, gelu", {3, 4, 4}},
+    {"conv 5 3 1 1, silu, flat, linear 4, silu", {3, 5, 5}},
 };
 enum { CASES = sizeof cases / sizeof cases[0] };
 

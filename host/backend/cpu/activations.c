@@ -14,14 +14,28 @@ enum { PART = 1 << 12, PARALLEL_MIN = 1 << 14 };
 /* What each is -----------------------------------------------------------------------------------
  */
 
+/* 1 / (1 + exp(-x)); NaN does not pass. */
+ALWAYS_INLINE float logistic(float x) {
+    float e = exp_below(fabsf(x)), share = 1.0f / (1.0f + e), sign = copysignf(1.0f, x);
+    return (0.5f + 0.5f * sign) * share + (0.5f - 0.5f * sign) * e * share;
+}
+
+/* x s(x), with s the logistic function. */
+ALWAYS_INLINE float silu_of(float x) {
+    return x * logistic(x);
+}
+
+ALWAYS_INLINE float silu_slope(float x) {
+    float share = logistic(x);
+    return share * (1.0f + x * (1.0f - share));
+}
+
 ALWAYS_INLINE float value_of(cairn_op_kind kind, float x) {
-    (void)kind;
-    return gelu_of(x);
+    return kind == CAIRN_OP_SILU ? silu_of(x) : gelu_of(x);
 }
 
 ALWAYS_INLINE float slope_of(cairn_op_kind kind, float x) {
-    (void)kind;
-    return gelu_slope(x);
+    return kind == CAIRN_OP_SILU ? silu_slope(x) : gelu_slope(x);
 }
 
 /* Loops ------------------------------------------------------------------------------------------
@@ -67,7 +81,10 @@ ALWAYS_INLINE void run_typed(cairn_op_kind kind, const part *p, bool bf16) {
 }
 
 static void run_part(cairn_op_kind kind, const part *p, bool bf16) {
-    run_typed(kind, p, bf16);
+    if (kind == CAIRN_OP_SILU)
+        run_typed(CAIRN_OP_SILU, p, bf16);
+    else
+        run_typed(CAIRN_OP_GELU, p, bf16);
 }
 
 static void run(cairn_op_kind kind, const void *x, const void *dy, void *out, size_t count,

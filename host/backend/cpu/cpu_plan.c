@@ -14,6 +14,7 @@ static const layer_compiler *compilers[] = {
     [CAIRN_OP_LINEAR] = &compile_linear,       [CAIRN_OP_DROPOUT] = &compile_dropout,
     [CAIRN_OP_BATCHNORM] = &compile_batchnorm, [CAIRN_OP_ADD] = &compile_add,
     [CAIRN_OP_AVGPOOL] = &compile_pool,        [CAIRN_OP_GELU] = &compile_activation,
+    [CAIRN_OP_SILU] = &compile_activation,
 };
 
 /* Gradients -------------------------------------------------------------------------------------*/

@@ -79,6 +79,25 @@ static void gelu_backward(const op_work *at) {
     }
 }
 
+/* SiLU (Elfwing et al., arXiv:1702.03118): x s(x), s the logistic function. Its derivative is s(x)
+ * (1 + x (1 - s(x))) ----------------------------------------------------------------------------*/
+
+static void silu_forward(const op_work *at) {
+#pragma omp parallel for num_threads(at->threads)
+    for (size_t i = 0; i < at->total; i++) {
+        double x = (double)at->x[i];
+        at->y[i] = (real)(x / (1 + exp(-x)));
+    }
+}
+
+static void silu_backward(const op_work *at) {
+#pragma omp parallel for num_threads(at->threads)
+    for (size_t i = 0; i < at->total; i++) {
+        double x = (double)at->x[i], share = 1 / (1 + exp(-x));
+        at->dx[i] += (real)(share * (1 + x * (1 - share))) * at->dy[i];
+    }
+}
+
 /* Sum: y = a + b; both take dy ------------------------------------------------------------------*/
 
 static void add_forward(const op_work *at) {
@@ -146,4 +165,5 @@ static const op_kind op_kinds[CAIRN_OP_KINDS] = {
     [CAIRN_OP_ADD] = {add_forward, add_backward, NULL},
     [CAIRN_OP_AVGPOOL] = {avgpool_forward, avgpool_backward, NULL},
     [CAIRN_OP_GELU] = {gelu_forward, gelu_backward, NULL},
+    [CAIRN_OP_SILU] = {silu_forward, silu_backward, NULL},
 };
