@@ -5,41 +5,62 @@
 #include "cairn/status.h"
 
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/mman.h>
 
 typedef struct block {
     struct block *next;
-    void *memory;
+    void *memory; /* as malloc's family gave it */
 } block;
 
 struct cairn_arena {
     block *blocks;
-    size_t bytes;
+    size_t bytes; /* of all blocks */
+    size_t room;  /* what there was for them before the first that counts; 0: none does yet */
 };
+
+static const size_t huge_page = (size_t)2 << 20, large = (size_t)64 << 20;
 
 cairn_arena *cairn_arena_create(void) {
     return calloc(1, sizeof(cairn_arena));
 }
 
-/* Linux promises memory that it does not have and kills who then uses it. So large blocks are held
- * against what there is; each is used at once, and the next one's check sees it gone. */
-static bool fits(size_t bytes) {
-    const size_t large = (size_t)64 << 20;
-    return bytes < large || bytes <= cairn_memory_available();
+/* Linux promises memory that it does not have and kills who then uses it. So all that is asked for,
+ * used or not yet, is held against what there was at first: a plan that does not fit as a whole is
+ * refused before it fills the machine. */
+static bool fits(cairn_arena *arena, size_t bytes) {
+    if (arena->bytes < large && bytes < large - arena->bytes)
+        return true;
+    const size_t available = cairn_memory_available();
+    if (arena->room == 0)
+        arena->room = available < SIZE_MAX - arena->bytes ? available + arena->bytes : SIZE_MAX;
+    return bytes <= available && bytes <= arena->room && arena->bytes <= arena->room - bytes;
+}
+
+/* Zeroed; *whole is what to free. Of a large one the kernel makes the pages, as zeros, when they
+ * are used. */
+static void *allocate(size_t bytes, size_t alignment, void **whole) {
+    if (bytes >= large) {
+        *whole = calloc(1, bytes + alignment);
+        const uintptr_t begin = (uintptr_t)*whole;
+        return *whole ? (char *)*whole + (alignment - begin % alignment) % alignment : NULL;
+    }
+    *whole = aligned_alloc(alignment, bytes);
+    return *whole ? memset(*whole, 0, bytes) : NULL;
 }
 
 void *cairn_arena_alloc(cairn_arena *arena, size_t bytes) {
-    const size_t huge_page = (size_t)2 << 20;
-    size_t alignment = bytes >= huge_page ? huge_page : 64;
+    const size_t alignment = bytes >= huge_page ? huge_page : 64;
     size_t rounded = (bytes + alignment - 1) / alignment * alignment;
+    bool possible = rounded >= bytes && rounded <= SIZE_MAX - huge_page && fits(arena, rounded);
+    if (rounded == 0)
+        rounded = alignment;
     block *entry = malloc(sizeof *entry);
-    bool possible = rounded >= bytes && fits(rounded);
-    void *memory = possible ? aligned_alloc(alignment, rounded ? rounded : alignment) : NULL;
-    if (!entry || !memory) {
+    void *whole = NULL, *memory = entry && possible ? allocate(rounded, alignment, &whole) : NULL;
+    if (!memory) {
         free(entry);
-        free(memory);
         cairn_error_set(
             CAIRN_FAILED,
             "out of memory: a buffer of %.1f MiB is asked for, %.1f MiB are held already; "
@@ -49,8 +70,7 @@ void *cairn_arena_alloc(cairn_arena *arena, size_t bytes) {
     }
     if (alignment == huge_page)
         (void)madvise(memory, rounded, MADV_HUGEPAGE); /* advice: refusal costs only speed */
-    memset(memory, 0, rounded);
-    *entry = (block){arena->blocks, memory};
+    *entry = (block){arena->blocks, whole};
     arena->blocks = entry;
     arena->bytes += rounded;
     return memory;

@@ -269,6 +269,11 @@ static cairn_status choose_shape(cairn_dataset *dataset, const listing *train,
     int width = (int)config->data.image_size, height = width;
     cairn_status status =
         width ? CAIRN_OK : cairn_image_size(train->files.path[0], &width, &height);
+    if (!status && !config->data.image_size && (width > CAIRN_SIDE_MAX || height > CAIRN_SIDE_MAX))
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: is %d by %d pixels; images of more than %d a side are made "
+                               "smaller by data.image_size",
+                               train->files.path[0], width, height, CAIRN_SIDE_MAX);
     dataset->train = dataset->test =
         (cairn_split){.channels = CHANNELS, .height = height, .width = width};
     return status;

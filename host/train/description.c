@@ -81,11 +81,10 @@ static bool read_whole(const cJSON *item, int high, int *value) {
 }
 
 static bool read_shape(const cJSON *list, cairn_split *like) {
-    enum { SIDE_MAX = 8192 };
     return cJSON_GetArraySize(list) == 3 &&
            read_whole(cJSON_GetArrayItem(list, 0), CAIRN_CHANNELS_MAX, &like->channels) &&
-           read_whole(cJSON_GetArrayItem(list, 1), SIDE_MAX, &like->height) &&
-           read_whole(cJSON_GetArrayItem(list, 2), SIDE_MAX, &like->width);
+           read_whole(cJSON_GetArrayItem(list, 1), CAIRN_SIDE_MAX, &like->height) &&
+           read_whole(cJSON_GetArrayItem(list, 2), CAIRN_SIDE_MAX, &like->width);
 }
 
 static bool read_floats(const cJSON *list, float *values, int count, double low) {
@@ -149,9 +148,9 @@ static cairn_status read_description(cairn_dataset **data, const char *path) {
             status = cairn_error_set(CAIRN_FAILED, "out of memory for a data set");
         else if (!parse(text, made))
             status = cairn_error_set(CAIRN_BAD_INPUT,
-                                     "%s: its description of the data is damaged: name, shape, "
-                                     "mean, std and classes would be right",
-                                     path);
+                                     "%s: its description of the data is damaged: name, shape "
+                                     "(sides of 1 to %d), mean, std and classes would be right",
+                                     path, CAIRN_SIDE_MAX);
         if (status)
             cairn_dataset_destroy(made);
         else

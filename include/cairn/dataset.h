@@ -14,7 +14,8 @@
 #include <stddef.h>
 #include <stdint.h>
 
-enum { CAIRN_CLASSES_MAX = 256, CAIRN_CHANNELS_MAX = 4 };
+/* An image's side: as data.image_size has it. */
+enum { CAIRN_CLASSES_MAX = 256, CAIRN_CHANNELS_MAX = 4, CAIRN_SIDE_MAX = 1024 };
 
 typedef struct {
     char name[32]; /* "cifar10", "cifar100", "folder" or "synthetic" */

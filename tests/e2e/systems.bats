@@ -339,3 +339,43 @@ os.execv(sys.argv[3], sys.argv[3:])' "$@"
     [ "$status" -eq 2 ]
     [[ "$output" == *"was built for processors with "*avx*"CAIRN_NATIVE=OFF"* ]]
 }
+
+@test "a small model's file asks for no more than a configuration could" {
+    "$CAIRN" train --quiet
+    "$CAIRN" data show 0 --count 1 --epochs 1 --out x.png
+    cat >change.py <<'PY'
+import hashlib, json, struct, sys
+data = open("runs/a/model.safetensors", "rb").read()
+length = struct.unpack("<Q", data[:8])[0]
+header, body = json.loads(data[8:8 + length]), data[8 + length:]
+metadata = header["__metadata__"]
+described = json.loads(metadata["data"])
+described["shape"] = json.loads(sys.argv[1])
+metadata["data"] = json.dumps(described)
+seal = hashlib.sha256()
+for name, tensor in header.items():
+    if name != "__metadata__":
+        begin, end = tensor["data_offsets"]
+        seal.update(name.encode() + b"\0" + body[begin:end])
+for name, text in metadata.items():
+    if name != "cairn.sha256":
+        seal.update(name.encode() + b"\0" + text.encode() + b"\0")
+metadata["cairn.sha256"] = seal.hexdigest()
+text = json.dumps(header).encode()
+text += b" " * (-len(text) % 8)
+open("changed.safetensors", "wb").write(struct.pack("<Q", len(text)) + text + body)
+PY
+    python3 change.py '[3, 32, 32]'
+    "$CAIRN" predict --model changed.safetensors x.png
+    for shape in '[3, 1025, 32]' '[3, 32, 8192]' '[3, 65536, 65536]' '[3, 0, 32]' '[3, 1e300, 32]' \
+        '[3, 32.5, 32]' '[3, -1, 32]'; do
+        python3 change.py "$shape"
+        for command in "predict x.png" eval "export changed.safetensors --out o.safetensors"; do
+            set -- $command
+            [ "$1" = export ] || set -- "$@" --model changed.safetensors
+            run timeout 20 "$CAIRN" "$@"
+            [ "$status" -eq 2 ]
+            [[ "$output" == *"description of the data is damaged"* ]]
+        done
+    done
+}

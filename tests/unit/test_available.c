@@ -14,6 +14,7 @@
 
 #include <limits.h>
 #include <string.h>
+#include <unistd.h>
 
 #define MIB(count) ((size_t)(count) << 20)
 
@@ -33,6 +34,46 @@ static void more_than_there_is_is_refused(void **state) {
     for (int i = 0; i < 100; i++)
         assert_int_equal(bytes[i], 0);
     cairn_arena_destroy(arena);
+}
+
+static size_t resident(void) {
+    size_t all, pages = 0;
+    FILE *file = fopen("/proc/self/statm", "r");
+    assert_non_null(file);
+    assert_int_equal(fscanf(file, "%zu %zu", &all, &pages), 2);
+    assert_int_equal(fclose(file), 0);
+    return pages * (size_t)sysconf(_SC_PAGESIZE);
+}
+
+/* Each part would fit alone: together they are refused, and nothing was filled by then. */
+static void a_plan_is_held_against_memory_as_a_whole(void **state) {
+    (void)state;
+    for (size_t parts = 2; parts <= 8; parts *= 2) {
+        size_t part = cairn_memory_available() / parts + MIB(1), before = resident(), made = 0;
+        cairn_arena *arena = cairn_arena_create();
+        assert_non_null(arena);
+        while (made < 2 * parts && cairn_arena_alloc(arena, part))
+            made++;
+        assert_true(made >= parts / 2 && made < parts + 1);
+        assert_true(resident() < before + MIB(64));
+        cairn_arena_destroy(arena);
+    }
+}
+
+/* A large one is as a small one: zeroed and aligned. */
+static void large_blocks_are_zeroed_and_aligned(void **state) {
+    (void)state;
+    for (int round = 0; round < 2; round++) {
+        cairn_arena *arena = cairn_arena_create();
+        assert_non_null(arena);
+        uint8_t *bytes = cairn_arena_alloc(arena, MIB(65) + 1);
+        assert_non_null(bytes);
+        assert_int_equal((uintptr_t)bytes % MIB(2), 0);
+        for (size_t i = 0; i < MIB(66); i += 4099)
+            assert_int_equal(bytes[i], 0);
+        memset(bytes, 1, MIB(66));
+        cairn_arena_destroy(arena);
+    }
 }
 
 /* Files of a pretended system in `folder`, 4096 MiB of memory and 1024 of swap free: path, text,
@@ -143,6 +184,8 @@ static void threads_are_what_the_quota_is_worth(void **state) {
 int main(void) {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(more_than_there_is_is_refused),
+        cmocka_unit_test(a_plan_is_held_against_memory_as_a_whole),
+        cmocka_unit_test(large_blocks_are_zeroed_and_aligned),
         cmocka_unit_test_setup_teardown(without_limits_it_is_the_machines, make_folder,
                                         remove_folder),
         cmocka_unit_test_setup_teardown(a_limit_above_counts, make_folder, remove_folder),

@@ -37,7 +37,8 @@ static void make_way(const char *name) {
 
 /* An image of `side` pixels squared, grey or of the colour (level, level / 2, 255 - level). */
 static void write_image(const char *name, int side, uint8_t level, bool grey) {
-    uint8_t pixels[64 * 64 * 3];
+    static uint8_t pixels[(CAIRN_SIDE_MAX + 1) * (CAIRN_SIDE_MAX + 1) * 3];
+    assert_true(side <= CAIRN_SIDE_MAX + 1);
     png_image image = {.version = PNG_IMAGE_VERSION,
                        .width = (png_uint_32)side,
                        .height = (png_uint_32)side,
@@ -341,6 +342,8 @@ static void other_sizes_are_resized_or_refused(void **state) {
     assert_int_equal(dataset->train.images[3 * 3 * 6 * 6], 11); /* its one colour stays */
     assert_int_equal(dataset->resize, CAIRN_RESIZE_STRETCH);
     cairn_dataset_destroy(dataset);
+    write_image("train/a/0.png", CAIRN_SIDE_MAX + 1, 11, false);
+    expect_refusal("train/a/0.png", "are made smaller by data.image_size");
     config = configure(0, 1024);
     config.data.image_size = 1 << 20; /* terabytes; the schema would refuse it first */
     assert_int_equal(cairn_dataset_open(&dataset, &config), CAIRN_BAD_INPUT);
