@@ -325,3 +325,16 @@ SH
     [ "$status" -eq 0 ]
     [[ "$output" == *"val loss"*"the same bytes"* ]]
 }
+
+@test "a folder whose name the shell would read is built in" {
+    command -v protoc-c >/dev/null || skip "no protoc-c"
+    folder="$BATS_TEST_TMPDIR/cairn (1) it's & \$HOME"
+    mkdir "$folder"
+    (cd "$BATS_TEST_DIRNAME/../.." && tar c CMakeLists.txt CMakePresets.json cuda host include \
+        scripts tests) | tar x -C "$folder"
+    cd "$folder"
+    cmake --preset release -DCAIRN_CUDA=OFF -DCAIRN_TESTS=OFF >/dev/null
+    # What runs a command of the build's own, and what is compiled of it.
+    ninja -C build messages/onnx.pb-c.c CMakeFiles/cairn_host.dir/host/exchange/onnx.c.o
+    [ -s build/messages/onnx.pb-c.c ]
+}

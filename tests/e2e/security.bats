@@ -106,6 +106,13 @@ get() { # PATH: a download, which fails: the output has both streams
     echo "RUNPATH: $path"
     [[ ":$path:" != *::* || -z "$path" ]] # an empty entry is that folder
     [[ ":$path" != *:[!/$]* ]]            # a relative one is below it
+    # Nor in lib/ beside a build's folder, which under /tmp anyone could make; the installed program
+    # looks there alone.
+    [[ "$path" != *'$ORIGIN/..'* ]]
+    cmake --install "$(dirname "$CAIRN")" --prefix "$PWD/prefix" >log || skip "not a build's folder"
+    path=$(readelf -dW prefix/bin/cairn | sed -n 's/.*R\(UN\)\?PATH.*\[\(.*\)\]/\2/p')
+    [[ ":$path:" != *::* || -z "$path" ]]
+    [[ "$path" != *'$ORIGIN' && "$path" != *'$ORIGIN:'* && "$path" != *'$ORIGIN/.:'* ]]
 }
 
 @test "the program starts git and itself alone, with nothing from outside in its arguments" {
