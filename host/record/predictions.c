@@ -4,11 +4,13 @@
 #include "cairn/softmax.h"
 #include "cairn/text.h"
 
+#include <errno.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 /* The first largest logit. */
 static int most_probable(const float *logits, int classes) {
@@ -135,12 +137,30 @@ static cairn_status finish(void *state, const cairn_snapshot *at) {
     return status ? status : write_confusion(path, run, at->logits);
 }
 
+static const char *const names[] = {"predictions.csv", "confusion.csv", NULL};
+
+/* A resumed run's, of the model that was the best before. */
+static cairn_status remove_earlier(void *state) {
+    const cairn_run *run = ((predictions *)state)->run;
+    char path[PATH_MAX];
+    for (int i = 0; names[i]; i++) {
+        cairn_status status = cairn_path_format(path, sizeof path, "%s/%s", run->folder, names[i]);
+        if (status)
+            return status;
+        if (unlink(path) != 0 && errno != ENOENT)
+            return cairn_error_set(CAIRN_FAILED, "%s: cannot remove the earlier model's: %s", path,
+                                   strerror(errno));
+    }
+    return CAIRN_OK;
+}
+
 static cairn_status close_predictions(void *state) {
     free(state);
     return CAIRN_OK;
 }
 
-static const char *const names[] = {"predictions.csv", "confusion.csv", NULL};
-
-const cairn_recorder cairn_recorder_predictions = {
-    .files = names, .open = open_predictions, .finish = finish, .close = close_predictions};
+const cairn_recorder cairn_recorder_predictions = {.files = names,
+                                                   .open = open_predictions,
+                                                   .model = remove_earlier,
+                                                   .finish = finish,
+                                                   .close = close_predictions};

@@ -136,6 +136,14 @@ cairn_status cairn_recorders_sync(cairn_recorders *recorders) {
     return status;
 }
 
+cairn_status cairn_recorders_model(cairn_recorders *recorders) {
+    cairn_status status = CAIRN_OK;
+    for (int i = 0; i < COUNT && recorders && !status; i++)
+        if (has(recorders, i, table[i]->model))
+            status = table[i]->model(recorders->state[i]);
+    return status;
+}
+
 void cairn_recorders_phase(cairn_recorders *recorders, const char *name, double begin) {
     double end = cairn_clock_now();
     for (int i = 0; i < COUNT && recorders; i++)

@@ -117,6 +117,12 @@ static cairn_status write_summary(void *state, const cairn_snapshot *at) {
     return status;
 }
 
+/* A run that goes on: its summary says that it had ended. */
+static cairn_status begin_summary(void *state, const cairn_snapshot *at) {
+    const summary *s = state;
+    return s->run->dvclive || cairn_file_exists(s->path) ? write_summary(state, at) : CAIRN_OK;
+}
+
 /* As the run goes only for DVC, which would show an earlier run's. */
 static cairn_status write_running(void *state, const cairn_snapshot *at) {
     const summary *s = state;
@@ -132,7 +138,7 @@ static const char *const files[] = {"summary.json", NULL};
 
 const cairn_recorder cairn_recorder_summary = {.files = files,
                                                .open = open_summary,
-                                               .begin = write_running,
+                                               .begin = begin_summary,
                                                .epoch = write_running,
                                                .finish = write_summary,
                                                .close = close_summary};

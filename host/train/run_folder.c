@@ -85,20 +85,50 @@ static cairn_status read_newest(const cairn_run_folder *run, bool resume, cairn_
     return cairn_checkpoint_read(&start->at, tensors, start->from);
 }
 
+/* Whether params.yaml is as a run writes it, into *config; else it is somebody's own. */
+static bool is_written_by_run(const char *params, cairn_config *config) {
+    uint8_t *bytes = NULL;
+    size_t size = 0;
+    char *text = NULL;
+    bool same = cairn_config_read(config, params, NULL, 0) == CAIRN_OK &&
+                cairn_config_format(config, &text) == CAIRN_OK &&
+                cairn_file_read(params, &bytes, &size) == CAIRN_OK && strlen(text) == size &&
+                memcmp(text, bytes, size) == 0;
+    free(text);
+    free(bytes);
+    return same;
+}
+
+/* Of a folder without a checkpoint: a run of the same configuration that was ended before its first
+ * left a model at most. All else is no run's to replace. */
+static cairn_status check_unfounded(const cairn_run_folder *run, const cairn_config *config) {
+    cairn_config begun;
+    const char *found = NULL;
+    bool written = cairn_file_exists(run->params) && is_written_by_run(run->params, &begun);
+    if (written)
+        begun.train.epochs = config->train.epochs;
+    if (cairn_file_exists(run->metrics))
+        found = run->metrics;
+    else if (cairn_file_exists(run->params) && !written)
+        found = run->params;
+    else if (cairn_file_exists(run->model) && (!written || cairn_config_difference(&begun, config)))
+        found = run->model;
+    if (!found)
+        return CAIRN_OK;
+    return cairn_error_set(CAIRN_BAD_INPUT,
+                           "%s: is there without a checkpoint, and a run would replace it; choose "
+                           "another run.name, or replace it with --overwrite",
+                           found);
+}
+
 cairn_status cairn_run_folder_check(cairn_run_folder *run, const cairn_config *config,
                                     const cairn_experiment_options *options,
                                     cairn_run_start *start) {
     cairn_status status = cairn_folder_exists(run->folder) ? lock(run) : CAIRN_OK;
     if (status || options->overwrite)
         return status;
-    if (!cairn_file_exists(run->checkpoint) && !cairn_file_exists(run->previous)) {
-        if (cairn_file_exists(run->metrics))
-            return cairn_error_set(CAIRN_BAD_INPUT,
-                                   "%s: holds a run without a checkpoint; choose another run.name, "
-                                   "or replace it with --overwrite",
-                                   run->folder);
-        return CAIRN_OK;
-    }
+    if (!cairn_file_exists(run->checkpoint) && !cairn_file_exists(run->previous))
+        return check_unfounded(run, config);
     status = read_newest(run, options->resume, start);
     if (!status)
         status = check_same_run(run, config, &start->at);

@@ -41,7 +41,9 @@ cairn_status cairn_saving_take_best(cairn_experiment *run) {
 cairn_status cairn_saving_write_best(cairn_experiment *run) {
     if (run->best.tensor_count == 0)
         return CAIRN_OK;
-    cairn_status status = cairn_safetensors_write(&run->best, run->folder.model);
+    cairn_status status = cairn_recorders_model(run->recorders);
+    if (!status)
+        status = cairn_safetensors_write(&run->best, run->folder.model);
     if (!status)
         cairn_safetensors_free(&run->best);
     return status;

@@ -143,6 +143,8 @@ typedef struct {
     cairn_status (*epoch)(void *state, const cairn_snapshot *at);
     /* A checkpoint comes: what was recorded up to it must not be lost with it. */
     cairn_status (*sync)(void *state);
+    /* A better model is about to be written: what was made of the one before is void. */
+    cairn_status (*model)(void *state);
     /* The run is finished, or interrupted; not called after a failure. */
     cairn_status (*finish)(void *state, const cairn_snapshot *at);
     /* What the run did from `begin` to `end`, in cairn_clock_now's seconds. */
@@ -183,6 +185,7 @@ cairn_status cairn_recorders_step(cairn_recorders *recorders, const cairn_step_r
 cairn_status cairn_recorders_epoch(cairn_recorders *recorders, const cairn_snapshot *at,
                                    bool before_checkpoint);
 cairn_status cairn_recorders_sync(cairn_recorders *recorders);
+cairn_status cairn_recorders_model(cairn_recorders *recorders);
 cairn_status cairn_recorders_finish(cairn_recorders *recorders, const cairn_snapshot *at);
 void cairn_recorders_phase(cairn_recorders *recorders, const char *name, double begin); /* to now */
 void cairn_recorders_note(cairn_recorders *recorders, const char *format, ...)

@@ -379,3 +379,59 @@ PY
         done
     done
 }
+
+@test "a finished run that goes on and is killed says so, whenever that is" {
+    "$CAIRN" train --quiet --run-dir done
+    model=$(sha256sum <done/model.safetensors)
+    for delay in 0.02 0.05 0.1 0.2 0.4 0.8; do
+        rm -rf run
+        cp -r done run
+        "$CAIRN" train --quiet --resume --run-dir run -S train.epochs=10000 3>&- &
+        pid=$!
+        for _ in $(seq 400); do # until it has begun
+            ! grep -q 'epochs: 10000' run/params.yaml || break
+            sleep 0.02
+        done
+        sleep $delay
+        kill -KILL $pid
+        wait $pid || true
+        jq -e '.status == "running"' run/summary.json
+        # What is said of the best model is said of the one that is there.
+        [ ! -e run/predictions.csv ] || [ "$(sha256sum <run/model.safetensors)" = "$model" ]
+        [ ! -e run/confusion.csv ] || [ "$(sha256sum <run/model.safetensors)" = "$model" ]
+    done
+}
+
+@test "without --overwrite a run replaces nothing that is not a run's" {
+    "$CAIRN" train --quiet
+    fill() { # WHAT
+        rm -rf folder
+        mkdir folder
+        case $1 in
+        model) "$CAIRN" export runs/a --out folder/model.safetensors ;;
+        params) cp params.yaml folder ;;
+        both) "$CAIRN" export runs/a --out folder/model.safetensors && cp params.yaml folder ;;
+        other) cp runs/a/model.safetensors runs/a/params.yaml folder ;;
+        metrics) cp runs/a/metrics.json folder ;;
+        esac
+        (cd folder && find . -type f -exec md5sum {} +) >before
+    }
+    for what in model params both other metrics; do
+        for how in '' --resume; do
+            fill $what
+            run "$CAIRN" train --quiet $how --run-dir folder -S train.lr=0.002
+            [ "$status" -eq 2 ]
+            [[ "$output" == *--overwrite* ]]
+            (cd folder && find . -type f -exec md5sum {} +) | cmp - before
+        done
+        "$CAIRN" train --quiet --overwrite --run-dir folder -S train.lr=0.002
+    done
+    run "$CAIRN" train --quiet --run-dir .
+    [ "$status" -eq 2 ]
+    # What a run left that was ended before its first checkpoint holds nobody up.
+    rm -rf folder
+    mkdir folder
+    cp runs/a/params.yaml runs/a/model.safetensors folder
+    "$CAIRN" train --quiet --run-dir folder
+    cmp folder/model.safetensors runs/a/model.safetensors
+}

@@ -120,7 +120,7 @@ static void the_checkpoint_before_stays_until_a_save(void **state) {
     assert_int_equal(run(other, often, 1, FRESH), CAIRN_INTERRUPTED);
     assert_int_equal(truncate(path_of(other, "checkpoint.safetensors"), 40000), 0);
     for (uint32_t last = 4; last <= 5; last++) {
-        writes_to_fail = last == 4 ? 3 : 0; /* after params.yaml and metrics.json */
+        writes_to_fail = last == 4 ? 4 : 0; /* after params.yaml, metrics.json and summary.json */
         assert_int_equal(run(other, often, 1, RESUME), last == 4 ? CAIRN_FAILED : CAIRN_OK);
         if (last == 4)
             assert_non_null(strstr(cairn_error_message(), "checkpoint.safetensors: cannot write"));
