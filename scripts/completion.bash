@@ -1,5 +1,6 @@
 # shellcheck shell=bash
-# What bash asks when Tab is pressed after `cairn`. scripts/make-manual.sh puts the tables before it:
+# What bash asks when Tab is pressed after `cairn`. scripts/make-manual.sh puts the tables before
+# it:
 # _cairn_options[COMMAND]   --name, or --name=VALUE where it takes one
 # _cairn_words[COMMAND]     what may follow the command at once
 # _cairn_choices[KEY]       what the key of the configuration chooses from

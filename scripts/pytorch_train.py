@@ -143,7 +143,7 @@ def limited(split, limit):
 
 
 def held_out(labels, count, seed):
-    """Which training images are held out: of each class its share, as Cairn's, but by another draw."""
+    """Which training images are held out: of each class its share, as Cairn's, by another draw."""
     members = np.bincount(labels)
     shares = members * count // len(labels)
     rest = np.argsort(-(members * count % len(labels)), kind="stable")

@@ -4,8 +4,8 @@
 
 PROGRAM is image_pixels. Files of every form that is made here come first, sound ones and ones cut
 short; then those named. A file that Pillow opens is to be read within 2 levels a channel of
-`exif_transpose` and RGB, what is transparent over white; one that it refuses is to be refused. 16-bit
-grey is compared by its high byte: Pillow's own conversion turns nearly all of it white.
+`exif_transpose` and RGB, what is transparent over white; one that it refuses is to be refused.
+16-bit grey is compared by its high byte: Pillow's own conversion turns nearly all of it white.
 
 --make only makes the files. Exit code: 0 all as it should be, 1 not, 77 without Pillow."""
 import collections

@@ -142,24 +142,28 @@ static void py_equals_bin(void **state) {
     cairn_dataset_destroy(py);
 }
 
+/* All five, in one of the layouts. */
+static void write_training_files(bool bin) {
+    for (int number = 1; number <= 5; number++) {
+        char name[32];
+        snprintf(name, sizeof name, "data_batch_%d%s", number, bin ? ".bin" : "");
+        if (bin)
+            write_bin(bin_folder, name, number, RECORDS);
+        else
+            write_py(name, number, NOTHING);
+    }
+}
+
 /* Training images in the test split's place, as many of each class, in either layout; they are not
  * trained on, what is left keeps its order, and the test split's file is not opened. */
 static void validation_holds_training_images_out(void **state) {
     (void)state;
-    for (int number = 1; number <= 5; number++) {
-        char name[32];
-        snprintf(name, sizeof name, "data_batch_%d", number);
-        write_py(name, number, NOTHING);
-    }
+    write_training_files(false);
     cairn_config config = configure("cifar10", 20, 30);
     cairn_dataset *all = NULL, *py, *bin, *cut;
     config.data.validation = 1003;
     py = open_dataset(&config);
-    for (int number = 1; number <= 5; number++) {
-        char name[32];
-        snprintf(name, sizeof name, "data_batch_%d.bin", number);
-        write_bin(bin_folder, name, number, RECORDS);
-    }
+    write_training_files(true);
     cut = open_dataset(&config);
     assert_string_equal(digest_of(py), digest_of(cut));
     cairn_dataset_destroy(py);
