@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # Lays out every C, C++ and CUDA source by .clang-format; with --check it only names the files that
-# differ.
+# differ, and what is longer or wider than scripts/limits.py allows.
 #
 #   scripts/format.sh [--check]
 #
@@ -24,3 +24,4 @@ command -v clang-format-14 >/dev/null || {
 }
 git ls-files -z --cached --others --exclude-standard '*.c' '*.h' '*.cc' '*.cu' '*.cuh' |
     xargs -0 clang-format-14 "${mode[@]}"
+[ "${1-}" != --check ] || exec scripts/limits.py

@@ -69,6 +69,36 @@ old_names() {
     done
 }
 
+# LINES: a function of C of so many between its braces.
+function_of() {
+    printf 'static void f(int a,\n              int b) {\n'
+    yes '    a += b;' | head -n "$1"
+    printf '}\n'
+}
+
+@test "limits.py names what is too long or too wide, and nothing else" {
+    cd "$root"
+    git init -q
+    wide=$(printf '%098d' 0) # with the sign and blank of a comment as wide as can be
+    mkdir -p docs
+    { function_of 60; yes '' | head -n 437; } >right.c
+    { printf '#!/bin/bash\n# %s\nf() {\n' "$wide"; yes : | head -n 60; echo '}'; } >right
+    printf 'def f():\n    """%s."""\n' "${wide:9}" >right.py
+    scripts/limits.py
+    { function_of 61; yes '' | head -n 437; } >wrong.c
+    { printf '#!/usr/bin/env bash\n# %s.\nf() {\n' "$wide"; yes : | head -n 61; echo '}'; } >wrong
+    printf 'def f():\n    """%s."""\n' "${wide:8}" >wrong.py
+    { echo 'def f():'; yes '    a = 1' | head -n 61; } >wrong2.py
+    run scripts/limits.py
+    [ "$status" -eq 1 ]
+    [ "$output" = "wrong:2: prose of 101 columns; 100 at most
+wrong:3: f(): 61 lines; 60 at most
+wrong.c:1: 501 lines; 500 at most
+wrong.c:1: static void f(int a,: 61 lines; 60 at most
+wrong.py:2: prose of 101 columns; 100 at most
+wrong2.py:1: f: 61 lines; 60 at most" ]
+}
+
 @test "train.sh without data and network trains on synthetic images under another run name" {
     run "$root/scripts/train.sh"
     [ "$status" -eq 0 ]
