@@ -1,18 +1,22 @@
 #!/usr/bin/env python3
-"""Makes tests/parity/fixtures/optimizers.safetensors: what PyTorch's optimisers, and Lion, make of a net that Cairn can make by itself.
+"""Makes tests/parity/fixtures/optimizers.safetensors: what PyTorch's optimisers, and Lion, make of
+a net that Cairn can make by itself.
 
     python3 -m venv venv && venv/bin/pip install torch numpy safetensors
     venv/bin/python tests/parity/make_optimizers.py
 
-As in make_fixtures.py, images, labels, weights, crops and dropout masks are functions of the seed, and PyTorch works in
-float64. The metadata is the net (ops, channels, height, width), its data (samples, padding, seed), `steps`, the batch's size, the
-names of the `cases`, and under each name its overrides of Cairn's configuration. Step t has the rate train.lr / (1 + t) and
-train.accumulate batches, but for the second, which has two thirds of the samples. A case has the tensors
+As in make_fixtures.py, images, labels, weights, crops and dropout masks are functions of the seed,
+and PyTorch works in float64. The metadata is the net (ops, channels, height, width), its data
+(samples, padding, seed), `steps`, the batch's size, the names of the `cases`, and under each name
+its overrides of Cairn's configuration. Step t has the rate train.lr / (1 + t) and train.accumulate
+batches, but for the second, which has two thirds of the samples. A case has the tensors
 
-    <case>/losses [steps], <case>/eval_loss     means over a step's samples; the sum over all samples, by the average where
-                                                there is one
-    <case>/<kind>.<parameter>                   after the last step: parameter, gradient (before clipping and decay), first,
-                                                second (moments) and average, where PyTorch has them
+    <case>/losses [steps], <case>/eval_loss
+                  means over a step's samples; the sum over all samples, by the average where there
+                  is one
+    <case>/<kind>.<parameter>
+                  after the last step: parameter, gradient (before clipping and decay), first,
+                  second (moments) and average, where PyTorch has them
 """
 import copy
 
@@ -55,7 +59,8 @@ CASES = {
 
 
 class Lion(torch.optim.Optimizer):
-    """Chen et al., "Symbolic Discovery of Optimization Algorithms", NeurIPS 2023, which PyTorch does not have."""
+    """Chen et al., "Symbolic Discovery of Optimization Algorithms", NeurIPS 2023, which PyTorch
+    does not have."""
 
     def __init__(self, groups, lr, betas):
         super().__init__(groups, {"lr": lr, "betas": betas})
@@ -74,7 +79,8 @@ class Lion(torch.optim.Optimizer):
 def optimizer_of(net, o):
     decay = float(o.get("optimizer.weight_decay", 0))
     free = [p for p in net.parameters() if p.dim() <= 1 and o.get("optimizer.decay_exclude") == "norms_and_biases"]
-    scale, shift = float(o.get("optimizer.norm_bias_scale", 1)), [net.get_parameter(NORM_BIAS)]  # of optimizer.norm_bias_scale
+    # What optimizer.norm_bias_scale scales.
+    scale, shift = float(o.get("optimizer.norm_bias_scale", 1)), [net.get_parameter(NORM_BIAS)]
     groups = [{"params": [], "weight_decay": (0.0 if is_free else decay) / times, "scale": times}
               for times in (1, scale) for is_free in (False, True)]
     for p in net.parameters():
