@@ -1,8 +1,13 @@
 #!/usr/bin/env bash
 # Looks for misused and lost memory: builds for a plain x86-64, since valgrind knows no AVX-512, and
-# runs unit tests and the program's commands under memcheck. Any error or leak fails it.
+# runs unit tests, the readers of image files and the program's commands under memcheck. Any error or
+# leak fails it.
 #
 #   scripts/valgrind.sh [TEST]...     such as test_config; all unit tests and test_ops unless given
+#
+# Image files are the fuzzers' kept ones and, where Pillow is installed, those that
+# tests/parity/check_images.py makes; CAIRN_IMAGES names a folder of more. Every pixel that is read
+# is written out, so that one from memory that nobody set is seen.
 #
 # test_stop is left out: its signals come faster than valgrind delivers them.
 #
@@ -49,6 +54,18 @@ if [ ${#tests[@]} -eq 0 ]; then
 fi
 for name in "${tests[@]}"; do
     check "$name" "$build/tests/$name"
+done
+
+python=.venv/bin/python
+[ -x "$python" ] || python=python3
+"$python" tests/parity/check_images.py --make "$temporary/images" >"$temporary/made" ||
+    echo "image files are not made: $(cat "$temporary/made")"
+for folder in "$temporary/images" tests/fuzz/corpus/image tests/fuzz/regressions/image \
+    ${CAIRN_IMAGES:+"$CAIRN_IMAGES"}; do
+    [ ! -d "$folder" ] || mapfile -d '' -t images < <(find "$folder" -type f -print0)
+    # Of libjpeg's vector instructions memcheck takes some for uses of what lies beside a row.
+    [ ! -d "$folder" ] || JSIMD_FORCENONE=1 check "${#images[@]} image files of $folder" \
+        "$build/tests/image_pixels" "${images[@]}"
 done
 
 cat >"$temporary/params.yaml" <<'YAML'

@@ -10,8 +10,9 @@
 /* Behind jpeglib.h: its numbers depend on the library's version. */
 #include <jerror.h>
 
-/* Each scan is a pass over the whole picture; progressive files have about ten. */
-enum { SCANS_MAX = 64 };
+/* Each scan is a pass over the whole picture, of a few bytes if a file wants it so; progressive
+ * files have about ten. */
+enum { SCANS_MAX = 64, SCANS_OF_LARGEST = 16 };
 
 typedef struct {
     struct jpeg_decompress_struct decoder;
@@ -66,8 +67,10 @@ static void on_message(j_common_ptr common, int level) {
 
 static void on_progress(j_common_ptr common) {
     decoding *d = common->client_data;
-    if (d->decoder.input_scan_number > SCANS_MAX) {
-        d->outcome = cairn_picture_refuse(d->out, "a JPEG of more than 64 scans");
+    const int64_t scans = d->decoder.input_scan_number;
+    if (scans > SCANS_MAX ||
+        scans * d->out->width * d->out->height > (int64_t)SCANS_OF_LARGEST * PICTURE_PIXELS_MAX) {
+        d->outcome = cairn_picture_refuse(d->out, "a JPEG of too many scans");
         longjmp(d->jump, 1);
     }
 }

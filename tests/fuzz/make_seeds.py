@@ -99,6 +99,31 @@ for depth in bits:
          bytes(2 * stride))
 
 
+# The older header, masks, runs; a turned PNG; WebPs of one colour, lossy, lossless, and moving
+seed("image", "os2.bmp", b"BM" + struct.pack("<IHHI", 0, 0, 0, 32) +
+     struct.pack("<IHHHH", 12, 3, 2, 1, 1) + bytes(range(6)) + bytes(8))
+seed("image", "masks.bmp", b"BM" + struct.pack("<IHHI", 0, 0, 0, 66) +
+     struct.pack("<IiiHHIIiiIIIII", 40, 3, -2, 1, 16, 3, 0, 0, 0, 0, 0, 0xF800, 0x7E0, 0x1F) + bytes(range(16)))
+for depth, code in ((8, 1), (4, 2)):
+    data = b"\3\1\0\0\0\3\1\2\3\0\0\1" if depth == 8 else b"\3\x12\0\0\0\2\1\0\2\x21\0\1"
+    seed("image", f"runs{depth}.bmp", b"BM" + struct.pack("<IHHI", 0, 0, 0, 70) +
+         struct.pack("<IiiHHIIiiII", 40, 3, 2, 1, depth, code, 0, 0, 0, 4, 0) + bytes(range(16)) + data)
+for order, orientation in (("<", 6), (">", 3)):
+    tiff = (b"II" if order == "<" else b"MM") + struct.pack(order + "HIHHHIHHI", 42, 8, 1, 0x112, 3, 1,
+                                                             orientation, 0, 0)
+    seed("image", f"turned{orientation}.png", png(8, 0, b"\0abc\0def", (b"eXIf", tiff)))
+RIFF = "52494646%s57454250"
+IMAGE = "5650384c110000002f0240000007508f2257abff8188e87f0000"
+for name, data in (
+        ("lossy", RIFF % "30000000" + "5650382024000000" "3001009d012a0300020002c04c25a000037000feec25dffff9"
+         "c4bffa05ff80bcc0000000"),
+        ("lossless", RIFF % "1e000000" + IMAGE),
+        ("moving", RIFF % "86000000" + "565038580a0000000200000002000001" "0000414e494d060000000000000000"
+         "00414e4d462a00000000000000000002000001000000000002" + IMAGE + "414e4d4628000000000000000000020000010"
+         "000000000005650384c0f0000002f024000000710d1fffe0722a2ff0100")):
+    seed("image", name + ".webp", bytes.fromhex(data))
+
+
 # A baseline and a progressive JPEG of 8 x 8 pixels, with one code in each Huffman table
 def jpeg(frame, components, scans):
     def segment(marker, body):

@@ -5,10 +5,12 @@
 PROGRAM is image_pixels. Files of every form that is made here come first, sound ones and ones cut
 short; then those named. A file that Pillow opens is to be read within 2 levels a channel of
 `exif_transpose` and RGB, what is transparent over white; one that it refuses is to be refused.
-16-bit grey is compared by its high byte: Pillow's own conversion turns nearly all of it white.
+16-bit grey is compared by its high byte: Pillow's own conversion turns nearly all of it white. All
+is read twice, in memory that is filled differently.
 
 --make only makes the files. Exit code: 0 all as it should be, 1 not, 77 without Pillow."""
 import collections
+import os
 import pathlib
 import random
 import struct
@@ -207,7 +209,11 @@ def by_pillow(path):
 
 
 def by_cairn(program, paths):
-    out = subprocess.run([program, *paths], stdout=subprocess.PIPE, check=True).stdout
+    """Messages and pixels, which may not depend on what memory held before."""
+    out, again = (subprocess.run([program, *paths], stdout=subprocess.PIPE, check=True,
+                                 env={**os.environ, "MALLOC_PERTURB_": fill}).stdout
+                  for fill in ("85", "170"))
+    assert out == again, f"pixels from memory that nobody set: among {paths}"
     at = 0
     for _ in paths:
         end = out.index(b"\n", at)

@@ -238,6 +238,31 @@ static void jpegs_that_are_not_read_are_not_called_damaged(void **state) {
     refused("damaged");
 }
 
+/* Scans that say nothing, in a few bytes each, cost a pass over the picture each. */
+static void many_scans_are_refused(void **state) {
+    (void)state;
+    const uint8_t samples[] = {90};
+    uint8_t pixels[HEIGHT * WIDTH * 3];
+    make_jpeg(samples, 1, JCS_GRAYSCALE, JCS_GRAYSCALE, true);
+    size_t begin = made.size - 2, end = made.size - 2;
+    while (made.bytes[begin] != 0xFF || made.bytes[begin + 1] != 0xDA)
+        begin--;
+    uint8_t scan[256];
+    const size_t size = end - begin;
+    assert_true(size < sizeof scan);
+    memcpy(scan, made.bytes + begin, size);
+    made.size = end;
+    for (int i = 0; i < 40; i++)
+        put(scan, size);
+    put("\xFF\xD9", 2);
+    decode(pixels, HEIGHT, WIDTH);
+    made.size -= 2;
+    for (int i = 0; i < 40; i++)
+        put(scan, size);
+    put("\xFF\xD9", 2);
+    refused("is a JPEG of too many scans, which is not read");
+}
+
 /* PNG ------------------------------------------------------------------------------------------ */
 
 static uint32_t checksum(const uint8_t *at, size_t size) {
@@ -429,6 +454,7 @@ int main(void) {
         cmocka_unit_test(bmp_headers_may_lie),
         cmocka_unit_test(jpegs_of_every_colour_space_are_read),
         cmocka_unit_test(jpegs_that_are_not_read_are_not_called_damaged),
+        cmocka_unit_test(many_scans_are_refused),
         cmocka_unit_test(transparency_is_laid_over_white),
         cmocka_unit_test(pictures_are_turned_as_exif_says),
         cmocka_unit_test(damaged_exif_turns_nothing),
