@@ -149,7 +149,8 @@ static cairn_status read_description(cairn_dataset **data, const char *path) {
         else if (!parse(text, made))
             status = cairn_error_set(CAIRN_BAD_INPUT,
                                      "%s: its description of the data is damaged: name, shape "
-                                     "(sides of 1 to %d), mean, std and classes would be right",
+                                     "(sides of 1 to %d), mean, std and classes, in printable "
+                                     "UTF-8, would be right",
                                      path, CAIRN_SIDE_MAX);
         if (status)
             cairn_dataset_destroy(made);

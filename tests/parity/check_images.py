@@ -22,7 +22,7 @@ import zlib
 
 try:
     import numpy as np
-    from PIL import Image, ImageOps
+    from PIL import Image, ImageOps, PngImagePlugin
 except ImportError as error:
     print(f"skipped: {error}")
     sys.exit(77)
@@ -149,6 +149,16 @@ def saved(folder):
         for suffix in ("jpg", "png", "webp"):
             rgb.crop((0, 0, 45, 20)).save(folder / f"turned-{orientation}.{suffix}",
                                           exif=exif(orientation, big, kind), quality=95)
+    for orientation in (1, 3, 6, 8, 9):
+        for form in ('tiff:Orientation="%d"', "<tiff:Orientation>%d</tiff:Orientation>"):
+            xmp = "<x:xmpmeta>" + form % orientation + "</x:xmpmeta>"
+            name, wide = f"xmp-{orientation}{form[0] == '<':d}", rgb.crop((0, 0, 45, 20))
+            for suffix in ("jpg", "webp"):
+                wide.save(folder / f"{name}.{suffix}", xmp=xmp.encode(), quality=95)
+                wide.save(folder / f"{name}-2.{suffix}", xmp=xmp.encode(), exif=exif(2), quality=95)
+            text = PngImagePlugin.PngInfo()
+            text.add_itxt("XML:com.adobe.xmp", xmp)
+            wide.save(folder / f"{name}.png", pnginfo=text)
     for name, im, more in (("lossy", rgb, {}), ("lossless", rgb, {"lossless": True}),
                            ("alpha", clear, {"lossless": True}), ("alpha-lossy", clear, {}),
                            ("moving", clear, {"save_all": True, "append_images": [la.convert("RGBA")]}),

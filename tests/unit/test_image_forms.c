@@ -395,6 +395,37 @@ static void pictures_are_turned_as_exif_says(void **state) {
     }
 }
 
+/* Where EXIF says nothing, XMP may; in whichever form XML has it. */
+static void xmp_turns_where_exif_says_nothing(void **state) {
+    (void)state;
+    static const struct {
+        const char *xmp;
+        int exif, corner; /* where the stored picture's first pixel comes to lie */
+    } cases[] = {
+        {"<a tiff:Orientation=\"3\">", 0, HEIGHT * WIDTH - 1},
+        {"<tiff:Orientation>2</tiff:Orientation>", 0, WIDTH - 1},
+        {"tiff:Orientation tiff:Orientation='3' tiff:Orientation=\"2\"", 0, WIDTH - 1},
+        {"<a tiff:Orientation=\"3\">", 2, WIDTH - 1},
+        {"<a tiff:Orientation=\"9\">", 0, 0},
+        {"<a tiff:Orientation=\"", 0, 0},
+        {"tiff:Orientation", 0, 0},
+    };
+    uint8_t pixels[HEIGHT * WIDTH * 3], got[3 * HEIGHT * WIDTH];
+    for (int i = 0; i < HEIGHT * WIDTH * 3; i++)
+        pixels[i] = (uint8_t)(i / 3);
+    for (size_t i = 0; i < sizeof cases / sizeof cases[0]; i++) {
+        char text[200] = "XML:com.adobe.xmp\0\0\0\0";
+        make_png(pixels, PNG_FORMAT_RGB);
+        strcpy(text + 22, cases[i].xmp);
+        put_chunk("iTXt", text, 22 + strlen(cases[i].xmp));
+        if (cases[i].exif)
+            put_exif(cases[i].exif, false);
+        put_end();
+        decode(got, HEIGHT, WIDTH);
+        assert_int_equal(got[cases[i].corner], 0);
+    }
+}
+
 /* A tag that ends early, points outside, or counts what is not there turns nothing. */
 static void damaged_exif_turns_nothing(void **state) {
     (void)state;
@@ -457,6 +488,7 @@ int main(void) {
         cmocka_unit_test(many_scans_are_refused),
         cmocka_unit_test(transparency_is_laid_over_white),
         cmocka_unit_test(pictures_are_turned_as_exif_says),
+        cmocka_unit_test(xmp_turns_where_exif_says_nothing),
         cmocka_unit_test(damaged_exif_turns_nothing),
         cmocka_unit_test(other_formats_are_named),
     };
