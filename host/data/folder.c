@@ -176,7 +176,8 @@ static void free_queue(queue *q) {
 
 static cairn_status make_queue(queue *q, const listing *list, int64_t held, uint64_t seed) {
     const size_t count = list->files.count;
-    *q = (queue){malloc(count * sizeof *q->path), malloc(count), calloc(count, sizeof *q->is_held)};
+    *q = (queue){calloc(count, sizeof *q->path), calloc(count, 1),
+                 calloc(count, sizeof *q->is_held)};
     if (!q->path || !q->label || !q->is_held)
         return cairn_error_set(CAIRN_FAILED, "out of memory for %zu images", count);
     size_t taken = 0;

@@ -48,7 +48,7 @@ static void draw(uint64_t seed, uint32_t k, int32_t *list, int count, int share,
 cairn_status cairn_holdout_choose(const uint8_t *labels, int count, int held, uint64_t seed,
                                   bool *is_held) {
     int members[CAIRN_CLASSES_MAX] = {0}, shares[CAIRN_CLASSES_MAX] = {0};
-    int32_t *list = malloc((size_t)count * sizeof *list);
+    int32_t *list = calloc((size_t)count, sizeof *list);
     if (!list)
         return cairn_error_set(CAIRN_FAILED, "out of memory for the order of %d images", count);
     memset(is_held, 0, (size_t)count * sizeof *is_held);

@@ -69,7 +69,8 @@ static void make_palette_bmp(int bits, int header, int colours) {
     const int stride = (WIDTH * bits + 31) / 32 * 4;
     made.size = 0;
     put("BM", 2);
-    put_little(0, 8);
+    put_little(0, 4);
+    put_little(0, 4);
     put_little((uint32_t)begin, 4);
     put_little((uint32_t)header, 4);
     put_little(WIDTH, header == 12 ? 2 : 4);
