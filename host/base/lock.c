@@ -21,11 +21,14 @@ static cairn_status in_use(const char *path, int fd) {
                            (long)held.l_pid);
 }
 
-/* Whether `path` still names the file behind fd; its last holder may have removed it. */
+/* Whether `path` still names the file behind fd; its last holder may have removed it. Where fd does
+ * not tell, it is taken for that: else a lock's file would stay behind. */
 static bool still_there(const char *path, int fd) {
     struct stat opened, named;
-    return fstat(fd, &opened) == 0 && lstat(path, &named) == 0 && opened.st_ino == named.st_ino &&
-           opened.st_dev == named.st_dev;
+    if (lstat(path, &named) != 0)
+        return false;
+    return fstat(fd, &opened) != 0 ||
+           (opened.st_ino == named.st_ino && opened.st_dev == named.st_dev);
 }
 
 /* Where the file system has no such locks (NFS without its daemon, some of clusters). */
