@@ -37,8 +37,8 @@ static cairn_status open_tensorboard(void **state, const cairn_run *run,
 }
 
 /* Every key that shapes the result. */
-static cairn_status add_parameters(const tensorboard *board) {
-    const cairn_run *run = board->run;
+static cairn_status add_parameters(const tensorboard *writer) {
+    const cairn_run *run = writer->run;
     size_t used = 0;
     cairn_hparam *parameters = calloc(run->setting_count + 1, sizeof *parameters);
     if (!parameters)
@@ -55,18 +55,18 @@ static cairn_status add_parameters(const tensorboard *board) {
             parameters[used].text = setting->text;
         used++;
     }
-    cairn_status status = cairn_events_parameters(board->events, parameters, used);
+    cairn_status status = cairn_events_parameters(writer->events, parameters, used);
     free(parameters);
     return status;
 }
 
 static cairn_status begin(void *state, const cairn_snapshot *at) {
-    tensorboard *board = state;
-    board->since = cairn_clock_now();
-    board->train_seconds = at->train_seconds;
-    board->trained_images = at->trained_images;
-    cairn_status status = cairn_events_open(&board->events, board->run->folder, at->step);
-    return status ? status : add_parameters(board);
+    tensorboard *writer = state;
+    writer->since = cairn_clock_now();
+    writer->train_seconds = at->train_seconds;
+    writer->trained_images = at->trained_images;
+    cairn_status status = cairn_events_open(&writer->events, writer->run->folder, at->step);
+    return status ? status : add_parameters(writer);
 }
 
 typedef struct {
@@ -74,19 +74,19 @@ typedef struct {
     double value;
 } scalar;
 
-static cairn_status add_scalars(const tensorboard *board, int64_t step, const scalar *scalars,
+static cairn_status add_scalars(const tensorboard *writer, int64_t step, const scalar *scalars,
                                 size_t count) {
     cairn_status status = CAIRN_OK;
     for (size_t i = 0; i < count && !status; i++)
-        status = cairn_events_scalar(board->events, scalars[i].tag, step, scalars[i].value);
+        status = cairn_events_scalar(writer->events, scalars[i].tag, step, scalars[i].value);
     return status;
 }
 
 /* The loss and accuracy are those of this step's samples, not of the steps since the last record:
  * so a resumed run writes the same numbers. */
 static cairn_status show_step(void *state, const cairn_step_record *step) {
-    tensorboard *board = state;
-    board->images += step->count;
+    tensorboard *writer = state;
+    writer->images += step->count;
     if (!step->means)
         return CAIRN_OK;
     double time = cairn_clock_now();
@@ -94,52 +94,52 @@ static cairn_status show_step(void *state, const cairn_step_record *step) {
         {"loss/step", step->means[0]},
         {"accuracy/step", step->means[1]},
         {"learning_rate/step", step->lr},
-        {"images_per_second/step", (double)board->images / (time - board->since)},
+        {"images_per_second/step", (double)writer->images / (time - writer->since)},
     };
-    board->images = 0;
-    board->since = time;
-    return add_scalars(board, step->step, scalars, sizeof scalars / sizeof scalars[0]);
+    writer->images = 0;
+    writer->since = time;
+    return add_scalars(writer, step->step, scalars, sizeof scalars / sizeof scalars[0]);
 }
 
-static cairn_status add_histograms(const tensorboard *board, const cairn_snapshot *at) {
+static cairn_status add_histograms(const tensorboard *writer, const cairn_snapshot *at) {
     cairn_status status = CAIRN_OK;
     for (size_t i = 0; i < at->tensors->tensor_count && !status; i++) {
         const cairn_tensor *tensor = &at->tensors->tensor[i];
-        status = cairn_events_histogram(board->events, tensor->name, at->step, tensor->values,
+        status = cairn_events_histogram(writer->events, tensor->name, at->step, tensor->values,
                                         tensor->count);
     }
     return status;
 }
 
-static cairn_status add_drawing(const tensorboard *board, const char *tag, int64_t step,
+static cairn_status add_drawing(const tensorboard *writer, const char *tag, int64_t step,
                                 cairn_drawing *drawing) {
     cairn_status status =
-        drawing->rgb ? cairn_events_image(board->events, tag, step, drawing) : CAIRN_OK;
+        drawing->rgb ? cairn_events_image(writer->events, tag, step, drawing) : CAIRN_OK;
     cairn_drawing_free(drawing);
     return status;
 }
 
-static cairn_status add_pictures(const tensorboard *board, const cairn_snapshot *at) {
-    const cairn_run *run = board->run;
+static cairn_status add_pictures(const tensorboard *writer, const cairn_snapshot *at) {
+    const cairn_run *run = writer->run;
     const cairn_split *test = &run->test;
     cairn_drawing drawing = {0};
     cairn_status status = cairn_draw_confusion(&drawing, at->logits, test->labels, test->count,
                                                run->classes, run->class_names);
     if (!status)
-        status = add_drawing(board, run->held_out ? "val/confusion" : "test/confusion", at->step,
+        status = add_drawing(writer, run->held_out ? "val/confusion" : "test/confusion", at->step,
                              &drawing);
     if (!status)
         status = cairn_draw_mistakes(&drawing, at->logits, test, run->classes, run->class_names);
     if (!status)
-        status = add_drawing(board, run->held_out ? "val/mistakes" : "test/mistakes", at->step,
+        status = add_drawing(writer, run->held_out ? "val/mistakes" : "test/mistakes", at->step,
                              &drawing);
     return status;
 }
 
 static cairn_status show_epoch(void *state, const cairn_snapshot *at) {
-    tensorboard *board = state;
+    tensorboard *writer = state;
     const cairn_epoch_row *row = &at->rows[at->epochs - 1];
-    double seconds = at->train_seconds - board->train_seconds;
+    double seconds = at->train_seconds - writer->train_seconds;
     const scalar scalars[] = {
         {"epoch", row->epoch},
         {"loss/train", row->train_loss},
@@ -148,17 +148,18 @@ static cairn_status show_epoch(void *state, const cairn_snapshot *at) {
         {row->held_out ? "accuracy/val" : "accuracy/test", row->test_acc},
         {"learning_rate/epoch", at->rates[at->epochs - 1]},
         {"images_per_second/epoch",
-         seconds > 0 ? (double)(at->trained_images - board->trained_images) / seconds : 0},
+         seconds > 0 ? (double)(at->trained_images - writer->trained_images) / seconds : 0},
     };
-    cairn_status status = add_scalars(board, at->step, scalars, sizeof scalars / sizeof scalars[0]);
+    cairn_status status =
+        add_scalars(writer, at->step, scalars, sizeof scalars / sizeof scalars[0]);
     if (!status && at->tensors)
-        status = add_histograms(board, at);
+        status = add_histograms(writer, at);
     if (!status && at->logits)
-        status = add_pictures(board, at);
-    board->train_seconds = at->train_seconds;
-    board->trained_images = at->trained_images;
-    board->images = 0;
-    board->since = cairn_clock_now();
+        status = add_pictures(writer, at);
+    writer->train_seconds = at->train_seconds;
+    writer->trained_images = at->trained_images;
+    writer->images = 0;
+    writer->since = cairn_clock_now();
     return status;
 }
 
