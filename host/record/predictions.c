@@ -5,6 +5,7 @@
 #include "cairn/text.h"
 
 #include <errno.h>
+#include <assert.h>
 #include <limits.h>
 #include <math.h>
 #include <stdio.h>
@@ -46,6 +47,7 @@ static cairn_status write_predictions(const char *path, const cairn_run *run, co
     char *const *files = run->test_files;
     char *text = NULL;
     size_t size = 0;
+    assert(classes > 0);
     double *probabilities = malloc((size_t)classes * sizeof probabilities[0]);
     FILE *out = open_memstream(&text, &size);
     if (!probabilities || !out) {
