@@ -205,14 +205,14 @@ void kernel_cross_entropy(cudaStream_t stream, int count, int classes, int pitch
                           const float *logits, cuda_targets targets, double smoothing,
                           cuda_type gradient_type, void *gradient, cuda_state *state);
 
-/* The gradient of all parameters: element i in half[i] (bf16) where i < half_count, else in
+/* The gradient of all parameters: element i in bf16_values[i] where i < bf16_count, else in
  * values[i]. A parameter begins at a multiple of CUDA_GRAIN; group[i / CUDA_GRAIN] is its group's
  * number; NULL: all are of group 0. */
 enum { CUDA_GRAIN = 128 };
 typedef struct {
-    size_t count, half_count;
+    size_t count, bf16_count;
     const float *values;
-    const void *half;
+    const void *bf16_values;
     const uint8_t *group;
 } cuda_gradient;
 

@@ -14,9 +14,9 @@ static cuda_gradient micro_batch_gradient(const cuda_plan *plan) {
     const cuda_executor *executor = plan->executor;
     bool all = executor->tensors[CAIRN_AVERAGE] != NULL;
     return (cuda_gradient){.count = all ? executor->total : executor->trained_total,
-                           .half_count = executor->bf16_total,
+                           .bf16_count = executor->bf16_total,
                            .values = executor->tensors[CAIRN_GRADIENT],
-                           .half = executor->bf16_gradient,
+                           .bf16_values = executor->bf16_gradient,
                            .group = executor->group_numbers};
 }
 
@@ -25,8 +25,8 @@ static cuda_gradient step_gradient(const cuda_plan *plan) {
     cuda_gradient gradient = micro_batch_gradient(plan);
     if (plan->executor->sum) {
         gradient.values = plan->executor->sum;
-        gradient.half_count = 0;
-        gradient.half = NULL;
+        gradient.bf16_count = 0;
+        gradient.bf16_values = NULL;
     }
     return gradient;
 }

@@ -8,20 +8,20 @@ enum { WARPS = THREADS / WARP, SLICES_MAX = 512, PER_THREAD = 8 };
 template <int V>
 static __device__ __forceinline__ pack<float, V> load_gradient(const cuda_gradient &from,
                                                                size_t at) {
-    const bf16 *halves = (const bf16 *)from.half;
+    const bf16 *rounded_values = (const bf16 *)from.bf16_values;
     pack<float, V> gradient;
-    if (at + V <= from.half_count) {
-        const pack<bf16, V> rounded = load<V>(halves + at);
+    if (at + V <= from.bf16_count) {
+        const pack<bf16, V> rounded = load<V>(rounded_values + at);
         UNROLL
         for (int l = 0; l < V; l++)
             gradient.at[l] = to_float(rounded.at[l]);
-    } else if (at >= from.half_count) {
+    } else if (at >= from.bf16_count) {
         gradient = load<V>(from.values + at);
     } else {
         UNROLL
         for (int l = 0; l < V; l++)
             gradient.at[l] =
-                at + l < from.half_count ? to_float(halves[at + l]) : from.values[at + l];
+                at + l < from.bf16_count ? to_float(rounded_values[at + l]) : from.values[at + l];
     }
     return gradient;
 }
@@ -42,7 +42,7 @@ template <int V, typename F> static __device__ __forceinline__ void each_pack(si
 }
 
 static bool wide(const cuda_gradient &gradient) {
-    return aligned(gradient.values, 16) && aligned(gradient.half, 8);
+    return aligned(gradient.values, 16) && aligned(gradient.bf16_values, 8);
 }
 
 /* Accumulation ------------------------------------------------------------------------------------

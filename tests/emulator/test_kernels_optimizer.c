@@ -7,12 +7,12 @@
 enum { STEPS = 2 };
 static const double LR = 0.1;
 
-/* `count` parameters, the first `half_count` of which have gradients in bf16; all arrays begin
+/* `count` parameters, the first `bf16_count` of which have gradients in bf16; all arrays begin
  * `shift` elements into their memory. */
 typedef struct {
     const char *name;
     cairn_optimizer rule;
-    size_t count, half_count, shift;
+    size_t count, bf16_count, shift;
     bool shadow;
     bool grouped; /* grains are of groups 0, 1, ... in turn; else all of group 0 */
 } update_case;
@@ -21,7 +21,7 @@ typedef struct {
 typedef struct {
     size_t whole;
     float *w, *g;
-    uint16_t *half;
+    uint16_t *bf16;
     uint8_t group[16];
 } tensors;
 
@@ -63,10 +63,10 @@ static tensors make_tensors(const update_case *c) {
     tensors made = {.whole = whole,
                     .w = random_values(CUDA_F32, whole, 40, false),
                     .g = random_values(CUDA_F32, whole, 41, false),
-                    .half = host_memory(2 * whole)};
+                    .bf16 = host_memory(2 * whole)};
     assert_true(c->count <= sizeof made.group * CUDA_GRAIN);
     for (size_t i = 0; i < whole; i++)
-        made.half[i] = float_to_bf16(made.g[i] / 2);
+        made.bf16[i] = float_to_bf16(made.g[i] / 2);
     for (size_t grain = 0; grain < sizeof made.group; grain++)
         made.group[grain] = (uint8_t)((grain + 1) % GROUPS);
     return made;
@@ -77,7 +77,7 @@ static size_t group_of(const update_case *c, const tensors *on, size_t i) {
 }
 
 static double gradient_of(const update_case *c, const tensors *on, size_t i) {
-    return (double)(i < c->half_count ? bf16_to_float(on->half[i + c->shift])
+    return (double)(i < c->bf16_count ? bf16_to_float(on->bf16[i + c->shift])
                                       : on->g[i + c->shift]);
 }
 
@@ -127,15 +127,15 @@ static void compare_update(const update_case *c, const tensors *on, float *const
         for (size_t i = 0; i < whole; i++) {
             double want = exact[(size_t)row * whole + i];
             if (!(fabs((double)got[i] - want) <= 1e-6 * fabs(want) + 1e-7))
-                fail_msg("%s of %zu, %zu halves, shift %zu: row %d, element %zu is %.9g, not %.9g",
-                         c->name, c->count, c->half_count, c->shift, row, i, (double)got[i], want);
+                fail_msg("%s of %zu, %zu in bf16, shift %zu: row %d, element %zu is %.9g, not %.9g",
+                         c->name, c->count, c->bf16_count, c->shift, row, i, (double)got[i], want);
         }
     }
     from_device(got, there[W], whole * sizeof *got);
     from_device(shadow, shadow_there, 2 * whole);
     for (size_t i = 0; i < whole; i++) {
         bool written = c->shadow && i >= c->shift && trains(group_of(c, on, i - c->shift));
-        assert_int_equal(shadow[i], written ? float_to_bf16(got[i]) : on->half[i]);
+        assert_int_equal(shadow[i], written ? float_to_bf16(got[i]) : on->bf16[i]);
     }
     free(got);
     free(shadow);
@@ -154,11 +154,11 @@ static void check_update(const update_case *c) {
     float *there[ROWS] = {to_device(on.w, bytes), m ? to_device(zeros, bytes) : NULL,
                           v ? to_device(zeros, bytes) : NULL,
                           c->rule.average > 0 ? to_device(zeros, bytes) : NULL};
-    uint16_t *half_there = to_device(on.half, 2 * whole);
-    uint16_t *shadow_there = to_device(on.half, 2 * whole);
+    uint16_t *bf16_there = to_device(on.bf16, 2 * whole);
+    uint16_t *shadow_there = to_device(on.bf16, 2 * whole);
     cuda_update update = {
-        .gradient = {c->count, c->half_count, (float *)to_device(on.g, bytes) + c->shift,
-                     half_there + c->shift,
+        .gradient = {c->count, c->bf16_count, (float *)to_device(on.g, bytes) + c->shift,
+                     bf16_there + c->shift,
                      c->grouped ? to_device(on.group, sizeof on.group) : NULL},
         .parameter = there[W] + c->shift,
         .state = {there[M] ? there[M] + c->shift : NULL, there[V] ? there[V] + c->shift : NULL},
@@ -183,7 +183,7 @@ static void check_update(const update_case *c) {
     device_clear(NULL);
     free(on.w);
     free(on.g);
-    free(on.half);
+    free(on.bf16);
     free(zeros);
     free(exact);
 }
@@ -246,9 +246,9 @@ static void test_update_nan(void **state) {
 
 /* Clipping --------------------------------------------------------------------------------------*/
 
-static void check_clip(size_t count, size_t half_count, size_t shift, bool grouped) {
+static void check_clip(size_t count, size_t bf16_count, size_t shift, bool grouped) {
     const update_case c = {
-        .count = count, .half_count = half_count, .shift = shift, .grouped = grouped};
+        .count = count, .bf16_count = bf16_count, .shift = shift, .grouped = grouped};
     tensors on = make_tensors(&c);
     const double exact[] = {0.5, 1, 1e9};
     const cairn_optimizer adam = cairn_optimizer_defaults();
@@ -257,8 +257,8 @@ static void check_clip(size_t count, size_t half_count, size_t shift, bool group
         if (trains(group_of(&c, &on, i)))
             sum += gradient_of(&c, &on, i) * gradient_of(&c, &on, i);
     float *g_there = to_device(on.g, on.whole * sizeof *on.g);
-    uint16_t *half_there = to_device(on.half, 2 * on.whole);
-    cuda_gradient gradient = {count, half_count, g_there + shift, half_there + shift,
+    uint16_t *bf16_there = to_device(on.bf16, 2 * on.whole);
+    cuda_gradient gradient = {count, bf16_count, g_there + shift, bf16_there + shift,
                               grouped ? to_device(on.group, sizeof on.group) : NULL};
     void *scratch = device_memory(kernel_clip_scratch());
     for (int round = 0; round < 3; round++) {
@@ -272,8 +272,8 @@ static void check_clip(size_t count, size_t half_count, size_t shift, bool group
         kernel_clip(NULL, &gradient, limit, scratch, there);
         from_device(&state, there, sizeof state);
         if (!(fabs((double)state.clip - want) <= 1e-6 * want))
-            fail_msg("clipping %zu, %zu halves, shift %zu, to %g: the factor is %.9g, not %.9g",
-                     count, half_count, shift, limit, (double)state.clip, want);
+            fail_msg("clipping %zu, %zu in bf16, shift %zu, to %g: the factor is %.9g, not %.9g",
+                     count, bf16_count, shift, limit, (double)state.clip, want);
         kernel_clip(NULL, &gradient, limit, scratch, there);
         from_device(&again, there, sizeof again);
         assert_memory_equal(&state, &again, sizeof state);
@@ -283,12 +283,12 @@ static void check_clip(size_t count, size_t half_count, size_t shift, bool group
         assert_true(again.clip == 7); /* not before the last batch */
     }
     on.g[shift + count - 1] = NAN;
-    on.half[shift + count - 1] = float_to_bf16(NAN);
+    on.bf16[shift + count - 1] = float_to_bf16(NAN);
     if (trains(group_of(&c, &on, count - 1))) {
         cuda_state state = state_of(&adam, 0, LR);
         cuda_state *there = to_device(&state, sizeof state);
         gradient.values = (float *)to_device(on.g, on.whole * sizeof *on.g) + shift;
-        gradient.half = (uint16_t *)to_device(on.half, 2 * on.whole) + shift;
+        gradient.bf16_values = (uint16_t *)to_device(on.bf16, 2 * on.whole) + shift;
         kernel_clip(NULL, &gradient, 1, scratch, there);
         from_device(&state, there, sizeof state);
         assert_true(isnan(state.clip));
@@ -296,7 +296,7 @@ static void check_clip(size_t count, size_t half_count, size_t shift, bool group
     device_clear(NULL);
     free(on.w);
     free(on.g);
-    free(on.half);
+    free(on.bf16);
 }
 
 static void test_clip(void **state) {
@@ -310,15 +310,15 @@ static void test_clip(void **state) {
 
 /* Accumulation ----------------------------------------------------------------------------------*/
 
-static void check_accumulation(size_t count, size_t half_count, size_t shift) {
+static void check_accumulation(size_t count, size_t bf16_count, size_t shift) {
     static const float shares[] = {0.5f, 0.25f, 0.25f};
-    const update_case c = {.count = count, .half_count = half_count, .shift = shift};
+    const update_case c = {.count = count, .bf16_count = bf16_count, .shift = shift};
     tensors on = make_tensors(&c);
     size_t bytes = on.whole * sizeof(float);
     float *sum_there = to_device(on.w, bytes), *got = host_memory(bytes);
     float *g_there = to_device(on.g, bytes);
-    uint16_t *half_there = to_device(on.half, 2 * on.whole);
-    cuda_gradient gradient = {count, half_count, g_there + shift, half_there + shift, NULL};
+    uint16_t *bf16_there = to_device(on.bf16, 2 * on.whole);
+    cuda_gradient gradient = {count, bf16_count, g_there + shift, bf16_there + shift, NULL};
     for (uint32_t batch = 0; batch < 3; batch++) {
         cuda_state state = {.micro_batch = batch, .share = shares[batch], .last = batch == 2};
         kernel_accumulate(NULL, &gradient, sum_there + shift, to_device(&state, sizeof state));
@@ -331,7 +331,7 @@ static void check_accumulation(size_t count, size_t half_count, size_t shift) {
     device_clear(NULL);
     free(on.w);
     free(on.g);
-    free(on.half);
+    free(on.bf16);
     free(got);
 }
 

@@ -85,7 +85,7 @@ static void extend_spans(cpu_executor *executor, size_t begin, const cairn_param
     executor->spans[executor->span_count - 1].end = executor->total;
 }
 
-static void deal_out(cpu_executor *executor, const cairn_net *net, bool frozen) {
+static void place_parameters(cpu_executor *executor, const cairn_net *net, bool frozen) {
     for (int k = 0; k < net->parameter_count; k++) {
         if (net->parameter[k].group.frozen != frozen)
             continue;
@@ -98,8 +98,8 @@ static void deal_out(cpu_executor *executor, const cairn_net *net, bool frozen) 
 /* Each parameter starts on a cache line of its own; the gaps are zero and updates keep them so. */
 static cairn_status lay_out_parameters(cpu_executor *executor, const cairn_net *net) {
     const cairn_executor_options *options = &executor->base.options;
-    deal_out(executor, net, false);
-    deal_out(executor, net, true);
+    place_parameters(executor, net, false);
+    place_parameters(executor, net, true);
     float **rows[CAIRN_TENSOR_KINDS + 1];
     int count = 0;
     for (int kind = 0; kind < CAIRN_TENSOR_KINDS; kind++)
