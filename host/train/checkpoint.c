@@ -5,6 +5,7 @@
 #include "cairn/checkpoint.h"
 
 #include "cairn/file.h"
+#include "cairn/text.h"
 #include "tensors.h"
 
 #include <inttypes.h>
@@ -25,6 +26,15 @@ static cairn_status add_double(cairn_safetensors *file, const char *key, double 
     char text[40];
     snprintf(text, sizeof text, "%a", value);
     return cairn_safetensors_add_metadata(file, key, text);
+}
+
+char *cairn_computed_by(const cairn_executor *executor, char *out, size_t size) {
+    char device[256], choices[512];
+    snprintf(out, size, "%s (%s), %s, %d threads; %s", executor->backend->name,
+             cairn_executor_describe(executor, device, sizeof device),
+             cairn_precision_name(executor->options.precision), executor->options.threads,
+             cairn_executor_choices(executor, choices, sizeof choices));
+    return out;
 }
 
 static cairn_status add_position(cairn_safetensors *file, const cairn_checkpoint *at) {
@@ -70,7 +80,11 @@ static cairn_status check_finite(const cairn_safetensors *file) {
 cairn_status cairn_checkpoint_save(cairn_executor *executor, const cairn_checkpoint *checkpoint,
                                    const char *path, bool finite) {
     cairn_safetensors file = {0};
+    char computer[CAIRN_COMPUTED_BY_MAX];
     cairn_status status = add_position(&file, checkpoint);
+    if (!status)
+        status = cairn_safetensors_add_metadata(
+            &file, "computed_by", cairn_computed_by(executor, computer, sizeof computer));
     if (!status && checkpoint->data)
         status = cairn_description_add(&file, checkpoint->data);
     for (int kind = 0; kind < CAIRN_TENSOR_KINDS && !status; kind++)
@@ -163,6 +177,8 @@ static cairn_status read_position(const cairn_safetensors *file, cairn_checkpoin
         status = find_text(file, path, "data_digest", &digest);
     if (!status)
         status = cairn_path_format(at->data_digest, sizeof at->data_digest, "%s", digest);
+    const char *computer = cairn_safetensors_metadata(file, "computed_by");
+    cairn_text_show(at->computed_by, sizeof at->computed_by, computer ? computer : "");
     if (!status)
         status = read_counters(file, at, path);
     if (!status)

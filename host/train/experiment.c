@@ -5,6 +5,7 @@
 
 #include "cairn/clock.h"
 #include "cairn/stop.h"
+#include "cairn/text.h"
 #include "cairn/whiten.h"
 
 #include <stdio.h>
@@ -48,7 +49,10 @@ static cairn_status make_start(cairn_experiment *run, cairn_run_start *start) {
     start->at = (cairn_checkpoint){0};
     run->at.config = *run->config;
     run->at.data = run->session.data;
-    char held[CAIRN_DIGEST_HEX];
+    char held[CAIRN_DIGEST_HEX], computer[CAIRN_COMPUTED_BY_MAX], shown[CAIRN_COMPUTED_BY_MAX];
+    cairn_text_show(shown, sizeof shown, cairn_computed_by(executor, computer, sizeof computer));
+    if (strcmp(run->at.computed_by, shown) != 0)
+        memcpy(start->elsewhere, run->at.computed_by, sizeof start->elsewhere);
     memcpy(held, run->at.data_digest, sizeof held);
     cairn_status status = cairn_progress_await_provenance(run);
     if (!status && strcmp(held, run->at.data_digest) != 0)
@@ -109,6 +113,11 @@ static void announce(const cairn_experiment *run, const cairn_run_start *start) 
                                  locks[i]->path, strerror(locks[i]->refused));
     if (start->from && *start->notice)
         cairn_recorders_note(run->recorders, "%s: going on from %s", start->notice, start->from);
+    if (*start->elsewhere)
+        cairn_recorders_note(run->recorders,
+                             "computed so far by %s: what follows may differ in its last digits "
+                             "from an unbroken run, there or here",
+                             start->elsewhere);
     if (start->from && run->at.epoch >= run->config->train.epochs)
         cairn_recorders_note(run->recorders, "all %u epochs are done already", run->at.epoch);
     else if (start->from)

@@ -25,6 +25,7 @@ typedef struct {
     const char *from; /* the checkpoint that it goes on from; NULL: from the beginning */
     cairn_checkpoint at;
     cairn_safetensors tensors;
+    char elsewhere[CAIRN_COMPUTED_BY_MAX]; /* what computed so far, where that is another; "" */
     char notice[PATH_MAX + 64]; /* why not from the last checkpoint but the one before; "" */
 } cairn_run_start;
 void cairn_run_start_free(cairn_run_start *start);

@@ -8,6 +8,11 @@
 #include "cairn/metrics.h"
 #include "cairn/safetensors.h"
 
+/* What computes, as far as the last digits depend on it: backend, device, precision, threads,
+ * loops. */
+enum { CAIRN_COMPUTED_BY_MAX = 1024 };
+char *cairn_computed_by(const cairn_executor *executor, char *out, size_t size);
+
 typedef struct {
     cairn_config config;
     char data_digest[CAIRN_DIGEST_HEX];
@@ -17,7 +22,8 @@ typedef struct {
     cairn_stats stats;      /* of the epoch begun */
     double seconds, train_seconds;
     int64_t trained_images;
-    cairn_epoch_row *rows;     /* [epoch]; owned */
+    char computed_by[CAIRN_COMPUTED_BY_MAX]; /* what took it there; "" in older files */
+    cairn_epoch_row *rows;                   /* [epoch]; owned */
     cairn_metrics metrics;     /* the same as text, to be extended before a save; owned */
     const cairn_dataset *data; /* whose description the file is to carry; NULL: none */
 } cairn_checkpoint;

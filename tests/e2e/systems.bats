@@ -435,3 +435,19 @@ PY
     "$CAIRN" train --quiet --run-dir folder
     cmp folder/model.safetensors runs/a/model.safetensors
 }
+
+@test "a resume on other processors, or by another backend, says what that means" {
+    resume() { # ARGUMENT...: of a run that was begun with one thread
+        rm -rf run
+        cp -r begun run
+        "$CAIRN" train --resume --run-dir run -S train.epochs=3 -S train.threads=0 "$@" 2>said
+    }
+    OMP_NUM_THREADS=1 "$CAIRN" train --quiet --run-dir begun -S train.threads=0
+    OMP_NUM_THREADS=1 resume
+    ! grep -q 'computed so far by' said
+    OMP_NUM_THREADS=1 resume --device reference
+    "$CAIRN" info | grep -q '^ *cpu *not' || grep -q 'computed so far by cpu .*, 1 threads' said
+    [ "$("$CAIRN" info --json | jq .threads)" -gt 1 ] || skip "there is one processor"
+    resume
+    grep -q 'computed so far by .*, 1 threads' said
+}
