@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Looks for misused and lost memory: builds for a plain x86-64, since valgrind knows no AVX-512, and
-# runs unit tests, the readers of image files and the program's commands under memcheck. Any error or
-# leak fails it.
+# runs unit tests, the readers of image files and the program's commands under memcheck. Any error
+# or leak fails it.
 #
 #   scripts/valgrind.sh [TEST]...     such as test_config; all unit tests and test_ops unless given
 #
