@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # Checks the documents: no link leads nowhere, no prose is wider than 100 columns, what the
-# documents about the code name (`host/cli/main.c`, `main()`) is there, and the tables of keys and of
-# models are what the program prints.
+# documents about the code name (`host/cli/main.c`, `main()`) is there, and the tables of keys and
+# of models are what the program prints.
 #
 #   scripts/check-docs.sh [--fix]     --fix puts the program's tables into docs/
 #
