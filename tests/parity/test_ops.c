@@ -223,7 +223,7 @@ static double share_of_magnitude(size_t count, const float *got, const float *wa
 /* What a chain's rounding may come to, as a share of that: a few units of the last place, of which
  * float32, whose products are exact enough, has some more for long sums. */
 static double magnitude_tolerance(cairn_precision precision) {
-    return precision == CAIRN_BF16 ? 4 * 0x1p-9 : precision == CAIRN_TF32 ? 4 * 0x1p-11 : 0x1p-20;
+    return precision == CAIRN_BF16 ? 8 * 0x1p-9 : precision == CAIRN_TF32 ? 8 * 0x1p-11 : 0x1p-20;
 }
 
 static double tensor_error(const cairn_net *net, const outcome *got, const outcome *want, int kind,
