@@ -166,6 +166,7 @@ def build(name, classes, widths=(), depth=1, hidden=256, dropout=0.0):
     made = {
         "simple_cnn": lambda: SimpleCNN(classes, widths or (32, 64, 128), depth, hidden, dropout),
         "resnet20": lambda: ResNet(classes, (16, 32, 64), 3),
+        "resnet56": lambda: ResNet(classes, (16, 32, 64), 9),
         "resnet18": lambda: ResNet(classes, (64, 128, 256, 512), 2),
         "wideresnet-16-4": lambda: WideResNet(classes, 2, 4),
         "speed_cnn": lambda: SpeedCNN(classes, widths or (64, 256, 256)),

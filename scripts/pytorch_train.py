@@ -73,7 +73,7 @@ IDLE = set("""data.num_workers data.image_size data.resize train.deterministic s
 # The values that it can honour, of the rest.
 ONLY = {
     "data.name": ["cifar10"],
-    "model.name": ["simple_cnn", "resnet20", "resnet18", "wideresnet-16-4", "speed_cnn"],
+    "model.name": ["simple_cnn", "resnet20", "resnet56", "resnet18", "wideresnet-16-4", "speed_cnn"],
     "train.precision": ["float32", "bf16", "tf32"],
     "schedule.name": ["constant", "step", "multistep", "exponential", "cosine", "linear", "polynomial", "onecycle"],
     **{f"augment.{key}": [0] for key in ("erasing", "brightness", "contrast", "saturation", "rotation",

@@ -1,7 +1,7 @@
 /* Residual networks for small images (He et al., "Deep residual learning", CVPR 2016): a block's
- * output is relu(f(x) + shortcut(x)), f two normalised convolutions. resnet20 is their section
- * 4.2's but for its shortcuts, 1x1 projections where theirs pad with zeros; resnet18 is table 1's
- * with a first convolution fit for 32x32 pixels. */
+ * output is relu(f(x) + shortcut(x)), f two normalised convolutions. resnet20 and resnet56
+ * are their section 4.2's but for the shortcuts, 1x1 projections where theirs pad with zeros;
+ * resnet18 is table 1's with a first convolution fit for 32x32 pixels. */
 #include "layers.h"
 
 #include "cairn/model.h"
@@ -63,6 +63,13 @@ cairn_status cairn_build_resnet20(cairn_net **net, const cairn_config *config, c
                                   int classes) {
     (void)config;
     const cairn_resnet options = {{16, 32, 64}, {3, 3, 3}, 3};
+    return cairn_resnet_build(net, &options, input, classes);
+}
+
+cairn_status cairn_build_resnet56(cairn_net **net, const cairn_config *config, cairn_shape input,
+                                  int classes) {
+    (void)config;
+    const cairn_resnet options = {{16, 32, 64}, {9, 9, 9}, 3};
     return cairn_resnet_build(net, &options, input, classes);
 }
 

@@ -201,7 +201,7 @@ refused() {
         -S ema.decay=0.9
     grep -q "; values, gradients, SGD's momentum, their sum over a step, the values' average 11.8 MiB; " out
     cairn model resnet21
-    [ "$code" -eq 2 ] && grep -q 'it must be simple_cnn, resnet20, resnet18, wideresnet-16-4 or speed_cnn' err
+    [ "$code" -eq 2 ] && grep -q 'it must be simple_cnn, resnet20, resnet56, resnet18, wideresnet-16-4 or speed_cnn' err
     cairn model resnet20 resnet18
     refused "unexpected 'resnet18'; see \`cairn model --help\`"
     cairn model simple_cnn -S model.widths=0

@@ -122,9 +122,9 @@ static const struct {
     {"device: cuda:01\n",
      "p.yaml:4:9: device: found cuda:01; it must be auto, cpu, reference, cuda or cuda:N"},
     {"model: {name: resnet}\n", "p.yaml:4:15: model.name: found resnet; it must be simple_cnn, "
-                                "resnet20, resnet18, wideresnet-16-4 or speed_cnn"},
+                                "resnet20, resnet56, resnet18, wideresnet-16-4 or speed_cnn"},
     {"model: {name: }\n", "p.yaml:4:15: model.name: found nothing; it must be simple_cnn, "
-                          "resnet20, resnet18, wideresnet-16-4 or speed_cnn"},
+                          "resnet20, resnet56, resnet18, wideresnet-16-4 or speed_cnn"},
     /* structure */
     {"seed: {a: 1}\n", "p.yaml:4:7: seed: found a section; " SEED_RANGE},
     {"seed: [1]\n", "p.yaml:4:7: seed: found a list; " SEED_RANGE},

@@ -43,6 +43,7 @@ static void models_have_their_known_sizes(void **state) {
     } known[] = {
         {"simple_cnn", "classifier.4", "features.6.weight", 620362, 21.7},
         {"resnet20", "layer3.2.add", "layer2.0.downsample.0.weight", 272474, 81.6},
+        {"resnet56", "layer3.8.add", "layer3.0.downsample.0.weight", 855770, 251.5},
         {"resnet18", "layer4.1.bn2", "layer4.0.downsample.1.running_var", 11173962, 1110.8},
         {"wideresnet-16-4", "avgpool", "block2.layer.0.convShortcut.weight", 2748890, 785.2},
         {"speed_cnn", "group3.gelu2", "group2.norm1.bias", 1971352, 236.3},
