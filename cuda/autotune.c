@@ -14,7 +14,7 @@
 #include "cuda_executor.h"
 #include "cudnn_pooling.h"
 #include "probe.h"
-#include "timing.h"
+#include "cuda_timing.h"
 #include "values.h"
 
 #include <stdio.h>

@@ -5,7 +5,7 @@
 #include "cublas_matmul.h"
 #include "cuda_executor.h"
 #include "probe.h"
-#include "timing.h"
+#include "cuda_timing.h"
 
 enum { COPY_BYTES = 256 << 20 };
 

@@ -34,13 +34,32 @@ static __device__ __forceinline__ float silu_slope(float x) {
     return share * (1.0f + x * (1.0f - share));
 }
 
-/* An activation that is an op of its own, and its slope. */
-static __device__ __forceinline__ float activation_of(cairn_op_kind kind, float x) {
-    return kind == CAIRN_OP_SILU ? silu_of(x) : gelu_of(x);
-}
+/* Activations that are ops of their own, each with its slope. */
+struct gelu_op {
+    static __device__ __forceinline__ float of(float x) {
+        return gelu_of(x);
+    }
+    static __device__ __forceinline__ float slope(float x) {
+        return gelu_slope(x);
+    }
+};
 
-static __device__ __forceinline__ float activation_slope(cairn_op_kind kind, float x) {
-    return kind == CAIRN_OP_SILU ? silu_slope(x) : gelu_slope(x);
+struct silu_op {
+    static __device__ __forceinline__ float of(float x) {
+        return silu_of(x);
+    }
+    static __device__ __forceinline__ float slope(float x) {
+        return silu_slope(x);
+    }
+};
+
+/* Calls `use` with the one of that kind: a kernel is compiled for each, since one that chooses by
+ * itself runs out of registers. */
+template <typename Use> void with_activation(cairn_op_kind kind, const Use &use) {
+    if (kind == CAIRN_OP_SILU)
+        use(silu_op());
+    else
+        use(gelu_op());
 }
 
 /* An activation that other kernels apply in passing, and gradients' way back through it. */

@@ -52,17 +52,15 @@ struct activated_sum {
     }
 };
 
-struct activation {
-    cairn_op_kind kind;
+template <typename Op> struct activation {
     __device__ float operator()(float x, float) const {
-        return activation_of(kind, x);
+        return Op::of(x);
     }
 };
 
-struct activation_gradient {
-    cairn_op_kind kind;
+template <typename Op> struct activation_gradient {
     __device__ float operator()(float x, float dy) const {
-        return dy * activation_slope(kind, x);
+        return dy * Op::slope(x);
     }
 };
 
@@ -122,12 +120,15 @@ void kernel_add(cudaStream_t stream, cuda_tensor shape, cuda_activation activati
 
 void kernel_activate(cudaStream_t stream, cairn_op_kind kind, cuda_tensor shape, const void *x,
                      void *y) {
-    combine_all(stream, activation{kind}, shape, x, x, y);
+    with_activation(
+        kind, [&](auto op) { combine_all(stream, activation<decltype(op)>{}, shape, x, x, y); });
 }
 
 void kernel_activate_backward(cudaStream_t stream, cairn_op_kind kind, cuda_tensor shape,
                               const void *x, const void *dy, void *dx) {
-    combine_all(stream, activation_gradient{kind}, shape, x, dy, dx);
+    with_activation(kind, [&](auto op) {
+        combine_all(stream, activation_gradient<decltype(op)>{}, shape, x, dy, dx);
+    });
 }
 
 void kernel_average(cudaStream_t stream, cuda_pool pool, cuda_tensor in, cuda_tensor out,

@@ -4,7 +4,7 @@
 #include "keys.h"
 
 /* A field of cairn_config and the key of its name. */
-#define KEY(field, kind) .name = #field, .type = kind, .offset = offsetof(cairn_config, field)
+#define KEY(field, kind) .name = #field, .type = (kind), .offset = offsetof(cairn_config, field)
 
 static const cairn_choice data_sets[] = {
     {0, "cifar10"}, {0, "cifar100"}, {0, "folder"}, {0, "synthetic"}, {0, NULL},

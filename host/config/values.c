@@ -191,7 +191,7 @@ static cairn_status set_text(cairn_config *config, const cairn_key *key, const c
     if (key->choices && !choice)
         return refuse(key, scalar, where);
     char *field = (char *)config + key->offset;
-    if (key->type == CAIRN_KEY_CHOICE)
+    if (choice && key->type == CAIRN_KEY_CHOICE)
         memcpy(field, &choice->value, sizeof choice->value);
     else
         memcpy(field, scalar->text, sizeof scalar->text);

@@ -78,11 +78,11 @@ cairn_status cairn_pickle_batch(const uint8_t *bytes, size_t size, const char *n
         if (cairn_pickle_is_text(&key->value, "labels"))
             list = &key->next->value;
     }
-    if (!status && (!data || !list))
-        status = cairn_pickle_refuse(m, "the dictionary lacks \"data\" or \"labels\"");
-    if (!status)
+    if (!status && data && list)
         status = copy_images(m, data, count, images);
-    if (!status)
+    else if (!status)
+        status = cairn_pickle_refuse(m, "the dictionary lacks \"data\" or \"labels\"");
+    if (!status && list)
         status = copy_labels(m, list, count, labels);
     free(m);
     return status;

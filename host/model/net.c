@@ -110,17 +110,17 @@ typedef struct {
 } op_description;
 
 static const op_description kinds[CAIRN_OP_KINDS] = {
-    [CAIRN_OP_CONV2D] = {"conv2d", infer_conv2d, conv2d_flops},
-    [CAIRN_OP_RELU] = {"relu"},
-    [CAIRN_OP_MAXPOOL] = {"maxpool", infer_pool},
-    [CAIRN_OP_FLATTEN] = {"flatten", infer_flatten, .view = true},
-    [CAIRN_OP_LINEAR] = {"linear", infer_linear, linear_flops},
-    [CAIRN_OP_DROPOUT] = {"dropout", infer_dropout},
-    [CAIRN_OP_BATCHNORM] = {"batchnorm"},
-    [CAIRN_OP_ADD] = {"add"},
-    [CAIRN_OP_AVGPOOL] = {"avgpool", infer_pool},
-    [CAIRN_OP_GELU] = {"gelu"},
-    [CAIRN_OP_SILU] = {"silu"},
+    [CAIRN_OP_CONV2D] = {.name = "conv2d", .infer = infer_conv2d, .flops = conv2d_flops},
+    [CAIRN_OP_RELU] = {.name = "relu"},
+    [CAIRN_OP_MAXPOOL] = {.name = "maxpool", .infer = infer_pool},
+    [CAIRN_OP_FLATTEN] = {.name = "flatten", .infer = infer_flatten, .view = true},
+    [CAIRN_OP_LINEAR] = {.name = "linear", .infer = infer_linear, .flops = linear_flops},
+    [CAIRN_OP_DROPOUT] = {.name = "dropout", .infer = infer_dropout},
+    [CAIRN_OP_BATCHNORM] = {.name = "batchnorm"},
+    [CAIRN_OP_ADD] = {.name = "add"},
+    [CAIRN_OP_AVGPOOL] = {.name = "avgpool", .infer = infer_pool},
+    [CAIRN_OP_GELU] = {.name = "gelu"},
+    [CAIRN_OP_SILU] = {.name = "silu"},
 };
 
 const char *cairn_op_kind_name(cairn_op_kind kind) {

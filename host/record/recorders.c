@@ -46,7 +46,7 @@ const char *cairn_run_setting(const cairn_run *run, const char *name) {
     for (size_t i = 0; i < run->setting_count; i++)
         if (strcmp(run->settings[i].name, name) == 0)
             return run->settings[i].text;
-    assert(!"a setting of the schema");
+    assert(false); /* it is none of the schema */
     return "";
 }
 

@@ -6,7 +6,7 @@
 
 #include "cairn/file.h"
 #include "cairn/text.h"
-#include "tensors.h"
+#include "model_tensors.h"
 
 #include <inttypes.h>
 #include <math.h>

@@ -7,7 +7,7 @@
  * and "resize": "crop", where images were not stretched. */
 #include "cairn/model_file.h"
 
-#include "tensors.h"
+#include "model_tensors.h"
 
 #include "cairn/text.h"
 

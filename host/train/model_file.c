@@ -5,7 +5,7 @@
 #include "cairn/model_file.h"
 
 #include "cairn/file.h"
-#include "tensors.h"
+#include "model_tensors.h"
 
 #include <math.h>
 #include <stdio.h>

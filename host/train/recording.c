@@ -4,7 +4,7 @@
 
 #include "cairn/clock.h"
 #include "cairn/model_file.h"
-#include "tensors.h"
+#include "model_tensors.h"
 
 #include <stdlib.h>
 

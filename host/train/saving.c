@@ -19,7 +19,7 @@
 
 #include "cairn/clock.h"
 #include "cairn/file.h"
-#include "tensors.h"
+#include "model_tensors.h"
 
 /* Another costs a twentieth of the time at most. */
 static bool is_cheap(const cairn_duration *last, double time) {

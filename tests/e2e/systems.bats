@@ -322,7 +322,7 @@ os.execv(sys.argv[3], sys.argv[3:])' "$@"
     wait $pid || [ $? -eq 130 ]
     loader=$(readelf -p .interp "$CAIRN" | grep -o '/[^ ]*ld[^ ]*')
     ! "$CAIRN" info | grep -q '^compiler *gcc' ||
-        OMP_DISPLAY_ENV=verbose "$CAIRN" --version 2>&1 | grep -q "GOMP_SPINCOUNT = '1000'"
+        env -u OMP_WAIT_POLICY -u GOMP_SPINCOUNT OMP_DISPLAY_ENV=verbose "$CAIRN" --version 2>&1 | grep -q "GOMP_SPINCOUNT = '1000'"
     mkdir folder
     ln -s "$CAIRN" folder/other
     for start in "$loader $CAIRN" "folder/other" "env PATH=$(dirname "$CAIRN"):$PATH $(basename "$CAIRN")"; do

@@ -262,8 +262,9 @@ static cuda_slot *fill_slots(unsigned char *slots, size_t stride, size_t count) 
                         .share = 0.125f,
                         .trained = 5,
                         .take = 0.875f,
-                        .group = {{.rate = 0.25f}, [CUDA_GROUPS_MAX - 1] = {.shrink = 0.75f}},
                         .first = GATHER_FIRST};
+    slot->group[0].rate = 0.25f;
+    slot->group[CUDA_GROUPS_MAX - 1].shrink = 0.75f;
     for (size_t n = 0; n < count; n++)
         slot->indices[n] = (int32_t)(word_at(12, n) % SAMPLES);
     return slot;

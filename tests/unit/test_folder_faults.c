@@ -120,7 +120,7 @@ static void images_may_be_cropped(void **state) {
     assert_true(png_image_write_to_file(&image, path_of("test/a/t.png"), 0, pixels, 0, NULL));
     for (int crop = 0; crop < 2; crop++) {
         cairn_config config = configure(0, SIDE);
-        config.data.resize = crop;
+        config.data.resize = (cairn_resize)crop;
         cairn_dataset *dataset = open_dataset(&config);
         assert_int_equal(dataset->resize, crop);
         level[crop] = dataset->test.images[1]; /* columns 6 to 11 of all; 10 and 11 of the middle */

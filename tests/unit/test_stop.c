@@ -105,7 +105,7 @@ static void signals_do_no_harm(void **state) {
 
 /* The wait status of a process that the two signals come to, with so many seconds between them. */
 static int end_of(int first, int second, double pause) {
-    const struct timespec between = {(time_t)pause, (long)((pause - (long)pause) * 1e9)};
+    const struct timespec between = {(time_t)pause, (long)((pause - (double)(long)pause) * 1e9)};
     int status = 0;
     pid_t child = fork();
     assert_true(child >= 0);

@@ -1,6 +1,7 @@
 /* The optimiser's loops. They are written so that the compiler vectorises them. */
 #include "update.h"
 
+#include <assert.h>
 #include <math.h>
 
 /* Below this many elements a parallel region costs more than it saves. */
@@ -130,6 +131,7 @@ static cairn_status update_weights(const cairn_optimizer *optimizer, const facto
     switch (cairn_optimizer_for(optimizer, span->parameter)) {
     case CAIRN_ADAM:
     case CAIRN_ADAMW:
+        assert(state[0] && state[1]);
         if (span->parameter->group.decay > 0 || optimizer->clip_norm > 0)
             adam_decayed(by, count, w, g, state[0], state[1]);
         else
@@ -142,6 +144,7 @@ static cairn_status update_weights(const cairn_optimizer *optimizer, const facto
             sgd(by, count, w, g);
         break;
     case CAIRN_LION:
+        assert(state[0]);
         lion(by, count, w, g, state[0]);
         break;
     case CAIRN_OPTIMIZERS:

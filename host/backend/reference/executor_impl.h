@@ -68,8 +68,8 @@ static real *wanted_gradient(const executor *e, int ordinal) {
     return cairn_graph_trains(&e->graph, ordinal) ? e->tensor[CAIRN_GRADIENT][ordinal] : NULL;
 }
 
-/* step is NULL in evaluation. */
-static op_work work_of(const executor *e, int ordinal, int count, const cairn_step *step) {
+/* `taken` is NULL in evaluation. */
+static op_work work_of(const executor *e, int ordinal, int count, const cairn_step *taken) {
     const cairn_op *op = &e->base.net->op[ordinal];
     const op_buffers *buffers = &e->op[ordinal];
     return (op_work){.op = op,
@@ -85,9 +85,9 @@ static op_work work_of(const executor *e, int ordinal, int count, const cairn_st
                      .bias = parameter_of(e, op->bias),
                      .mean = parameter_of(e, op->mean),
                      .variance = parameter_of(e, op->variance),
-                     .training = step != NULL,
+                     .training = taken != NULL,
                      .seed = e->base.options.seed,
-                     .step = step ? step->step : 0,
+                     .step = taken ? taken->step : 0,
                      .micro_batch = e->micro_batch,
                      .dy = buffers->dy,
                      .dx = gradient_of(e, op->input),

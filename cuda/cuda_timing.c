@@ -1,5 +1,5 @@
 /* Timing by the device's own events. */
-#include "timing.h"
+#include "cuda_timing.h"
 
 #include "cuda_executor.h"
 #include "probe.h"

@@ -1,6 +1,6 @@
 /* Parts of a model's and a checkpoint's file. */
-#ifndef CAIRN_TRAIN_TENSORS_H
-#define CAIRN_TRAIN_TENSORS_H
+#ifndef CAIRN_TRAIN_MODEL_TENSORS_H
+#define CAIRN_TRAIN_MODEL_TENSORS_H
 
 #include "cairn/dataset.h"
 #include "cairn/executor.h"
