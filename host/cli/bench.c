@@ -3,11 +3,11 @@
 #include "cli.h"
 
 #include "cairn/clock.h"
+#include "cairn/json.h"
 #include "cairn/rng.h"
 #include "cairn/session.h"
 #include "cairn/trace.h"
 
-#include <cjson/cJSON.h>
 #include <limits.h>
 #include <omp.h>
 #include <stdio.h>
@@ -230,33 +230,33 @@ static cairn_status print_json(const report *r) {
     cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "backend", r->backend);
     cJSON_AddStringToObject(root, "precision", r->precision);
-    cJSON_AddNumberToObject(root, "batch_size", r->batch);
-    cJSON_AddNumberToObject(root, "threads", r->threads);
-    cJSON_AddNumberToObject(root, "images_per_second", r->rate[0]);
-    cJSON_AddNumberToObject(root, "slowest", r->rate[1]);
-    cJSON_AddNumberToObject(root, "fastest", r->rate[2]);
-    cJSON_AddNumberToObject(root, "peak_gflops", 1e-9 * r->peak);
-    cJSON_AddNumberToObject(root, "share_of_peak", r->rate[0] * r->step_flops / r->peak);
+    cairn_json_number(root, "batch_size", r->batch);
+    cairn_json_number(root, "threads", r->threads);
+    cairn_json_number(root, "images_per_second", r->rate[0]);
+    cairn_json_number(root, "slowest", r->rate[1]);
+    cairn_json_number(root, "fastest", r->rate[2]);
+    cairn_json_number(root, "peak_gflops", 1e-9 * r->peak);
+    cairn_json_number(root, "share_of_peak", r->rate[0] * r->step_flops / r->peak);
     if (r->device) {
         cJSON_AddStringToObject(root, "device", r->device_name);
         cJSON_AddStringToObject(root, "choices", r->choices);
-        cJSON_AddNumberToObject(root, "copy_gigabytes_per_second", 1e-9 * r->roofline.bytes);
-        cJSON_AddNumberToObject(root, "launches", r->roofline.launches);
-        cJSON_AddNumberToObject(root, "host_microseconds", 1e6 * r->host_seconds);
+        cairn_json_number(root, "copy_gigabytes_per_second", 1e-9 * r->roofline.bytes);
+        cairn_json_number(root, "launches", r->roofline.launches);
+        cairn_json_number(root, "host_microseconds", 1e6 * r->host_seconds);
     }
     cJSON *parts = cJSON_AddArrayToObject(root, "parts");
     for (int i = 0; i < r->part_count; i++) {
         cJSON *part = cJSON_CreateObject();
         cJSON_AddStringToObject(part, "name", r->parts[i].name);
-        cJSON_AddNumberToObject(part, "milliseconds", 1e3 * r->parts[i].seconds);
-        cJSON_AddNumberToObject(part, "gflops", 1e-9 * r->parts[i].flops / r->parts[i].seconds);
+        cairn_json_number(part, "milliseconds", 1e3 * r->parts[i].seconds);
+        cairn_json_number(part, "gflops", 1e-9 * r->parts[i].flops / r->parts[i].seconds);
         cJSON_AddItemToArray(parts, part);
     }
     cJSON *compared = r->device ? cJSON_AddArrayToObject(root, "contests") : NULL;
     for (int i = 0; i < r->compared_count; i++) {
         cJSON *row = cJSON_CreateObject();
         cJSON_AddStringToObject(row, "name", r->compared[i].name);
-        cJSON_AddNumberToObject(row, "milliseconds", 1e3 * r->compared[i].seconds);
+        cairn_json_number(row, "milliseconds", 1e3 * r->compared[i].seconds);
         cJSON_AddItemToArray(compared, row);
     }
     char *text = cJSON_PrintUnformatted(root);

@@ -1,10 +1,10 @@
 /* `cairn eval`: a saved model on the test split, or on held-out training images. */
 #include "cli.h"
 
+#include "cairn/json.h"
 #include "cairn/metrics.h"
 #include "cairn/session.h"
 
-#include <cjson/cJSON.h>
 #include <limits.h>
 #include <stdio.h>
 
@@ -37,9 +37,9 @@ static cairn_status print_result(const cairn_stats *stats, bool held_out, const 
     }
     cJSON *root = cJSON_CreateObject();
     cJSON_AddStringToObject(root, "model", path);
-    cJSON_AddNumberToObject(root, held_out ? "val_loss" : "test_loss", loss);
-    cJSON_AddNumberToObject(root, held_out ? "val_acc" : "test_acc", accuracy);
-    cJSON_AddNumberToObject(root, "images", (double)stats->seen);
+    cairn_json_number(root, held_out ? "val_loss" : "test_loss", loss);
+    cairn_json_number(root, held_out ? "val_acc" : "test_acc", accuracy);
+    cairn_json_integer(root, "images", stats->seen);
     char *text = cJSON_PrintUnformatted(root);
     cJSON_Delete(root);
     if (!text)

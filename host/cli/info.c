@@ -3,10 +3,10 @@
 #include "cli.h"
 
 #include "cairn/executor.h"
+#include "cairn/json.h"
 #include "cairn/provenance.h"
 #include "cairn/threads.h"
 
-#include <cjson/cJSON.h>
 #include <openssl/crypto.h>
 #include <stdio.h>
 #include <string.h>
@@ -136,14 +136,14 @@ static cairn_status run(int argc, char **argv) {
         return cairn_error_set(CAIRN_BAD_INPUT, "unexpected '%s'; see `cairn info --help`",
                                positionals[0]);
     cJSON *info = gather();
-    char *text = cJSON_Print(info);
+    char *text = cairn_json_format(info);
     if (!text)
         status = cairn_error_set(CAIRN_FAILED, "out of memory");
     else if (json)
-        puts(text);
+        fputs(text, stdout);
     else
         print_text(info);
-    cJSON_free(text);
+    free(text);
     cJSON_Delete(info);
     return status;
 }

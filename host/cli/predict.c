@@ -4,12 +4,12 @@
 
 #include "cairn/file.h"
 #include "cairn/image.h"
+#include "cairn/json.h"
 #include "cairn/session.h"
 #include "cairn/softmax.h"
 #include "cairn/text.h"
 
 #include <assert.h>
-#include <cjson/cJSON.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -90,9 +90,9 @@ static cJSON *describe_image(const char *name, const cairn_dataset *data, const 
     for (int i = 0; i < top; i++) {
         cJSON *row = cJSON_CreateObject();
         cJSON_AddStringToObject(row, "class", data->class_names[order[i]]);
-        cJSON_AddNumberToObject(row, "label", order[i]);
-        cJSON_AddNumberToObject(row, "confidence", probabilities[order[i]]);
-        cJSON_AddNumberToObject(row, "logit", (double)logits[order[i]]);
+        cairn_json_integer(row, "label", order[i]);
+        cairn_json_number(row, "confidence", probabilities[order[i]]);
+        cairn_json_number(row, "logit", (double)logits[order[i]]);
         cJSON_AddItemToArray(list, row);
     }
     return image;
@@ -151,11 +151,11 @@ static cairn_status predict_block(predictor *p, const char *const *names, int co
 }
 
 static cairn_status print_answers(const predictor *p) {
-    char *text = cJSON_Print(p->answers);
+    char *text = cairn_json_format(p->answers);
     if (!text)
         return cairn_error_set(CAIRN_FAILED, "out of memory for the result");
-    puts(text);
-    cJSON_free(text);
+    fputs(text, stdout);
+    free(text);
     return CAIRN_OK;
 }
 

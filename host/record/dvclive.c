@@ -3,9 +3,8 @@
  * signals that an epoch (its "step") is done. Every table is written whole, so that none is ever
  * half a row behind another and a resumed run has all rows. */
 #include "cairn/file.h"
+#include "cairn/json.h"
 #include "cairn/record.h"
-
-#include "json.h"
 
 #include <limits.h>
 #include <math.h>
@@ -93,15 +92,8 @@ static cairn_status write_latest(const char *path, const cairn_epoch_row *row, c
             split = cJSON_AddObjectToObject(object, series[i].split);
         whole = cairn_json_number(split, series[i].name, value_of(row, i));
     }
-    char *text = whole ? cJSON_Print(object) : NULL;
-    cairn_status status = CAIRN_OK;
-    if (text) {
-        size_t length = strlen(text);
-        text[length] = '\n'; /* where the zero was */
-        status = cairn_file_write(path, text, length + 1);
-    } else {
-        status = out_of_memory(path);
-    }
+    char *text = whole ? cairn_json_format(object) : NULL;
+    cairn_status status = text ? cairn_file_write(path, text, strlen(text)) : out_of_memory(path);
     free(text);
     cJSON_Delete(object);
     return status;

@@ -1,9 +1,8 @@
 /* events.jsonl: a line of JSON for every epoch that has ended, and one for the end of the run, for
  * programs that follow it by `tail -f`. */
 #include "cairn/file.h"
+#include "cairn/json.h"
 #include "cairn/record.h"
-
-#include "json.h"
 
 #include <errno.h>
 #include <limits.h>

@@ -1,9 +1,8 @@
 /* metrics.json: a list with one row an epoch, which DVC and the reference's users read. The same
  * text rides in checkpoints, so that a resumed run goes on with the rows as they were. */
 #include "cairn/file.h"
+#include "cairn/json.h"
 #include "cairn/record.h"
-
-#include "json.h"
 
 #include <limits.h>
 #include <math.h>

@@ -1,9 +1,8 @@
 /* summary.json: one flat object about the whole run, for tables and scripts. The seed keeps all its
  * digits, as a plain JSON number; results of a run of which no epoch has ended are null. */
 #include "cairn/file.h"
+#include "cairn/json.h"
 #include "cairn/record.h"
-
-#include "json.h"
 
 #include <limits.h>
 #include <math.h>
@@ -103,15 +102,12 @@ static cairn_status open_summary(void **state, const cairn_run *run,
 static cairn_status write_summary(void *state, const cairn_snapshot *at) {
     const summary *s = state;
     cJSON *object = cJSON_CreateObject();
-    char *text = object && fill(object, s->run, at) ? cJSON_Print(object) : NULL;
+    char *text = object && fill(object, s->run, at) ? cairn_json_format(object) : NULL;
     cairn_status status = CAIRN_OK;
-    if (text) {
-        size_t length = strlen(text);
-        text[length] = '\n'; /* where the zero was, which a file has no use for */
-        status = cairn_file_write(s->path, text, length + 1);
-    } else {
+    if (text)
+        status = cairn_file_write(s->path, text, strlen(text));
+    else
         status = cairn_error_set(CAIRN_FAILED, "out of memory for %s", s->path);
-    }
     free(text);
     cJSON_Delete(object);
     return status;

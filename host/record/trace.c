@@ -4,9 +4,8 @@
 #include "cairn/trace.h"
 
 #include "cairn/clock.h"
+#include "cairn/json.h"
 #include "cairn/record.h"
-
-#include "json.h"
 
 #include <errno.h>
 #include <math.h>

@@ -178,6 +178,31 @@ refused() {
     jq -e '.threads >= 1' out
 }
 
+# The file is laid out as Python's json does, and whole numbers are whole.
+as_by_python() {
+    python3 - "$1" <<'EOF'
+import json, sys
+text = open(sys.argv[1], encoding="utf-8").read()
+assert text == json.dumps(json.loads(text), indent=2, ensure_ascii=False) + "\n", text
+EOF
+}
+
+@test "JSON for readers is laid out as by Python" {
+    cairn train --quiet --dvclive -S data.name=synthetic -S data.train_limit=8 -S data.test_limit=2 \
+        -S train.batch_size=8 -S train.epochs=10 -S 'model.widths=[1]' -S run.name=small -S device=reference
+    [ "$code" -eq 0 ]
+    grep -qx '  "final_epoch": 10,' runs/small/summary.json
+    cairn info --json
+    [ "$code" -eq 0 ]
+    cp out info.json
+    cairn data show 0 --out a.png --params runs/small/params.yaml
+    cairn predict --run-dir runs/small --json a.png
+    [ "$code" -eq 0 ]
+    for file in info.json out runs/small/summary.json runs/small/dvclive/metrics.json; do
+        as_by_python "$file"
+    done
+}
+
 @test "model lists the networks, shows one as configured, and refuses what is none" {
     cairn model
     [ "$code" -eq 0 ] && [ ! -s err ]

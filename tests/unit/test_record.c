@@ -212,13 +212,13 @@ static void dvclive_has_its_layout(void **state) {
         "step\tloss\n1\t1.25\n2\tnan\n",
         "step\tacc\n1\t0.5\n2\t0.75\n",
         "step\tlr\n1\t0.25\n2\t0.125\n",
-        "{\n\t\"step\":\t2,\n\t\"lr\":\t0.125,\n"
-        "\t\"train\":\t{\n\t\t\"loss\":\t1,\n\t\t\"acc\":\t0.5\n\t},\n"
-        "\t\"test\":\t{\n\t\t\"loss\":\tnull,\n\t\t\"acc\":\t0.75\n\t}\n}\n",
+        "{\n  \"step\": 2,\n  \"lr\": 0.125,\n"
+        "  \"train\": {\n    \"loss\": 1,\n    \"acc\": 0.5\n  },\n"
+        "  \"test\": {\n    \"loss\": null,\n    \"acc\": 0.75\n  }\n}\n",
         "step\tloss\n",
         "step\tacc\n"};
     const cairn_epoch_row rows[] = {{1, 1.5, 0.25, 1.25, 0.5, false},
-                                    {2, 1, 0.5, NAN, 0.75, false}};
+                                    {2, 1, 0.5, -NAN, 0.75, false}};
     const cairn_epoch_row held_out = {1, 1.5, 0.25, 1.25, 0.5, true};
     const double rates[] = {0.25, 0.125};
     const cairn_snapshot none = {0}, held = {.epochs = 1, .rows = &held_out, .rates = rates},
