@@ -1,5 +1,6 @@
 /* The table of backends, and the calls of executor.h: each checks its arguments, then passes on. */
 #include "cairn/executor.h"
+#include "cairn/text.h"
 
 #include "cairn/threads.h"
 
@@ -202,8 +203,8 @@ static cairn_status check_step(const cairn_executor *executor, const cairn_step 
     int64_t most = (int64_t)executor->options.batch * executor->options.accumulate;
     if (step->count < 1 || step->count > most)
         return cairn_error_set(CAIRN_FAILED,
-                               "a step of %d samples, where 1 to %" PRId64 " are right",
-                               step->count, most);
+                               "a step of %d %s, where 1 to %" PRId64 " would be right",
+                               step->count, cairn_noun(step->count, "sample", "samples"), most);
     if (executor->averaged)
         return cairn_error_set(CAIRN_FAILED, "a step while the average is in the weights' place");
     int available = executor->split_count[CAIRN_SPLIT_TRAIN];

@@ -3,6 +3,8 @@
  * probabilities) is what losses, predictions and confidences are computed from. */
 #include "views.h"
 
+#include "cairn/text.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -15,7 +17,8 @@ cairn_status cairn_views_keep(cairn_executor *executor, const cairn_split *split
     size_t count = (size_t)split->count;
     uint8_t *labels = realloc(executor->test_labels, count + 1); /* never of nothing */
     if (!labels)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for %d labels", split->count);
+        return cairn_error_set(CAIRN_FAILED, "out of memory for %d %s", split->count,
+                               cairn_noun(split->count, "label", "labels"));
     memcpy(labels, split->labels, count);
     executor->test_labels = labels;
     return CAIRN_OK;
@@ -37,7 +40,8 @@ cairn_status cairn_views_logits(cairn_executor *executor, int first, int count, 
     size_t total = (size_t)count * (size_t)cairn_net_classes(executor->net);
     float *one = malloc((total + 1) * sizeof *one); /* never of nothing */
     if (!one)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for the logits of %d samples", count);
+        return cairn_error_set(CAIRN_FAILED, "out of memory for the logits of %d %s", count,
+                               cairn_noun(count, "sample", "samples"));
     cairn_status status = CAIRN_OK;
     for (int k = 0; k < view_count && !status; k++) {
         executor->view = views[k];
@@ -73,7 +77,8 @@ cairn_status cairn_views_evaluate(cairn_executor *executor, int first, int count
     cairn_stats stats;
     float *logits = calloc((size_t)count * (size_t)classes + 1, sizeof *logits);
     if (!logits)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for the logits of %d samples", count);
+        return cairn_error_set(CAIRN_FAILED, "out of memory for the logits of %d %s", count,
+                               cairn_noun(count, "sample", "samples"));
     cairn_status status = cairn_views_logits(executor, first, count, logits);
     if (!status)
         status = executor->ops->get_stats(executor, &stats);

@@ -1,4 +1,4 @@
-/* The filter behind cairn/text.h. */
+/* The filter behind cairn/text.h, and counts in words. */
 #include "cairn/text.h"
 
 #include <stdint.h>
@@ -106,4 +106,8 @@ void cairn_text_put_field(FILE *out, const char *text) {
     }
     if (quoted)
         fputc('"', out);
+}
+
+const char *cairn_noun(long long count, const char *one, const char *many) {
+    return count == 1 ? one : many;
 }

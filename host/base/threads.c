@@ -1,4 +1,5 @@
 /* Counting threads, behind cairn/threads.h. */
+#include "cairn/text.h"
 #include "cairn/threads.h"
 
 #include "groups.h"
@@ -27,7 +28,8 @@ static cairn_status try_to_start(int count) {
     pthread_mutex_t gate = PTHREAD_MUTEX_INITIALIZER;
     pthread_t *made = malloc((size_t)count * sizeof *made);
     if (!made)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for %d threads", count);
+        return cairn_error_set(CAIRN_FAILED, "out of memory for %d %s", count,
+                               cairn_noun(count, "thread", "threads"));
     int started = 1, error = 0;
     pthread_mutex_lock(&gate);
     while (started < count && !error) {
@@ -40,9 +42,10 @@ static cairn_status try_to_start(int count) {
     free(made);
     if (error)
         return cairn_error_set(CAIRN_FAILED,
-                               "cannot start %d threads, only %d: %s; lower train.threads, or "
+                               "cannot start %d %s, only %d: %s; lower train.threads, or "
                                "raise the limit (ulimit -u, or the container's)",
-                               count, started, strerror(error));
+                               count, cairn_noun(count, "thread", "threads"), started,
+                               strerror(error));
     tried = count;
     return CAIRN_OK;
 }

@@ -6,6 +6,7 @@
 #include "cairn/json.h"
 #include "cairn/rng.h"
 #include "cairn/session.h"
+#include "cairn/text.h"
 #include "cairn/trace.h"
 
 #include <limits.h>
@@ -187,17 +188,18 @@ static void print_device(const report *r) {
         "measured here: %.1f TFLOP/s in a large matrix product, of which the step reaches %.1f%%;\n"
         "%.0f GB/s in a copy\n",
         1e-12 * r->peak, 100 * r->step_flops * r->rate[0] / r->peak, 1e-9 * r->roofline.bytes);
-    printf("%d launches a step, in one graph; the host takes %.1f us to ask for it, %.0f%% of the "
+    printf("%d %s a step, in one graph; the host takes %.1f us to ask for it, %.0f%% of the "
            "step's time: %s\n",
-           r->roofline.launches, 1e6 * r->host_seconds, 100 * r->host_seconds / step,
+           r->roofline.launches, cairn_noun(r->roofline.launches, "launch", "launches"),
+           1e6 * r->host_seconds, 100 * r->host_seconds / step,
            r->host_seconds < step ? "the device does not wait for it"
                                   : "the device waits for the rest");
 }
 
 static void print_text(const report *r) {
     double flops = r->rate[0] * r->step_flops;
-    printf("backend %s, %s, batch %d, %d threads\n", r->backend, r->precision, r->batch,
-           r->threads);
+    printf("backend %s, %s, batch %d, %d %s\n", r->backend, r->precision, r->batch, r->threads,
+           cairn_noun(r->threads, "thread", "threads"));
     printf("training %.0f images/s (%.0f to %.0f), %.2f ms a step, %.1f GFLOP/s\n", r->rate[0],
            r->rate[1], r->rate[2], 1e3 * r->batch / r->rate[0], 1e-9 * flops);
     if (r->device)

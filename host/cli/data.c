@@ -3,6 +3,7 @@
 
 #include "cairn/dataset.h"
 #include "cairn/stop.h"
+#include "cairn/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -113,8 +114,9 @@ static cairn_status check(const data_arguments *arguments) {
         for (int i = 0; i < splits[s]->count; i++)
             counts[s][splits[s]->labels[i]]++;
     printf("data set  %s\n", dataset->name);
-    printf("images    %d train, %d test, %d channels of %d x %d\n", dataset->train.count,
-           dataset->test.count, dataset->train.channels, dataset->train.height,
+    printf("images    %d train, %d test, %d %s of %d x %d\n", dataset->train.count,
+           dataset->test.count, dataset->train.channels,
+           cairn_noun(dataset->train.channels, "channel", "channels"), dataset->train.height,
            dataset->train.width);
     char left_out[2048];
     if (*cairn_left_out_describe(&dataset->left_out, left_out, sizeof left_out))

@@ -4,6 +4,7 @@
 #include "cairn/json.h"
 #include "cairn/metrics.h"
 #include "cairn/session.h"
+#include "cairn/text.h"
 
 #include <limits.h>
 #include <stdio.h>
@@ -31,8 +32,8 @@ static cairn_status print_result(const cairn_stats *stats, bool held_out, const 
     double loss = stats->loss / (double)stats->seen;
     double accuracy = (double)stats->correct / (double)stats->seen;
     if (!json) {
-        printf("%s: %s loss %.4f acc %.4f (%lld images)\n", path, cairn_split_name(held_out), loss,
-               accuracy, (long long)stats->seen);
+        printf("%s: %s loss %.4f acc %.4f (%lld %s)\n", path, cairn_split_name(held_out), loss,
+               accuracy, (long long)stats->seen, cairn_noun(stats->seen, "image", "images"));
         return CAIRN_OK;
     }
     cJSON *root = cJSON_CreateObject();

@@ -3,6 +3,7 @@
 
 #include "cairn/dataset.h"
 #include "cairn/schedule.h"
+#include "cairn/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -50,7 +51,8 @@ cairn_status cairn_plot_rates(const cairn_config *config) {
     }
     printf("%10s +%.*s\n", "", COLUMNS,
            "----------------------------------------------------------------");
-    printf("%10s 0%*lld epochs of %u steps\n", "", COLUMNS - 1, (long long)config->train.epochs,
-           steps_per_epoch);
+    printf("%10s 0%*lld %s of %u %s\n", "", COLUMNS - 1, (long long)config->train.epochs,
+           cairn_noun(config->train.epochs, "epoch", "epochs"), steps_per_epoch,
+           cairn_noun(steps_per_epoch, "step", "steps"));
     return CAIRN_OK;
 }

@@ -50,7 +50,8 @@ static cairn_status open_predictor(predictor *p, const cairn_config *config, int
     p->logits = calloc((size_t)block * (size_t)session->data->classes, sizeof p->logits[0]);
     p->answers = cJSON_CreateArray();
     if (!p->split.images || !p->split.labels || !p->logits || !p->answers)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for %d images", block);
+        return cairn_error_set(CAIRN_FAILED, "out of memory for %d %s", block,
+                               cairn_noun(block, "image", "images"));
     return CAIRN_OK;
 }
 
@@ -172,8 +173,8 @@ static cairn_status predict(const cairn_config *config, const request *wanted,
     if (!status && wanted->json)
         status = print_answers(&p);
     if (!status && p.failed)
-        status =
-            cairn_error_set(CAIRN_BAD_INPUT, "%zu of %d images could not be read", p.failed, count);
+        status = cairn_error_set(CAIRN_BAD_INPUT, "%zu of %d %s could not be read", p.failed, count,
+                                 cairn_noun(count, "image", "images"));
     close_predictor(&p);
     return status;
 }

@@ -4,6 +4,7 @@
 #include "data.h"
 
 #include "cairn/memory.h"
+#include "cairn/text.h"
 
 #include <stdio.h>
 #include <stdlib.h>
@@ -37,14 +38,16 @@ cairn_status cairn_split_allocate(cairn_split *split) {
     double there = wanted <= little ? little : (double)cairn_memory_available();
     if (wanted > there)
         return cairn_error_set(CAIRN_BAD_INPUT,
-                               "%d images of %d x %d x %d take %.1f GB, there are %.1f GB; "
+                               "%d %s of %d x %d x %d would need %.1f GB, there are %.1f GB; "
                                "data.image_size, data.train_limit and data.test_limit make it less",
-                               split->count, split->channels, split->height, split->width,
-                               1e-9 * wanted, 1e-9 * there);
+                               split->count, cairn_noun(split->count, "image", "images"),
+                               split->channels, split->height, split->width, 1e-9 * wanted,
+                               1e-9 * there);
     split->images = allocate((size_t)split->count * image_bytes(split));
     split->labels = malloc((size_t)split->count);
     if (!split->images || !split->labels)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for %d images", split->count);
+        return cairn_error_set(CAIRN_FAILED, "out of memory for %d %s", split->count,
+                               cairn_noun(split->count, "image", "images"));
     return CAIRN_OK;
 }
 

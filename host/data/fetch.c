@@ -16,6 +16,7 @@ cairn_status cairn_dataset_fetch(const cairn_fetch *fetch) {
 
 #include "cairn/clock.h"
 #include "cairn/file.h"
+#include "cairn/text.h"
 
 #include <curl/curl.h>
 #include <errno.h>
@@ -243,7 +244,8 @@ static cairn_status judge(const download *d, CURLcode code, const char *url, con
                                "%s: cannot write: %s", part, strerror(d->error));
     char kept[80] = "";
     if (d->size > 0)
-        snprintf(kept, sizeof kept, "; %" PRId64 " bytes are kept to resume from", d->size);
+        snprintf(kept, sizeof kept, "; %" PRId64 " %s kept to resume from", d->size,
+                 cairn_noun(d->size, "byte is", "bytes are"));
     return cairn_error_set(CAIRN_FAILED,
                            "%s: cannot download: %s%s; an archive that you have is taken by "
                            "--from PATH",

@@ -113,9 +113,11 @@ static cairn_status check_listing(const listing *list, const char *folder) {
     const cairn_dataset *dataset = list->dataset;
     if (list->names_classes && dataset->classes < 2)
         return cairn_error_set(CAIRN_BAD_INPUT,
-                               "%s: holds %d folders; one for each of 2 to %d classes would be "
+                               "%s: holds %d %s; one for each of 2 to %d classes would be "
                                "right",
-                               folder, dataset->classes, CAIRN_CLASSES_MAX);
+                               folder, dataset->classes,
+                               cairn_noun(dataset->classes, "folder", "folders"),
+                               CAIRN_CLASSES_MAX);
     for (int label = 0; list->names_classes && label < dataset->classes; label++)
         if (list->count[label] == 0)
             return cairn_error_set(CAIRN_BAD_INPUT, "%s/%s: holds no images", folder,
@@ -179,7 +181,8 @@ static cairn_status make_queue(queue *q, const listing *list, int64_t held, uint
     *q = (queue){calloc(count, sizeof *q->path), calloc(count, 1),
                  calloc(count, sizeof *q->is_held)};
     if (!q->path || !q->label || !q->is_held)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for %zu images", count);
+        return cairn_error_set(CAIRN_FAILED, "out of memory for %zu %s", count,
+                               cairn_noun((long long)count, "image", "images"));
     size_t taken = 0;
     for (size_t turn = 0; taken < count; turn++)
         for (int label = 0; label < list->dataset->classes; label++)
@@ -257,7 +260,8 @@ static cairn_status read_split(cairn_split *split, const queue *q, bool held,
                          : cairn_error_set(CAIRN_FAILED, "out of memory for the names of images");
         }
     } else {
-        status = cairn_error_set(CAIRN_FAILED, "out of memory for %d images", split->count);
+        status = cairn_error_set(CAIRN_FAILED, "out of memory for %d %s", split->count,
+                                 cairn_noun(split->count, "image", "images"));
     }
     free(paths);
     free(outcomes);

@@ -3,6 +3,7 @@
  * remainders), so that a set of unequal classes is measured on all of them; which ones, the seed
  * says. What is left keeps its order. */
 #include "cairn/rng.h"
+#include "cairn/text.h"
 #include "data.h"
 
 #include <stdio.h>
@@ -50,7 +51,8 @@ cairn_status cairn_holdout_choose(const uint8_t *labels, int count, int held, ui
     int members[CAIRN_CLASSES_MAX] = {0}, shares[CAIRN_CLASSES_MAX] = {0};
     int32_t *list = calloc((size_t)count, sizeof *list);
     if (!list)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for the order of %d images", count);
+        return cairn_error_set(CAIRN_FAILED, "out of memory for the order of %d %s", count,
+                               cairn_noun(count, "image", "images"));
     memset(is_held, 0, (size_t)count * sizeof *is_held);
     for (int i = 0; i < count; i++)
         members[labels[i]]++;
@@ -73,7 +75,8 @@ cairn_status cairn_holdout_take(cairn_dataset *dataset, const cairn_config *conf
     const int most = cairn_split_limit(config->data.train_limit, count - held);
     bool *is_held = malloc((size_t)count * sizeof *is_held);
     if (!is_held)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for %d images", count);
+        return cairn_error_set(CAIRN_FAILED, "out of memory for %d %s", count,
+                               cairn_noun(count, "image", "images"));
     test->count = cairn_split_limit(config->data.test_limit, held);
     cairn_status status = cairn_split_allocate(test);
     if (!status)

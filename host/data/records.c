@@ -119,7 +119,7 @@ cairn_status cairn_class_names_read(cairn_dataset *dataset, const char *path) {
     if (plain)
         return plain;
     if (count != dataset->classes)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: has %d class names; there are %d classes",
-                               path, count, dataset->classes);
+        return cairn_error_set(CAIRN_BAD_INPUT, "%s: has %d class %s; there are %d classes", path,
+                               count, cairn_noun(count, "name", "names"), dataset->classes);
     return CAIRN_OK;
 }

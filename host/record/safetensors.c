@@ -13,6 +13,7 @@
  * Files come from strangers, so nothing is believed: the reader proves that every tensor lies
  * inside the file, has the bytes that its shape needs, and shares none of them. */
 #include "cairn/safetensors.h"
+#include "cairn/text.h"
 
 #include "cairn/digest.h"
 #include "cairn/file.h"
@@ -205,8 +206,9 @@ static cairn_status read_tensor(cairn_safetensors *file, const cJSON *entry, sou
             need = SIZE_MAX;
     if (need != end - begin)
         return cairn_error_set(CAIRN_BAD_INPUT,
-                               "%s: tensor '%.128s' has %zu bytes; its shape needs %zu", from->path,
-                               entry->string, end - begin, need);
+                               "%s: tensor '%.128s' has %zu %s; its shape needs %zu", from->path,
+                               entry->string, end - begin,
+                               cairn_noun((long long)(end - begin), "byte", "bytes"), need);
     /* Nor can many of them share the same bytes. */
     from->claimed += need;
     if (from->claimed > from->size)
@@ -267,8 +269,9 @@ static cairn_status check_cover(const source *from, size_t count) {
         covered = from->extents[i].end;
     }
     if (covered != from->size)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: %zu bytes follow the last tensor", from->path,
-                               from->size - covered);
+        return cairn_error_set(
+            CAIRN_BAD_INPUT, "%s: %zu %s the last tensor", from->path, from->size - covered,
+            cairn_noun((long long)(from->size - covered), "byte follows", "bytes follow"));
     return CAIRN_OK;
 }
 

@@ -29,8 +29,8 @@ cairn_status cairn_safetensors_add(cairn_safetensors *file, const char *name, in
     if (strcmp(name, metadata_key) == 0 || cairn_safetensors_find(file, name))
         return cairn_error_set(CAIRN_BAD_INPUT, "tensor '%s' is there twice", name);
     if (rank < 0 || rank > (int)(sizeof made.dim / sizeof made.dim[0]))
-        return cairn_error_set(CAIRN_BAD_INPUT, "tensor '%s' has %d dimensions; up to 8 can be",
-                               name, rank);
+        return cairn_error_set(CAIRN_BAD_INPUT, "tensor '%s' has rank %d; up to 8 can be", name,
+                               rank);
     for (int i = 0; i < rank; i++) {
         made.dim[i] = dim[i];
         if (dim[i] < 0 || __builtin_mul_overflow(made.count, (size_t)dim[i], &made.count) ||

@@ -186,8 +186,9 @@ static cairn_status read_position(const cairn_safetensors *file, cairn_checkpoin
     if (!status)
         status = cairn_metrics_parse(rows, path, &at->rows, &row_count);
     if (!status && row_count != at->epoch)
-        status = cairn_error_set(CAIRN_BAD_INPUT, "%s: has %zu rows for %u epochs", path, row_count,
-                                 at->epoch);
+        status = cairn_error_set(CAIRN_BAD_INPUT, "%s: has %zu %s for %u %s", path, row_count,
+                                 cairn_noun((long long)row_count, "row", "rows"), at->epoch,
+                                 cairn_noun(at->epoch, "epoch", "epochs"));
     if (status)
         cairn_checkpoint_free(at);
     return status;

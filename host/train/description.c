@@ -173,9 +173,9 @@ cairn_status cairn_model_match(cairn_dataset *data, const char *path) {
     if (status || !known)
         return status;
     if (known->classes != data->classes)
-        status = cairn_error_set(CAIRN_BAD_INPUT,
-                                 "%s: the model tells %d classes apart, the data set has %d", path,
-                                 known->classes, data->classes);
+        status = cairn_error_set(
+            CAIRN_BAD_INPUT, "%s: the model tells %d %s apart, the data set has %d", path,
+            known->classes, cairn_noun(known->classes, "class", "classes"), data->classes);
     for (int i = 0; i < data->classes && !status; i++)
         if (strcmp(known->class_names[i], data->class_names[i]) != 0)
             status = cairn_error_set(CAIRN_BAD_INPUT,

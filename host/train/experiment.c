@@ -68,35 +68,39 @@ static cairn_status make_start(cairn_experiment *run, cairn_run_start *start) {
     run->damaged = start->from == run->folder.previous;
     if (!status && (int64_t)run->at.step_in_epoch * cairn_progress_samples_per_step(run) >
                        run->session.data->train.count)
-        status = cairn_error_set(CAIRN_BAD_INPUT, "%s: has %u steps done of an epoch of fewer",
-                                 start->from, run->at.step_in_epoch);
+        status = cairn_error_set(CAIRN_BAD_INPUT, "%s: has %u %s done of an epoch of fewer",
+                                 start->from, run->at.step_in_epoch,
+                                 cairn_noun(run->at.step_in_epoch, "step", "steps"));
     return status;
 }
 
 static void announce(const cairn_experiment *run, const cairn_run_start *start) {
     const cairn_executor_options *options = &run->session.executor->options;
     char device[256], choices[2048];
+    const size_t parameters = cairn_net_parameter_total(run->session.net);
+    const int images = run->session.data->train.count, held_out = run->session.data->test.count;
     if (*run->session.passed_over)
         cairn_recorders_note(run->recorders, "device auto: %s computes (%s)",
                              run->session.executor->backend->name, run->session.passed_over);
     if (strcmp(run->session.data->name, "synthetic") == 0)
         cairn_recorders_note(run->recorders, "data: SYNTHETIC images, not CIFAR-10; accuracies say "
                                              "nothing about CIFAR-10");
-    cairn_recorders_note(run->recorders,
-                         "training %s (%zu parameters) on %s (%s), %s, %d threads; %s, %d images",
-                         run->config->model.name, cairn_net_parameter_total(run->session.net),
+    cairn_recorders_note(run->recorders, "training %s (%zu %s) on %s (%s), %s, %d %s; %s, %d %s",
+                         run->config->model.name, parameters,
+                         cairn_noun((long long)parameters, "parameter", "parameters"),
                          run->session.executor->backend->name,
                          cairn_executor_describe(run->session.executor, device, sizeof device),
                          cairn_precision_name(options->precision), options->threads,
-                         run->session.data->name, run->session.data->train.count);
+                         cairn_noun(options->threads, "thread", "threads"), run->session.data->name,
+                         images, cairn_noun(images, "image", "images"));
     if (*cairn_left_out_describe(&run->session.data->left_out, choices, sizeof choices))
         cairn_recorders_note(run->recorders, "%s: %s", run->config->data.dir, choices);
     if (run->session.data->held_out)
         cairn_recorders_note(
             run->recorders,
-            "data.validation: val is %d training images that are held out (%s); nothing here is "
+            "data.validation: val is %d training %s held out (%s); nothing here is "
             "measured on the test split",
-            run->session.data->test.count,
+            held_out, cairn_noun(held_out, "image that is", "images that are"),
             cairn_held_out_describe(run->session.data, choices, sizeof choices));
     if (run->options->dvclive && run->provenance.dirty)
         cairn_recorders_note(run->recorders,
@@ -119,10 +123,13 @@ static void announce(const cairn_experiment *run, const cairn_run_start *start) 
                              "from an unbroken run, there or here",
                              start->elsewhere);
     if (start->from && run->at.epoch >= run->config->train.epochs)
-        cairn_recorders_note(run->recorders, "all %u epochs are done already", run->at.epoch);
+        cairn_recorders_note(run->recorders, "%s%u %s done already",
+                             run->at.epoch == 1 ? "" : "all ", run->at.epoch,
+                             cairn_noun(run->at.epoch, "epoch is", "epochs are"));
     else if (start->from)
-        cairn_recorders_note(run->recorders, "resuming after %u epochs and %u steps", run->at.epoch,
-                             run->at.step_in_epoch);
+        cairn_recorders_note(run->recorders, "resuming after %u %s and %u %s", run->at.epoch,
+                             cairn_noun(run->at.epoch, "epoch", "epochs"), run->at.step_in_epoch,
+                             cairn_noun(run->at.step_in_epoch, "step", "steps"));
     else if (run->options->resume)
         cairn_recorders_note(run->recorders, "no checkpoint in %s: starting from the beginning",
                              run->folder.folder);
@@ -312,9 +319,11 @@ static cairn_status finish(cairn_experiment *run, cairn_status trained) {
         cairn_recorders_note(run->recorders, "git revision unknown: %s", run->provenance.warning);
     if (interrupted) {
         cairn_recorders_note(run->recorders,
-                             "interrupted in epoch %u after %u steps; %s is saved: the same "
+                             "interrupted in epoch %u after %u %s; %s is saved: the same "
                              "command with --resume goes on",
-                             run->at.epoch + 1, run->at.step_in_epoch, run->folder.checkpoint);
+                             run->at.epoch + 1, run->at.step_in_epoch,
+                             cairn_noun(run->at.step_in_epoch, "step", "steps"),
+                             run->folder.checkpoint);
         return status ? status : CAIRN_INTERRUPTED;
     }
     if (!status && best)

@@ -4,6 +4,7 @@
 
 #include "cairn/clock.h"
 #include "cairn/model_file.h"
+#include "cairn/text.h"
 #include "model_tensors.h"
 
 #include <stdlib.h>
@@ -155,7 +156,8 @@ static cairn_status get_logits(cairn_experiment *run, float **logits) {
     const cairn_split *test = &run->session.data->test;
     *logits = malloc((size_t)test->count * (size_t)run->session.data->classes * sizeof **logits);
     if (!*logits)
-        return cairn_error_set(CAIRN_FAILED, "out of memory for %d predictions", test->count);
+        return cairn_error_set(CAIRN_FAILED, "out of memory for %d %s", test->count,
+                               cairn_noun(test->count, "prediction", "predictions"));
     return cairn_executor_logits(run->session.executor, CAIRN_SPLIT_TEST, 0, test->count, *logits);
 }
 

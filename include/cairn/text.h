@@ -28,4 +28,7 @@ void cairn_text_put(FILE *out, const char *text);
  * would take for a formula. */
 void cairn_text_put_field(FILE *out, const char *text);
 
+/* The noun for so many: `one` for 1, else `many`. */
+const char *cairn_noun(long long count, const char *one, const char *many);
+
 #endif

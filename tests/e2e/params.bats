@@ -178,6 +178,30 @@ refused() {
     jq -e '.threads >= 1' out
 }
 
+@test "one of anything is one, in every message" {
+    one=(-S data.name=synthetic -S data.train_limit=1 -S data.test_limit=1 -S train.batch_size=1
+        -S train.epochs=1 -S train.threads=1 -S 'model.widths=[1]' -S run.name=one -S device=reference)
+    cairn params --plot-lr "${one[@]}"
+    cat out >said
+    cairn train "${one[@]}"
+    cat err >>said
+    cairn train "${one[@]}" --resume
+    cat err >>said
+    cairn eval "${one[@]}"
+    cat out >>said
+    cairn predict --run-dir runs/one params.yaml
+    cat err >>said
+    cairn data check "${one[@]}"
+    cat out >>said
+    cairn bench "${one[@]}" --seconds 1
+    cat out >>said
+    for words in '1 epoch of 1 step$' ', 1 thread; synthetic, 1 image$' '^1 epoch is done already$' \
+        '(1 image)$' '1 of 1 image could' ', 1 thread$'; do
+        grep -q "$words" said || { echo "no '$words' in:"; cat said; return 1; }
+    done
+    ! grep -E '(^|[^0-9.])1 [a-z]+s( |,|;|:|\)|$)' said
+}
+
 # The file is laid out as Python's json does, and whole numbers are whole.
 as_by_python() {
     python3 - "$1" <<'EOF'

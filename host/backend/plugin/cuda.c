@@ -14,7 +14,7 @@ static char why_not[512];
 
 static void open_plugin(void) {
     if (!dlopen("libcuda.so.1", RTLD_NOW | RTLD_GLOBAL)) {
-        snprintf(why_not, sizeof why_not, "cuda: no NVIDIA driver is installed (no libcuda.so.1)");
+        snprintf(why_not, sizeof why_not, "cuda: no NVIDIA driver (libcuda.so.1) is installed");
         return;
     }
     void *library = dlopen("libcairn_cuda.so", RTLD_NOW | RTLD_LOCAL);
