@@ -1,6 +1,8 @@
-/* Texts of a special form: whether one has it. */
+/* Texts of a special form: whether one has it, or what would. */
 #include "keys.h"
 
+#include <ctype.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -16,6 +18,25 @@ bool cairn_accepts_device(const char *text) {
     size_t digits = strspn(ordinal, "0123456789");
     return digits >= 1 && digits <= 3 && ordinal[digits] == '\0' &&
            (digits == 1 || ordinal[0] != '0');
+}
+
+/* GPU, gpu:1, 0 and CPU, as other programs call them. */
+bool cairn_hint_device(const char *text, char *out, size_t size) {
+    char meant[32], plain[24];
+    size_t length = strlen(text);
+    if (length >= sizeof plain)
+        return false;
+    for (size_t i = 0; i <= length; i++)
+        plain[i] = (char)tolower((unsigned char)text[i]);
+    bool gpu = strncmp(plain, "gpu", 3) == 0 && (plain[3] == '\0' || plain[3] == ':');
+    bool ordinal = length && strspn(plain, "0123456789") == length;
+    snprintf(meant, sizeof meant, "%s%s",
+             gpu       ? "cuda"
+             : ordinal ? "cuda:"
+                       : "",
+             gpu ? plain + 3 : plain);
+    snprintf(out, size, "; write %s", meant);
+    return cairn_accepts_device(meant);
 }
 
 /* 255 bytes is the limit of Linux's file systems. */

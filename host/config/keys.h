@@ -30,6 +30,9 @@ bool cairn_accepts_path(const char *text);
 bool cairn_accepts_milestones(const char *text);
 bool cairn_accepts_widths(const char *text);
 
+/* "; write cuda" for gpu, and the like; false: no device is meant. */
+bool cairn_hint_device(const char *text, char *out, size_t size);
+
 /* Plain and empty, ~ or null. */
 bool cairn_scalar_is_null(const cairn_scalar *scalar);
 

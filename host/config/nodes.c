@@ -66,8 +66,11 @@ static cairn_status refuse_syntax(const cairn_nodes *nodes) {
     if (parser->error == YAML_READER_ERROR) {
         size_t line, column;
         locate(nodes, parser->problem_offset, &line, &column);
-        return cairn_nodes_refuse(nodes, line, column, "not readable as UTF-8 text: %s (0x%02x)",
-                                  parser->problem, (unsigned)parser->problem_value);
+        char byte[16] = "";
+        if (parser->problem_value >= 0) /* a text that ends too early has none */
+            snprintf(byte, sizeof byte, " (0x%02x)", (unsigned)parser->problem_value);
+        return cairn_nodes_refuse(nodes, line, column, "not readable as UTF-8 text: %s%s",
+                                  parser->problem, byte);
     }
     size_t line = parser->problem_mark.line + 1, column = parser->problem_mark.column + 1;
     size_t offset = parser->problem_mark.index;

@@ -16,7 +16,7 @@ static const cairn_key keys[] = {
      .always_digested = true,
      .help = "seed of every random number: weights, shuffling, crops, dropout, synthetic data"},
     {KEY(device, CAIRN_KEY_TEXT), .fallback = "auto", .accepts = cairn_accepts_device,
-     .form = "auto, cpu, reference, cuda or cuda:N", .idle = true,
+     .form = "auto, cpu, reference, cuda or cuda:N", .hint = cairn_hint_device, .idle = true,
      .help = "where to compute; auto: the fastest backend that can run here"},
 
     {KEY(data.name, CAIRN_KEY_TEXT), .fallback = "cifar10", .choices = data_sets,

@@ -1,18 +1,20 @@
 /* From a YAML scalar to a checked value, and the words for what would have been right.
  *
- * Numbers follow the core schema of YAML 1.2 (section 10.3.2): integers 12, 0x1f and 0o17, floats
- * 1.5, .5, 5.0e-4 and 1e-3. What YAML 1.1 readers take differently is refused, so that no file
- * means two things: underscores, and leading zeros. A text key takes the scalar as it is written,
- * whatever type it might have elsewhere. */
+ * Numbers and booleans follow the core schema of YAML 1.2 (section 10.3.2): integers 12, 0x1f and
+ * 0o17, floats 1.5, .5, 5.0e-4 and 1e-3, true, True and TRUE. What YAML 1.1 readers take
+ * differently is refused, so that no file means two things: underscores, and leading zeros. A text
+ * key takes the scalar as it is written, whatever type it might have elsewhere. */
 #include "keys.h"
 
 #include "cairn/text.h"
 
+#include <ctype.h>
 #include <errno.h>
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 
 typedef enum { INTEGER, FRACTION, NO_NUMBER } number_form;
 
@@ -92,12 +94,12 @@ static bool in_range(const cairn_key *key, const number *read) {
 }
 
 /* "; write 1000" for a number in another dress: 1e3 or 5.0 for an integer, 1_000, 010. */
-static const char *hint(const cairn_key *key, const char *text, char *out, size_t size) {
+static void hint_number(const cairn_key *key, const char *text, char *out, size_t size) {
     char bare[64];
     size_t used = 0;
     for (const char *at = text; *at && used + 1 < sizeof bare; at++)
         if (*at != '_' && !(*at == '0' && used == 0 && at[1] >= '0' && at[1] <= '9'))
-            bare[used++] = *at;
+            bare[used++] = (char)tolower((unsigned char)*at); /* 0X1F */
     bare[used] = '\0';
     number read = read_number(bare);
     if (key->type == CAIRN_KEY_INTEGER && read.form == FRACTION && read.value >= 0 &&
@@ -105,9 +107,29 @@ static const char *hint(const cairn_key *key, const char *text, char *out, size_
         snprintf(bare, sizeof bare, "%.0f", read.value);
         read = read_number(bare);
     }
-    out[0] = '\0';
     if (strlen(text) < sizeof bare && in_range(key, &read))
         snprintf(out, size, "; write %s", bare);
+}
+
+/* "; write true" for yes, on and 1, which YAML 1.1 or other programs take so. */
+static void hint_boolean(const char *text, char *out, size_t size) {
+    static const char *const words[][2] = {{"yes", "no"}, {"y", "n"}, {"on", "off"},
+                                           {"1", "0"},    {"t", "f"}, {"true", "false"}};
+    for (size_t i = 0; i < sizeof words / sizeof words[0]; i++)
+        for (int k = 0; k < 2; k++)
+            if (strcasecmp(text, words[i][k]) == 0)
+                snprintf(out, size, "; write %s", k ? "false" : "true");
+}
+
+/* What was probably meant; empty where that is not plain. */
+static const char *hint(const cairn_key *key, const char *text, char *out, size_t size) {
+    out[0] = '\0';
+    if (key->type == CAIRN_KEY_INTEGER || key->type == CAIRN_KEY_NUMBER)
+        hint_number(key, text, out, size);
+    else if (key->type == CAIRN_KEY_BOOLEAN)
+        hint_boolean(text, out, size);
+    else if (key->hint && !key->hint(text, out, size))
+        out[0] = '\0';
     return out;
 }
 
@@ -154,9 +176,8 @@ static const char *found(const cairn_scalar *scalar, char *out, size_t size) {
 
 static cairn_status refuse(const cairn_key *key, const cairn_scalar *scalar, const char *where) {
     char what[CAIRN_SHOWN_MAX + 16], expected[256], write[80];
-    bool numeric = key->type == CAIRN_KEY_INTEGER || key->type == CAIRN_KEY_NUMBER;
     found(scalar, what, sizeof what);
-    if (numeric && *hint(key, scalar->text, write, sizeof write))
+    if (*hint(key, scalar->text, write, sizeof write))
         return cairn_error_set(CAIRN_BAD_INPUT, "%s: found %s%s", where, what, write);
     return cairn_error_set(CAIRN_BAD_INPUT, "%s: found %s; it must be %s", where, what,
                            cairn_config_expected(key, expected, sizeof expected));
@@ -200,11 +221,14 @@ static cairn_status set_text(cairn_config *config, const cairn_key *key, const c
 
 static cairn_status set_boolean(cairn_config *config, const cairn_key *key,
                                 const cairn_scalar *scalar, const char *where) {
-    bool value = strcmp(scalar->text, "true") == 0;
-    if (!value && strcmp(scalar->text, "false") != 0)
-        return refuse(key, scalar, where);
-    memcpy((char *)config + key->offset, &value, sizeof value);
-    return CAIRN_OK;
+    static const char *const forms[] = {"false", "False", "FALSE", "true", "True", "TRUE"};
+    for (int i = 0; i < 6; i++)
+        if (strcmp(scalar->text, forms[i]) == 0) {
+            bool value = i >= 3;
+            memcpy((char *)config + key->offset, &value, sizeof value);
+            return CAIRN_OK;
+        }
+    return refuse(key, scalar, where);
 }
 
 /* A list's words, with one blank between. */

@@ -124,6 +124,7 @@ typedef struct {
     const char *help;
     bool (*accepts)(const char *text); /* TEXT or LIST of a special form; NULL: any */
     const char *form;                  /* that form, for people */
+    bool (*hint)(const char *text, char *out, size_t size); /* "; write x", where that is plain */
 } cairn_key;
 
 /* The table, in the order in which files are written; `*count` rows. */

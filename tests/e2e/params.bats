@@ -145,7 +145,7 @@ refused() {
     cairn params --print -S train.lr=abc
     refused '-S train.lr=abc: found abc; it must be a number above 0, at most 1000'
     cairn params --print --device gpu
-    refused '-S device=gpu: found gpu; it must be auto, cpu, reference, cuda or cuda:N'
+    refused '-S device=gpu: found gpu; write cuda'
     cairn params --print none.yaml
     refused 'none.yaml: no such file; name a configuration with --params FILE, or write one (`cairn params` lists the keys)'
     cairn params --print a.yaml b.yaml
