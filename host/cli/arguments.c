@@ -49,16 +49,20 @@ cairn_status cairn_arguments_parse(int argc, char **argv, const cairn_option *op
         cairn_status status = CAIRN_OK;
         if (code == 1)
             positionals[(*positional_count)++] = optarg;
-        else if (code == '?' || code == ':')
-            return cairn_error_set(CAIRN_BAD_INPUT, "%s '%s'; see `cairn %s --help`",
-                                   code == ':' ? "a value is missing after" : "unknown option",
+        else if (code == ':')
+            return cairn_error_set(CAIRN_BAD_INPUT,
+                                   "a value is missing after '%s'; see `cairn %s --help`",
                                    argv[optind - 1], argv[0]);
+        else if (code == '?')
+            return cairn_option_refuse(argv[0], argv[optind - 1], argv[optind], common);
         else if (code < OWN)
             status = take_common(common, code, optarg);
         else if (options[code - OWN].flag)
             *options[code - OWN].flag = true;
         else
             *options[code - OWN].value = optarg;
+        if (!status && code == 'S')
+            status = cairn_override_check_split(optarg, argv + optind);
         if (status)
             return status;
     }

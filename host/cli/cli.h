@@ -55,6 +55,15 @@ cairn_status cairn_arguments_parse(int argc, char **argv, const cairn_option *op
                                    size_t option_count, cairn_common_arguments *common,
                                    const char **positionals, size_t *positional_count);
 
+/* An option that the command lacks; `next` is the argument behind it, or NULL. Where `takes_keys`,
+ * one that bears a key's name is answered with -S. */
+cairn_status cairn_option_refuse(const char *command, const char *option, const char *next,
+                                 bool takes_keys);
+
+/* Refuses "-S model.widths=16 32", a list that the shell has split; `next` is what comes behind, up
+ * to a NULL. */
+cairn_status cairn_override_check_split(const char *override, char *const *next);
+
 /* The configuration that the shared arguments name, --device applied. */
 cairn_status cairn_common_config(cairn_config *config, const cairn_common_arguments *arguments);
 

@@ -8,6 +8,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <strings.h>
 #include <unistd.h>
 
 static const char help[] =
@@ -161,6 +162,19 @@ static void print_characters(const uint8_t *image, int height, int width) {
     }
 }
 
+/* A picture in another format than its name has would only be found out by its readers. */
+static cairn_status check_ending(const char *path) {
+    static const char *const others[] = {".jpg", ".jpeg", ".webp", ".bmp",
+                                         ".gif", ".tif",  ".tiff", ".ppm"};
+    const char *dot = strrchr(path, '.');
+    for (size_t i = 0; dot && i < sizeof others / sizeof others[0]; i++)
+        if (strcasecmp(dot, others[i]) == 0)
+            return cairn_error_set(CAIRN_BAD_INPUT,
+                                   "--out: '%s': only PNG is written; write %.*s.png", path,
+                                   (int)(dot - path), path);
+    return CAIRN_OK;
+}
+
 static cairn_status show_sheet(const data_arguments *arguments, const char *number) {
     cairn_dataset *dataset = NULL;
     cairn_config config;
@@ -168,7 +182,9 @@ static cairn_status show_sheet(const data_arguments *arguments, const char *numb
     cairn_status status =
         arguments->split ? cairn_error_set(CAIRN_BAD_INPUT,
                                            "--out shows training images only: leave --split out")
-                         : open_dataset(&dataset, &config, arguments);
+                         : check_ending(arguments->out);
+    if (!status)
+        status = open_dataset(&dataset, &config, arguments);
     if (status)
         return status;
     int last = dataset->train.count - 1;

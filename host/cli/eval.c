@@ -1,6 +1,7 @@
 /* `cairn eval`: a saved model on the test split, or on held-out training images. */
 #include "cli.h"
 
+#include "cairn/file.h"
 #include "cairn/json.h"
 #include "cairn/metrics.h"
 #include "cairn/session.h"
@@ -62,6 +63,10 @@ static cairn_status run(int argc, char **argv) {
         {"model", NULL, &model}, {"run-dir", NULL, &run_dir}, {"json", &json, NULL}};
     cairn_status status =
         cairn_arguments_parse(argc, argv, options, 3, &common, positionals, &positional_count);
+    if (!status && positional_count == 1 && !run_dir && cairn_folder_exists(positionals[0])) {
+        run_dir = positionals[0];
+        positional_count = 0;
+    }
     if (!status)
         status = cairn_params_positional(&common, positionals, positional_count);
     if (!status)
@@ -77,7 +82,7 @@ static cairn_status run(int argc, char **argv) {
 
 const cairn_command cairn_command_eval = {
     "eval", "measure a saved model on the test split",
-    "usage: cairn eval [params.yaml] [-S key=value]... [--device D]\n"
+    "usage: cairn eval [RUN | params.yaml] [-S key=value]... [--device D]\n"
     "                  [--model FILE | --run-dir DIR] [--json]\n"
     "\n"
     "Prints loss and accuracy on the test split of the configured data set. The model is\n"
@@ -90,8 +95,8 @@ const cairn_command cairn_command_eval = {
     "\n"
     "  --model FILE    the safetensors file to read\n"
     "  --run-dir DIR   the run folder, instead of <run.out_dir>/<run.name>; its own params.yaml\n"
-    "                  is read unless another is given\n"
+    "                  is read unless another is given; RUN is the same\n"
     "  --json          print one JSON object instead of text\n" CAIRN_HELP_COMMON "\n"
-    "  cairn eval --run-dir runs/exp1_baseline\n"
+    "  cairn eval runs/exp1_baseline\n"
     "  cairn eval --model from_pytorch.safetensors --json\n",
     run};

@@ -84,15 +84,18 @@ static cairn_status export_model(cairn_config *config, const char *model,
 }
 
 static cairn_status run(int argc, char **argv) {
-    const char *positionals[argc], *format_name = NULL, *out = NULL;
+    const char *positionals[argc], *format_name = NULL, *out = NULL, *run_dir = NULL;
     size_t count = 0;
     char model[PATH_MAX], params[PATH_MAX];
     const struct format *format = NULL;
     cairn_common_arguments common;
     cairn_config config;
-    const cairn_option options[] = {{"format", NULL, &format_name}, {"out", NULL, &out}};
+    const cairn_option options[] = {
+        {"format", NULL, &format_name}, {"out", NULL, &out}, {"run-dir", NULL, &run_dir}};
     cairn_status status =
-        cairn_arguments_parse(argc, argv, options, 2, &common, positionals, &count);
+        cairn_arguments_parse(argc, argv, options, 3, &common, positionals, &count);
+    if (!status && run_dir)
+        positionals[count++] = run_dir; /* in the option's own place */
     if (!status && (count != 1 || !out))
         status = cairn_error_set(CAIRN_BAD_INPUT, "export needs a run folder or a model's file, "
                                                   "and --out; see `cairn export --help`");
@@ -114,6 +117,7 @@ const cairn_command cairn_command_export = {
     "file.\n"
     "\n"
     "  --out FILE      the file to write; it is replaced if it exists\n"
+    "  --run-dir DIR   the run folder; the same as RUN\n"
     "  --format safetensors|onnx\n"
     "                  unless given, the ending of FILE decides\n"
     "  --params FILE   the configuration that names the network; unless given, the params.yaml\n"

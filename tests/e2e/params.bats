@@ -65,6 +65,46 @@ refused() {
     done
 }
 
+@test "what was meant by an argument is said" {
+    cairn train --epochs 3
+    refused "unknown option '--epochs'; keys of the configuration go with -S: -S train.epochs=3"
+    cairn train --batch-size=64
+    refused "unknown option '--batch-size'; keys of the configuration go with -S: -S train.batch_size=64"
+    cairn eval --optimizer.weight_decay --quiet
+    refused "unknown option '--optimizer.weight_decay'; keys of the configuration go with -S: -S optimizer.weight_decay=VALUE"
+    cairn bench --model resnet20
+    refused "unknown option '--model'; keys of the configuration go with -S: -S model.name=resnet20"
+    cairn train --name x # of which section?
+    refused "unknown option '--name'; see \`cairn train --help\`"
+    cairn info --epochs 3 # it reads no configuration
+    refused "unknown option '--epochs'; see \`cairn info --help\`"
+    cairn train -S model.widths=16 32 64
+    refused "-S model.widths=16: the shell took the blank for an argument's end; quote it: -S 'model.widths=16 32 64'"
+    cairn train --quiet -S schedule.milestones=[3, 4] --resume
+    refused "-S schedule.milestones=[3,: the shell took the blank for an argument's end; quote it: -S 'schedule.milestones=[3, 4]'"
+    cairn data show 0 --out x.y.JPG # before it looks for data
+    refused "--out: 'x.y.JPG': only PNG is written; write x.y.png"
+}
+
+@test "a run folder is one to eval and export, with --run-dir or without" {
+    cairn train --quiet -S data.name=synthetic -S data.train_limit=8 -S data.test_limit=2 -S train.batch_size=8 \
+        -S train.epochs=1 -S 'model.widths=[1]' -S run.name=small -S device=reference
+    [ "$code" -eq 0 ]
+    rm params.yaml
+    cairn eval --run-dir runs/small
+    [ "$code" -eq 0 ]
+    cp out with
+    cairn eval runs/small
+    [ "$code" -eq 0 ] && cmp with out
+    cairn export runs/small --out with.safetensors
+    cairn export --run-dir runs/small --out out.safetensors
+    [ "$code" -eq 0 ] && cmp with.safetensors out.safetensors
+    cairn eval runs/small --run-dir runs/small
+    [ "$code" -eq 2 ]
+    cairn export runs/small --run-dir runs/small --out out.safetensors
+    [ "$code" -eq 2 ]
+}
+
 @test "version and --version print one line" {
     for argument in version --version; do
         cairn "$argument"

@@ -39,70 +39,71 @@ static void reads_the_reference_file(void **state) {
 }
 
 /* A key's value under each spelling that YAML and its users have. */
+static const struct {
+    const char *text, *key, *value;
+} spellings[] = {
+    {"seed: 7 # a comment\n", "seed", "7"},
+    {"\"seed\": 7\n", "seed", "7"},
+    {"? seed\n: 7\n", "seed", "7"},
+    {"{seed: 7}\n", "seed", "7"},
+    {"seed: 0x1F\n", "seed", "31"},
+    {"seed: 0o17\n", "seed", "15"},
+    {"seed: +7\n", "seed", "7"},
+    {"seed: 0\n", "seed", "0"},
+    {"seed: 9007199254740993\n", "seed", "9007199254740993"}, /* 2^53 + 1: no double */
+    {"seed: 18446744073709551615\n", "seed", "18446744073709551615"},
+    {"seed: &s 5\ndata: {num_workers: *s}\n", "data.num_workers", "5"},
+    {"&k seed: 5\n", "seed", "5"},
+    {"data: {train_limit: &n 5, test_limit: &n 6, num_workers: *n}\n", "data.num_workers", "6"},
+    {"train: {lr: 1e-3}\n", "train.lr", "0.001"},
+    {"train: {lr: 5.0e-4}\n", "train.lr", "0.0005"},
+    {"train: {lr: .5}\n", "train.lr", "0.5"},
+    {"train: {lr: 5.}\n", "train.lr", "5"},
+    {"train: {lr: 1E+2}\n", "train.lr", "100"},
+    {"train: {lr: 0x10}\n", "train.lr", "16"},
+    {"train: {lr: 3}\n", "train.lr", "3"},
+    {"train: {lr: 1e-5}\n", "train.lr", "1.0e-05"},
+    {"train: {lr: 0.1000000000000000055511}\n", "train.lr", "0.1"},
+    {"train: {precision: bf16}\n", "train.precision", "bf16"},
+    {"train: {precision: 'float64'}\n", "train.precision", "float64"},
+    {"optimizer: {nesterov: true}\n", "optimizer.nesterov", "true"},
+    {"optimizer: {nesterov: True}\n", "optimizer.nesterov", "true"},
+    {"optimizer: {nesterov: TRUE}\n", "optimizer.nesterov", "true"},
+    {"optimizer: {nesterov: 'True'}\n", "optimizer.nesterov", "true"},
+    {"train: {deterministic: False}\n", "train.deterministic", "false"},
+    {"train: {deterministic: FALSE}\n", "train.deterministic", "false"},
+    {"train: {deterministic: \"false\"}\n", "train.deterministic", "false"},
+    {"model: {dropout: 0}\n", "model.dropout", "0"},
+    {"model: {dropout: -0.0}\n", "model.dropout", "0"},
+    {"model:\n  # dropout: 0.5\n", "model.dropout", "0.2"},
+    {"device: cuda:3\n", "device", "cuda:3"},
+    {"run: {name: 'it''s'}\n", "run.name", "it's"},
+    {"run: {name: \"a\\u00e9\"}\n", "run.name", "a\xc3\xa9"},
+    {"run: {name: 2024-01-31}\n", "run.name", "2024-01-31"},
+    {"run: {name: 010}\n", "run.name", "010"},
+    {"run: {name: 'null'}\n", "run.name", "null"},
+    {"run: {name: !!str ~}\n", "run.name", "~"},
+    {"run:\n  name: >-\n    two\n    words\n", "run.name", "two words"},
+    {"data:\r\n  dir: a b\r\nseed: 1\r\n", "data.dir", "a b"},
+    {"\xef\xbb\xbfseed: 7\n", "seed", "7"},
+    {"%YAML 1.1\n---\nseed: 7\n...\n# the end\n", "seed", "7"},
+};
+
 static void reads_every_spelling(void **state) {
     (void)state;
-    static const struct {
-        const char *text, *key, *value;
-    } cases[] = {
-        {"seed: 7 # a comment\n", "seed", "7"},
-        {"\"seed\": 7\n", "seed", "7"},
-        {"? seed\n: 7\n", "seed", "7"},
-        {"{seed: 7}\n", "seed", "7"},
-        {"seed: 0x1F\n", "seed", "31"},
-        {"seed: 0o17\n", "seed", "15"},
-        {"seed: +7\n", "seed", "7"},
-        {"seed: 0\n", "seed", "0"},
-        {"seed: 9007199254740993\n", "seed", "9007199254740993"}, /* 2^53 + 1: no double */
-        {"seed: 18446744073709551615\n", "seed", "18446744073709551615"},
-        {"seed: &s 5\ndata: {num_workers: *s}\n", "data.num_workers", "5"},
-        {"&k seed: 5\n", "seed", "5"},
-        {"data: {train_limit: &n 5, test_limit: &n 6, num_workers: *n}\n", "data.num_workers", "6"},
-        {"train: {lr: 1e-3}\n", "train.lr", "0.001"},
-        {"train: {lr: 5.0e-4}\n", "train.lr", "0.0005"},
-        {"train: {lr: .5}\n", "train.lr", "0.5"},
-        {"train: {lr: 5.}\n", "train.lr", "5"},
-        {"train: {lr: 1E+2}\n", "train.lr", "100"},
-        {"train: {lr: 0x10}\n", "train.lr", "16"},
-        {"train: {lr: 3}\n", "train.lr", "3"},
-        {"train: {lr: 1e-5}\n", "train.lr", "1.0e-05"},
-        {"train: {lr: 0.1000000000000000055511}\n", "train.lr", "0.1"},
-        {"train: {precision: bf16}\n", "train.precision", "bf16"},
-        {"train: {precision: 'float64'}\n", "train.precision", "float64"},
-        {"optimizer: {nesterov: true}\n", "optimizer.nesterov", "true"},
-        {"optimizer: {nesterov: True}\n", "optimizer.nesterov", "true"},
-        {"optimizer: {nesterov: TRUE}\n", "optimizer.nesterov", "true"},
-        {"optimizer: {nesterov: 'True'}\n", "optimizer.nesterov", "true"},
-        {"train: {deterministic: False}\n", "train.deterministic", "false"},
-        {"train: {deterministic: FALSE}\n", "train.deterministic", "false"},
-        {"train: {deterministic: \"false\"}\n", "train.deterministic", "false"},
-        {"model: {dropout: 0}\n", "model.dropout", "0"},
-        {"model: {dropout: -0.0}\n", "model.dropout", "0"},
-        {"model:\n  # dropout: 0.5\n", "model.dropout", "0.2"},
-        {"device: cuda:3\n", "device", "cuda:3"},
-        {"run: {name: 'it''s'}\n", "run.name", "it's"},
-        {"run: {name: \"a\\u00e9\"}\n", "run.name", "a\xc3\xa9"},
-        {"run: {name: 2024-01-31}\n", "run.name", "2024-01-31"},
-        {"run: {name: 010}\n", "run.name", "010"},
-        {"run: {name: 'null'}\n", "run.name", "null"},
-        {"run: {name: !!str ~}\n", "run.name", "~"},
-        {"run:\n  name: >-\n    two\n    words\n", "run.name", "two words"},
-        {"data:\r\n  dir: a b\r\nseed: 1\r\n", "data.dir", "a b"},
-        {"\xef\xbb\xbfseed: 7\n", "seed", "7"},
-        {"%YAML 1.1\n---\nseed: 7\n...\n# the end\n", "seed", "7"},
-    };
     static const char *const rest[] = {"data.dir=d", "run.name=r", "train.epochs=1",
                                        "train.batch_size=1", "train.lr=1"};
-    for (size_t i = 0; i < COUNT(cases); i++) {
+    for (size_t i = 0; i < COUNT(spellings); i++) {
         cairn_config config;
         const char *overrides[COUNT(rest)];
         size_t count = 0;
         for (size_t j = 0; j < COUNT(rest); j++) /* all that is required but the key itself */
-            if (strncmp(rest[j], cases[i].key, strlen(cases[i].key)) != 0)
+            if (strncmp(rest[j], spellings[i].key, strlen(spellings[i].key)) != 0)
                 overrides[count++] = rest[j];
-        if (cairn_config_parse(&config, cases[i].text, strlen(cases[i].text), "p.yaml", overrides,
-                               count))
-            fail_msg("%s: %s", cases[i].text, cairn_error_message());
-        assert_value(&config, cases[i].key, cases[i].value);
+        if (cairn_config_parse(&config, spellings[i].text, strlen(spellings[i].text), "p.yaml",
+                               overrides, count))
+            fail_msg("%s: %s", spellings[i].text, cairn_error_message());
+        assert_value(&config, spellings[i].key, spellings[i].value);
     }
 }
 
