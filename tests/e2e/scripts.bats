@@ -99,6 +99,28 @@ wrong.py:2: prose of 101 columns; 100 at most
 wrong2.py:1: f: 61 lines; 60 at most" ]
 }
 
+@test "build.sh says what was found and how far it is, and its log only when it fails" {
+    cp "$BATS_TEST_DIRNAME/../../scripts/build.sh" "$root/scripts"
+    printf '#!/bin/sh\n' >"$root/scripts/install-deps.sh"
+    cat >bin/cmake <<'SH'
+#!/bin/sh
+case $1 in
+--preset) printf -- '-- The C compiler\n-- cairn: with oneDNN\n' ;;
+*) printf '[1/2] Building x\n[2/2] Linking y\n' && exit "${FAILS:-0}" ;;
+esac
+SH
+    chmod +x bin/cmake
+    PATH=$PWD/bin:$PATH
+    run "$root/scripts/build.sh"
+    [ "$status" -eq 0 ]
+    [ "$output" = $'Building Cairn (release) in build/\n    with oneDNN' ]
+    run script -qec "$root/scripts/build.sh" /dev/null
+    [[ $output == *$'\r1 of 2 steps\r2 of 2 steps\r'* ]]
+    FAILS=1 run "$root/scripts/build.sh"
+    [ "$status" -eq 1 ]
+    [[ $output == *"The C compiler"*"[2/2] Linking y"*"the build failed"* ]]
+}
+
 @test "train.sh without data and network trains on synthetic images under another run name" {
     run "$root/scripts/train.sh"
     [ "$status" -eq 0 ]
