@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Installs what is missing, builds, and runs every test.
+# Installs what is missing, builds, and runs every test. What was skipped is listed at the end, each
+# with the reason and the command that would run it.
 #
 #   scripts/test.sh [CTEST OPTION]...     such as -R unit, -L e2e or --rerun-failed
 #
@@ -18,4 +19,7 @@ scripts/build.sh "$preset" -DCAIRN_TESTS=ON
 export OMP_WAIT_POLICY=${OMP_WAIT_POLICY-passive}
 
 echo "Running the tests in $folder/" >&2
-exec ctest --test-dir "$folder" --no-tests=error --output-on-failure -j "$(nproc)" "$@"
+status=0
+ctest --test-dir "$folder" --no-tests=error --output-on-failure -j "$(nproc)" "$@" || status=$?
+tests/skipped.py "$folder"
+exit "$status"

@@ -131,7 +131,7 @@ offered() { # LINE
 }
 
 @test "zsh reads its completion" {
-    command -v zsh >/dev/null || skip "no zsh"
+    command -v zsh >/dev/null || skip "no zsh: apt-get install zsh installs it"
     make_manual
     zsh -n manual/_cairn
 }

@@ -102,15 +102,13 @@ wrong2.py:1: f: 61 lines; 60 at most" ]
 @test "build.sh says what was found and how far it is, and its log only when it fails" {
     cp "$BATS_TEST_DIRNAME/../../scripts/build.sh" "$root/scripts"
     printf '#!/bin/sh\n' >"$root/scripts/install-deps.sh"
-    cat >bin/cmake <<'SH'
-#!/bin/sh
+    stand_in cmake <<'SH'
 case $1 in
 --preset) printf -- '-- The C compiler\n-- cairn: with oneDNN\n' ;;
 *) printf '[1/2] Building x\n[2/2] Linking y\n' && exit "${FAILS:-0}" ;;
 esac
 SH
-    chmod +x bin/cmake
-    PATH=$PWD/bin:$PATH
+    export PATH=$PWD/bin:$PATH
     run "$root/scripts/build.sh"
     [ "$status" -eq 0 ]
     [ "$output" = $'Building Cairn (release) in build/\n    with oneDNN' ]
@@ -119,6 +117,33 @@ SH
     FAILS=1 run "$root/scripts/build.sh"
     [ "$status" -eq 1 ]
     [[ $output == *"The C compiler"*"[2/2] Linking y"*"the build failed"* ]]
+}
+
+@test "what was skipped is listed by its reason, with what would run it" {
+    mkdir -p Testing/Temporary
+    cat >Testing/Temporary/LastTest.log <<'LOG'
+Start testing: now
+1/3 Testing: e2e_docs
+ok 1 runs
+ok 7 zsh reads it # skip no zsh: apt-get install zsh installs it
+ok 8 so does it # skip no zsh: apt-get install zsh installs it
+2/3 Testing: gpu_test_ops
+skipped: cuda: no driver
+skipped: cuda: no driver
+3/3 Testing: test_fine
+1 test passed
+LOG
+    [ "$("$BATS_TEST_DIRNAME/../skipped.py" .)" = "
+Skipped, why, and what runs them:
+* no zsh: apt-get install zsh installs it
+    e2e_docs: zsh reads it
+    e2e_docs: so does it
+  apt-get install zsh && scripts/test.sh -R '^(e2e_docs)$'
+* cuda: no driver
+    gpu_test_ops
+  on a machine with a GPU: scripts/test.sh -R '^(gpu_test_ops)$'" ]
+    : >Testing/Temporary/LastTest.log
+    [ -z "$("$BATS_TEST_DIRNAME/../skipped.py" .)" ]
 }
 
 @test "train.sh without data and network trains on synthetic images under another run name" {

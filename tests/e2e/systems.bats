@@ -332,7 +332,7 @@ os.execv(sys.argv[3], sys.argv[3:])' "$@"
 }
 
 @test "a processor with less than the program was built for is told, in one line" {
-    command -v qemu-x86_64 >/dev/null || skip "no qemu-x86_64"
+    command -v qemu-x86_64 >/dev/null || skip "no qemu-x86_64: apt-get install qemu-user installs it"
     "$CAIRN" info | grep -q -- -march=native || skip "built for any processor"
     ! "$CAIRN" info | grep -q -- -fsanitize || skip "a sanitizer does not run in qemu"
     run qemu-x86_64 -cpu Nehalem "$CAIRN" --version
