@@ -36,7 +36,7 @@ static const char help[] =
     "  --md5 HEX       the checksum that the archive must have\n"
     "  --sha256 HEX    the same by SHA-256\n"
     "  --dir DIR       the folder of the data, instead of data.dir; `get` then brings CIFAR-10\n"
-    "                  unless --name says otherwise\n"
+    "                  unless --name, -S data.name or params.yaml, if it is named, says otherwise\n"
     "  --name cifar10|cifar100\n"
     "                  the data set to get, instead of data.name\n"
     "  --quiet         print nothing but errors\n"
@@ -63,7 +63,8 @@ static cairn_status get(const data_arguments *arguments) {
                          .folder = arguments->dir,
                          .quiet = arguments->quiet,
                          .stop = cairn_stop_install()};
-    if (!fetch.folder) {
+    bool configured = arguments->common.params || arguments->common.override_count > 0;
+    if (!fetch.folder || (configured && !fetch.name)) {
         cairn_status status = cairn_common_config(&config, &arguments->common);
         if (status)
             return status;
@@ -73,7 +74,8 @@ static cairn_status get(const data_arguments *arguments) {
             printf("data.name is %s: there is nothing to get\n", fetch.name);
             return CAIRN_OK;
         }
-        fetch.folder = config.data.dir;
+        if (!fetch.folder)
+            fetch.folder = config.data.dir;
     }
     cairn_status status = cairn_dataset_fetch(&fetch);
     if (status == CAIRN_INTERRUPTED)

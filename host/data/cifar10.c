@@ -133,10 +133,8 @@ cairn_status cairn_cifar10_load(cairn_dataset *dataset, const cairn_config *conf
     const layout *where = find_layout(dir);
     char names[PATH_MAX];
     if (!where)
-        return cairn_error_set(CAIRN_BAD_INPUT,
-                               "%s: holds neither cifar-10-batches-bin nor cifar-10-batches-py; "
-                               "" HOW_TO_GET_DATA,
-                               dir);
+        return cairn_data_missing(dir, "holds neither cifar-10-batches-bin nor cifar-10-batches-py",
+                                  "cifar10");
     cairn_status status =
         cairn_path_format(names, sizeof names, "%s%s/batches.meta.txt", dir, where->folder);
     if (!status)

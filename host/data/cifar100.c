@@ -87,8 +87,7 @@ cairn_status cairn_cifar100_load(cairn_dataset *dataset, const cairn_config *con
     const char *dir = config->data.dir, *folder = find_folder(dir);
     char names[PATH_MAX];
     if (!folder)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: holds no cifar-100-binary; " HOW_TO_GET_DATA,
-                               dir);
+        return cairn_data_missing(dir, "holds no cifar-100-binary", "cifar100");
     cairn_status status =
         cairn_path_format(names, sizeof names, "%s%s/fine_label_names.txt", dir, folder);
     if (!status)

@@ -21,9 +21,6 @@ enum {
 /* CIFAR-10 comes in files of 10,000 images: five to train, one to test, counted from 0. */
 enum { BATCH_COUNT = 10000, TEST_BATCH = TRAIN_COUNT / BATCH_COUNT };
 
-#define HOW_TO_GET_DATA                                                                            \
-    "`cairn data get` fetches the data; -S data.name=synthetic trains on built-in data instead"
-
 /* Of a path, a class's name and the most bytes that one has. */
 #define NOT_A_CLASS_NAME                                                                           \
     "%s: '%s' is no name for a class: at most %zu bytes of printable UTF-8 would be right"
@@ -62,6 +59,9 @@ cairn_status cairn_split_allocate(cairn_split *split);
 /* Whether `dir` holds all files, in any layout, in sizes that can be right. */
 bool cairn_cifar10_complete(const char *dir);
 bool cairn_cifar100_complete(const char *dir);
+
+/* The refusal of a data.dir, which `lacks` what it wants, or is not there, with how to get it. */
+cairn_status cairn_data_missing(const char *dir, const char *lacks, const char *name);
 
 /* Opens a regular file of a data set and tells its size. */
 cairn_status cairn_data_file_open(const char *path, int *fd, size_t *size);

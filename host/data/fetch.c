@@ -337,6 +337,16 @@ static cairn_status fetch_file(const archive_kind *kind, const cairn_fetch *fetc
                                "begins with http://, https:// or file://",
                                path);
     cairn_status status = verify_both(fetch, path, &wrong);
+    if (!status && !fetch->md5 && !fetch->sha256 && !fetch->quiet) {
+        status = verify(fetch, path, "md5", kind->md5, &wrong);
+        if (wrong) {
+            fprintf(stderr,
+                    "%s: not the official archive of %s, and no checksum was given to verify it "
+                    "by\n",
+                    path, kind->title);
+            status = CAIRN_OK;
+        }
+    }
     return status ? status : cairn_archive_unpack(kind, path, fetch->folder, fetch->stop);
 }
 

@@ -12,11 +12,20 @@
 #include <sys/uio.h>
 #include <unistd.h>
 
+cairn_status cairn_data_missing(const char *dir, const char *lacks, const char *name) {
+    return cairn_error_set(CAIRN_BAD_INPUT,
+                           "%s: %s; `cairn data get --name %s --dir %s` fetches the data; -S "
+                           "data.name=synthetic trains on built-in data instead",
+                           dir, cairn_folder_exists(dir) ? lacks : "there is no such folder", name,
+                           dir);
+}
+
 cairn_status cairn_data_file_open(const char *path, int *fd, size_t *size) {
     struct stat info;
     *fd = open(path, O_RDONLY | O_CLOEXEC);
     if (*fd < 0 && errno == ENOENT)
-        return cairn_error_set(CAIRN_BAD_INPUT, "%s: the file is missing; " HOW_TO_GET_DATA, path);
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: the file is missing; `cairn data get` fetches the data", path);
     if (*fd < 0)
         return cairn_error_set(CAIRN_FAILED, "%s: cannot open: %s", path, strerror(errno));
     if (fstat(*fd, &info) != 0 || !S_ISREG(info.st_mode)) {

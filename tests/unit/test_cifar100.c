@@ -128,7 +128,7 @@ static void names_come_from_the_list_of_fine_labels(void **state) {
 
 static void faulty_files_are_refused(void **state) {
     (void)state;
-    expect_refusal(folder, "holds no cifar-100-binary; `cairn data get`");
+    expect_refusal(folder, "holds no cifar-100-binary; `cairn data get --name cifar100 --dir");
     write_records("train.bin", 50000, 0);
     expect_refusal("cifar-100-binary/test.bin", "missing");
     write_records("test.bin", 9999, 0);
