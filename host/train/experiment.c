@@ -170,12 +170,13 @@ static cairn_status prepare(cairn_experiment *run) {
 /* After every step where that costs nothing; else some times a second, since it waits. */
 static cairn_status watch_loss(cairn_experiment *run, double time) {
     enum { LOOKS_A_SECOND = 4 };
-    cairn_stats stats;
+    const cairn_stats *seen = &run->seen;
     if (!run->session.executor->backend->immediate && time - run->loss_read < 1.0 / LOOKS_A_SECOND)
         return CAIRN_OK;
     run->loss_read = time;
-    cairn_status status = cairn_executor_get_stats(run->session.executor, &stats);
-    return status ? status : cairn_progress_check_loss(run, "train", stats.loss);
+    cairn_status status = cairn_executor_get_stats(run->session.executor, &run->seen);
+    return status ? status
+                  : cairn_progress_check_loss(run, "train", seen->loss / (double)seen->seen);
 }
 
 /* The rest of the epoch under way, from step at.step_in_epoch on; at.step_in_epoch is 0 again when
@@ -220,6 +221,7 @@ static cairn_status take_means(cairn_experiment *run, double *loss, double *accu
         return status;
     *loss = stats.loss / (double)stats.seen;
     *accuracy = (double)stats.correct / (double)stats.seen;
+    run->seen = zero;
     return cairn_executor_set_stats(run->session.executor, &zero);
 }
 
@@ -312,11 +314,12 @@ static void rescue(cairn_experiment *run) {
 
 static cairn_status finish(cairn_experiment *run, cairn_status trained) {
     bool interrupted = trained == CAIRN_INTERRUPTED;
-    cairn_status status =
-        cairn_recording_finish(run, interrupted ? CAIRN_RUN_INTERRUPTED : CAIRN_RUN_FINISHED);
-    const cairn_epoch_row *best = cairn_progress_best(run);
+    cairn_status status = cairn_progress_await_provenance(run);
     if (*run->provenance.warning)
         cairn_recorders_note(run->recorders, "git revision unknown: %s", run->provenance.warning);
+    if (!status)
+        status =
+            cairn_recording_finish(run, interrupted ? CAIRN_RUN_INTERRUPTED : CAIRN_RUN_FINISHED);
     if (interrupted) {
         cairn_recorders_note(run->recorders,
                              "interrupted in epoch %u after %u %s; %s is saved: the same "
@@ -326,10 +329,6 @@ static cairn_status finish(cairn_experiment *run, cairn_status trained) {
                              run->folder.checkpoint);
         return status ? status : CAIRN_INTERRUPTED;
     }
-    if (!status && best)
-        cairn_recorders_note(run->recorders, "best %s accuracy %.4f in epoch %d; results in %s",
-                             cairn_split_name(best->held_out), best->test_acc, best->epoch,
-                             run->folder.folder);
     return status;
 }
 

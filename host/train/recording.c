@@ -133,12 +133,15 @@ cairn_status cairn_recording_take_step(cairn_experiment *run, const cairn_step *
     int64_t samples = cairn_progress_samples_per_step(run);
     cairn_timing parts[CAIRN_TIMINGS];
     cairn_stats before = {0}, after = {0};
+    const double seen = (double)run->seen.seen;
+    const double so_far[] = {run->seen.loss / seen, (double)run->seen.correct / seen};
     cairn_step_record record = {.epoch = step->epoch + 1,
                                 .step = (int64_t)step->step + 1,
                                 .count = step->count,
                                 .seen = place * samples + step->count,
                                 .total = run->session.data->train.count,
-                                .lr = step->lr};
+                                .lr = step->lr,
+                                .so_far = run->seen.seen ? so_far : NULL};
     cairn_status status = due.means ? cairn_executor_get_stats(executor, &before) : CAIRN_OK;
     if (!status)
         status = train_step(run, step, due.parts, &record, parts);

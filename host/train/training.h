@@ -35,7 +35,8 @@ typedef struct {
     double *rates;         /* [at.epoch], that the epochs began with */
     int32_t *order;        /* of the epoch under way */
     double began;          /* this process's clock when at.seconds was last brought up to date */
-    double loss_read;      /* and when the loss was last looked at */
+    double loss_read;      /* and when the loss was last looked at, ... */
+    cairn_stats seen;      /* ... which was then this, of the epoch under way; or zeros */
     bool saved;            /* there is a checkpoint, */
     uint32_t saved_step;   /* of this step */
     bool damaged;          /* the run goes on from the checkpoint before: the last cannot be read */

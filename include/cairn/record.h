@@ -76,6 +76,8 @@ typedef struct {
     int64_t seen, total; /* samples of this epoch so far, and in all */
     double lr;
     double begin, end; /* cairn_clock_now's seconds */
+    /* Means over this epoch, as they were when last looked at: loss, accuracy. NULL: not yet. */
+    const double *so_far;
     /* What the recorder asked for; NULL where it is not due. */
     const double *means; /* loss, accuracy */
     const cairn_timing *parts;

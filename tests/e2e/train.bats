@@ -38,6 +38,11 @@ tensors() {
     grep -Eqx 'Epoch 01 \| train loss [0-9]+\.[0-9]{4} acc [01]\.[0-9]{3} \| test loss [0-9]+\.[0-9]{4} acc [01]\.[0-9]{3}' out
     grep -q '^Epoch 02 ' out
     grep -q 'SYNTHETIC' err
+    # The commands that are offered in the end are right as they stand.
+    grep -A 9 -E '^total time [0-9.]+s; next:$' err | sed '1d; s/IMAGE.*/--help/; s/.*/"$CAIRN"&/; s/"  [^ ]*/" /' >next
+    [ "$(wc -l <next)" -eq 3 ]
+    sh -ex next
+    [ -s model.onnx ]
     ! grep -q "$(printf '\033')" out err || false
     cd runs/small
     [ "$(ls | tr '\n' ' ')" = "checkpoint.previous.safetensors checkpoint.safetensors confusion.csv \
@@ -158,7 +163,10 @@ interrupt() {
     TERM=xterm script -qec "$line" /dev/null >tty
     grep -q "$escape\[32m#" tty
     grep -q 'images/s' tty
-    grep -q "$escape\[KEpoch 02 | train loss" tty
+    grep -q "loss [0-9.]* acc [01][.0-9]*  evaluating" tty
+    grep -q "$escape\[KEpoch 02/02 | train loss" tty
+    env -u TERM script -qec "$line" /dev/null >tty
+    ! grep -q "$escape" tty || false
     NO_COLOR=1 TERM=xterm script -qec "$line" /dev/null >tty
     ! grep -q "$escape\[32m" tty || false
     grep -q '\[#' tty

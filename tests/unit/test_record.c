@@ -1,5 +1,4 @@
-/* The recorders: what they write, byte for byte where readers depend on it; and the terminal, seen
- * through pipes and through a pseudo-terminal. */
+/* The recorders: what they write, byte for byte where readers depend on it. */
 #include "cairn/file.h"
 #include "cairn/record.h"
 #include "cairn/softmax.h"
@@ -14,16 +13,13 @@
 
 #include <cjson/cJSON.h>
 #include <math.h>
-#include <pty.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 extern const cairn_recorder cairn_recorder_metrics, cairn_recorder_predictions,
-    cairn_recorder_summary, cairn_recorder_dvclive, cairn_recorder_jsonl, cairn_recorder_terminal;
+    cairn_recorder_summary, cairn_recorder_dvclive, cairn_recorder_jsonl;
 
 /* The run that recorders are told of. */
 static const cairn_setting settings[] = {
@@ -341,119 +337,6 @@ static void predictions_and_confusion(void **state) {
     free(text);
 }
 
-/* A short run's worth of calls. */
-static void play(bool quiet) {
-    const cairn_recorder *terminal = &cairn_recorder_terminal;
-    const cairn_epoch_row row = {1, 1.5, 0.45, 1.2, 0.57, false};
-    const cairn_snapshot at = {.epochs = 1, .rows = &row},
-                         failed = {.state = CAIRN_RUN_FAILED, .epochs = 1, .rows = &row};
-    cairn_step_record step = {.epoch = 1, .total = 1000};
-    cairn_record_request request = {0};
-    void *state = NULL;
-    run.quiet = quiet;
-    if (terminal->open(&state, &run, &request))
-        _exit(1);
-    for (step.seen = 0; step.seen < 1000; step.seen++) /* far within one redraw interval */
-        terminal->step(state, &step);
-    nanosleep(&(struct timespec){.tv_nsec = 120000000}, NULL);
-    terminal->step(state, &step);
-    terminal->epoch(state, &at);
-    terminal->epoch(state, &failed);
-    terminal->note(state, "note 7");
-    terminal->close(state);
-}
-
-/* Everything that a process playing the calls writes to stdout and stderr, on a pseudo-terminal of
- * `columns`, or with 0 on pipes, stdout's text first. */
-static void capture(int columns, bool quiet, const char *no_colour, char *out, size_t size) {
-    int master = -1, pipes[2][2];
-    struct winsize window = {.ws_row = 24, .ws_col = (unsigned short)columns};
-    for (int i = 0; !columns && i < 2; i++)
-        assert_int_equal(pipe(pipes[i]), 0);
-    fflush(NULL);
-    pid_t child = columns ? forkpty(&master, NULL, NULL, &window) : fork();
-    assert_true(child >= 0);
-    if (child == 0) {
-        for (int i = 0; !columns && i < 2; i++)
-            dup2(pipes[i][1], i + 1);
-        setenv("TERM", "xterm", 1);
-        setenv("NO_COLOR", no_colour, 1);
-        play(quiet);
-        fflush(NULL);
-        _exit(0);
-    }
-    size_t length = 0;
-    for (int i = 0; i < (columns ? 1 : 2); i++) {
-        int from = columns ? master : pipes[i][0];
-        if (!columns)
-            close(pipes[i][1]);
-        for (ssize_t got; (got = read(from, out + length, size - 1 - length)) > 0;)
-            length += (size_t)got;
-        close(from);
-    }
-    out[length] = 0;
-    int status;
-    assert_int_equal(waitpid(child, &status, 0), child);
-    assert_int_equal(status, 0);
-}
-
-static const char epoch_line[] = "Epoch 01 | train loss 1.5000 acc 0.450 | test loss 1.2000 acc "
-                                 "0.570";
-
-static void pipes_get_plain_lines(void **state) {
-    (void)state;
-    char text[4096], expected[256];
-    snprintf(expected, sizeof expected, "%s\nnote 7\n", epoch_line);
-    capture(0, false, "", text, sizeof text);
-    assert_string_equal(text, expected);
-    capture(0, true, "", text, sizeof text);
-    assert_string_equal(text, "");
-}
-
-static int occurrences(const char *text, const char *part) {
-    int count = 0;
-    for (; (text = strstr(text, part)); text++)
-        count++;
-    return count;
-}
-
-static void a_tty_gets_a_bar(void **state) {
-    (void)state;
-    char text[8192];
-    capture(80, false, "", text, sizeof text);
-    assert_non_null(strstr(text, "\r\033[KEpoch 01/12 ["));
-    assert_non_null(strstr(text, "\033[32m####"));
-    assert_non_null(strstr(text, "100%  "));
-    assert_non_null(strstr(text, " images/s  "));
-    assert_non_null(strstr(text, " left"));
-    assert_int_equal(occurrences(text, "Epoch 01/12"), 2); /* the first, and after 0.12 s */
-    /* The bar is gone before the line starts. */
-    char cleared[128];
-    snprintf(cleared, sizeof cleared, "left\r\033[K%s\r\nnote 7\r\n", epoch_line);
-    assert_non_null(strstr(text, cleared));
-
-    capture(80, false, "1", text, sizeof text);
-    assert_non_null(strstr(text, "[####"));
-    assert_null(strstr(text, "\033[3"));
-    capture(80, true, "", text, sizeof text);
-    assert_string_equal(text, "");
-}
-
-/* Whatever the width, no drawn line is wider than the terminal. */
-static void the_bar_fits(void **state) {
-    (void)state;
-    static const int widths[] = {1, 2, 20, 40, 55, 60, 79, 200};
-    for (size_t i = 0; i < sizeof widths / sizeof widths[0]; i++) {
-        char text[8192];
-        capture(widths[i], false, "1", text, sizeof text);
-        char *end = strstr(text, "Epoch 01 |");
-        assert_non_null(end);
-        *end = 0;
-        for (char *line = strtok(text, "\r"); line; line = strtok(NULL, "\r"))
-            assert_true((int)strlen(line) - 3 < widths[i]); /* 3: the clearing sequence */
-    }
-}
-
 #define TEST(name) cmocka_unit_test_setup_teardown(name, set_up, tear_down)
 
 int main(void) {
@@ -467,9 +350,6 @@ int main(void) {
         TEST(earlier_files_are_removed),
         cmocka_unit_test(softmax_is_stable),
         TEST(predictions_and_confusion),
-        TEST(pipes_get_plain_lines),
-        TEST(a_tty_gets_a_bar),
-        TEST(the_bar_fits),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
