@@ -122,6 +122,7 @@ static void announce(const cairn_experiment *run, const cairn_run_start *start) 
                              "computed so far by %s: what follows may differ in its last digits "
                              "from an unbroken run, there or here",
                              start->elsewhere);
+    cairn_progress_note_warmup(run);
     if (start->from && run->at.epoch >= run->config->train.epochs)
         cairn_recorders_note(run->recorders, "%s%u %s done already",
                              run->at.epoch == 1 ? "" : "all ", run->at.epoch,

@@ -52,9 +52,23 @@ cairn_status cairn_progress_add(cairn_experiment *run, const cairn_epoch_row *ro
     return cairn_progress_complete(run, run->at.epoch - 1);
 }
 
+/* A hundred times the loss of a guess that gives every class the same chance. */
+static void note_high_loss(cairn_experiment *run, const char *which, double loss) {
+    double guess = log(fmax(run->session.data->classes, 2));
+    if (run->high_noted || !(loss > 100 * guess))
+        return;
+    cairn_recorders_note(run->recorders,
+                         "the %s loss is %.3g in epoch %u, after step %u, where a guess among the "
+                         "classes has %.3g; a lower train.lr may help",
+                         which, loss, run->at.epoch + 1, run->at.step, guess);
+    run->high_noted = true;
+}
+
 cairn_status cairn_progress_check_loss(cairn_experiment *run, const char *which, double loss) {
-    if (isfinite(loss))
+    if (isfinite(loss)) {
+        note_high_loss(run, which, loss);
         return CAIRN_OK;
+    }
     if (run->config->train.on_nan == CAIRN_NAN_STOP)
         return cairn_error_set(CAIRN_FAILED,
                                "training diverged in epoch %u, seen after step %u: the %s loss is "
@@ -68,6 +82,18 @@ cairn_status cairn_progress_check_loss(cairn_experiment *run, const char *which,
                              which, loss, run->at.epoch + 1, run->at.step);
     run->nan_noted = true;
     return CAIRN_OK;
+}
+
+void cairn_progress_note_warmup(const cairn_experiment *run) {
+    bool by_epoch = run->config->schedule.per == CAIRN_PER_EPOCH;
+    int64_t warmup = run->config->schedule.warmup, length = run->config->train.epochs;
+    if (!by_epoch)
+        length *= steps_per_epoch(run);
+    if (warmup > length)
+        cairn_recorders_note(run->recorders,
+                             "schedule.warmup: %lld %s are more than the whole run's %lld; the "
+                             "rate never reaches train.lr",
+                             (long long)warmup, by_epoch ? "epochs" : "steps", (long long)length);
 }
 
 cairn_status cairn_progress_await_provenance(cairn_experiment *run) {

@@ -43,7 +43,7 @@ typedef struct {
     cairn_duration saving; /* the last save */
     cairn_safetensors best; /* the best model; empty: it is on disk, or there is none yet */
     uint32_t recorded;      /* epochs that were recorded after their checkpoint */
-    bool nan_noted;
+    bool nan_noted, high_noted;
 } cairn_experiment;
 
 /* progress.c: what follows from where a run stands -----------------------------------------------
@@ -62,8 +62,12 @@ double cairn_progress_rate(const cairn_experiment *run, uint32_t epoch, uint32_t
 cairn_status cairn_progress_add(cairn_experiment *run, const cairn_epoch_row *row);
 cairn_status cairn_progress_complete(cairn_experiment *run, uint32_t from);
 
-/* A loss that is no number any more: an error, or a word to the user, as train.on_nan has it. */
+/* A loss that is no number any more: an error, or a word to the user, as train.on_nan has it. One
+ * that is far too high: a word, once. */
 cairn_status cairn_progress_check_loss(cairn_experiment *run, const char *which, double loss);
+
+/* A word to the user where the warm-up is longer than the run. */
+void cairn_progress_note_warmup(const cairn_experiment *run);
 
 /* Waits for run->provenance, which is searched for while the training begins. */
 cairn_status cairn_progress_await_provenance(cairn_experiment *run);

@@ -156,6 +156,19 @@ interrupt() {
     [ ! -e runs ]
 }
 
+@test "a loss far beyond guessing, and a warm-up longer than the run, get a line each" {
+    cairn train "${small[@]}" -S train.lr=0.002
+    ! grep -E 'guess|schedule.warmup' err || false
+    cairn train "${small[@]}" -S optimizer.name=adam -S train.lr=1 --overwrite
+    [ "$(grep -c 'loss is .*e+.* in epoch 1, after step .* a guess among the classes has 2.3; .*train.lr' err)" -eq 1 ]
+    for warmup in 8:0 9:1; do # 4 steps an epoch
+        cairn train "${small[@]}" -S schedule.name=cosine -S schedule.warmup="${warmup%:*}" --overwrite
+        [ "$(grep -c 'schedule.warmup: 9 steps are more than the whole run.s 8' err)" -eq "${warmup#*:}" ]
+    done
+    cairn train "${small[@]}" -S schedule.per=epoch -S schedule.warmup=3 --overwrite
+    grep -q 'schedule.warmup: 3 epochs are more than the whole run.s 2' err
+}
+
 @test "a terminal gets a bar and a pipe none; NO_COLOR takes the colour" {
     command -v script || skip "no script(1)"
     escape=$(printf '\033')
