@@ -2,7 +2,10 @@
 #include "cli.h"
 
 #include "cairn/experiment.h"
+#include "cairn/file.h"
 #include "cairn/stop.h"
+
+#include <limits.h>
 
 static cairn_status take_profile_steps(cairn_experiment_options *experiment, const char *text) {
     long steps = 0;
@@ -13,8 +16,34 @@ static cairn_status take_profile_steps(cairn_experiment_options *experiment, con
     return status;
 }
 
+/* What is resumed has its own params.yaml, which is read unless another is given. The run folder
+ * may stand in the place of that; one that --run-dir names may not be there yet. */
+static cairn_status take_resumed(cairn_experiment_options *experiment,
+                                 cairn_common_arguments *common, const char *const *positionals,
+                                 size_t *count, char params[PATH_MAX]) {
+    if (!experiment->resume || *count > 1)
+        return CAIRN_OK;
+    if (*count == 1 && cairn_folder_exists(positionals[0])) {
+        if (experiment->run_dir)
+            return cairn_error_set(CAIRN_BAD_INPUT,
+                                   "'%s' is a run folder, and --run-dir names one: give one of "
+                                   "the two",
+                                   positionals[0]);
+        experiment->run_dir = positionals[0];
+        *count = 0;
+        return cairn_run_params(common, experiment->run_dir, params, PATH_MAX);
+    }
+    if (*count == 1 || common->params)
+        return CAIRN_OK;
+    cairn_status status = cairn_run_params(common, experiment->run_dir, params, PATH_MAX);
+    if (common->params && !cairn_file_exists(common->params))
+        common->params = NULL;
+    return status;
+}
+
 static cairn_status run(int argc, char **argv) {
     const char *positionals[argc];
+    char params[PATH_MAX];
     size_t positional_count = 0;
     cairn_common_arguments common;
     cairn_experiment_options experiment = {.profile_steps = 10, .stop = cairn_stop_install()};
@@ -28,6 +57,8 @@ static cairn_status run(int argc, char **argv) {
     cairn_status status =
         cairn_arguments_parse(argc, argv, options, sizeof options / sizeof options[0], &common,
                               positionals, &positional_count);
+    if (!status)
+        status = take_resumed(&experiment, &common, positionals, &positional_count, params);
     if (!status)
         status = cairn_params_positional(&common, positionals, positional_count);
     if (!status && experiment.resume && experiment.overwrite)
@@ -46,6 +77,7 @@ const cairn_command cairn_command_train = {
     "usage: cairn train [params.yaml] [-S key=value]... [--run-dir DIR] [--device D]\n"
     "                   [--resume | --overwrite] [--dvclive] [--quiet]\n"
     "                   [--profile FILE [--profile-steps N]]\n"
+    "       cairn train --resume RUN [-S key=value]... [--device D] ...\n"
     "\n"
     "Trains the model that params.yaml describes, evaluates it after every epoch, and writes the\n"
     "run folder <run.out_dir>/<run.name>: params.yaml, metrics.json, summary.json,\n"
@@ -53,7 +85,8 @@ const cairn_command cairn_command_train = {
     "predictions.csv and confusion.csv (of the best model).\n"
     "\n"
     "  --run-dir DIR   the run folder, instead of <run.out_dir>/<run.name>\n"
-    "  --resume        go on from the folder's checkpoint; start where there is none\n"
+    "  --resume        go on from the folder's checkpoint; start where there is none. With RUN or\n"
+    "                  --run-dir, that folder's params.yaml is read unless another is given\n"
     "  --overwrite     replace whatever run the folder holds\n"
     "  --dvclive       also write DVCLive's files, into dvclive/ in the run folder, so that DVC\n"
     "                  can follow the run\n"
@@ -68,5 +101,6 @@ const cairn_command cairn_command_train = {
     "reader of the output goes away, the run goes on.\n"
     "\n"
     "  cairn train -S train.epochs=1 -S run.name=quick\n"
-    "  cairn train --resume\n",
+    "  cairn train --resume\n"
+    "  cairn train --resume runs/quick -S train.epochs=2\n",
     run};

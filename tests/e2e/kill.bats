@@ -57,7 +57,7 @@ same_run() {
             [ "$code" -eq 137 ] && hit=$((hit + 1))
         fi
         readable killed || { echo "unreadable after $moment of $span ms" && ls -la killed && false; }
-        "$CAIRN" train --run-dir killed --quiet --resume
+        "$CAIRN" train params.yaml --run-dir killed --quiet --resume
         same_run whole killed || { echo "another run after $moment of $span ms" && false; }
         [ -z "$(find killed -name '*.tmp-*' -o -name .lock)" ]
     done

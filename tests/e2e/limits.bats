@@ -214,7 +214,7 @@ C
     [ "$code" -eq 0 ]
     touch -d 2001-01-01 back/checkpoint.safetensors
     touch -d 2099-01-01 back/checkpoint.previous.safetensors back/params.yaml
-    LD_PRELOAD=$PWD/backwards.so cairn train --quiet --run-dir back --resume \
+    LD_PRELOAD=$PWD/backwards.so cairn train params.yaml --quiet --run-dir back --resume \
         -S checkpoint.every_seconds=0.01
     [ "$code" -eq 0 ]
     for file in metrics.json model.safetensors predictions.csv; do cmp whole/$file back/$file; done

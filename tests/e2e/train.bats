@@ -128,6 +128,44 @@ interrupt() {
     [ "$code" -eq 2 ]
 }
 
+@test "--resume with a run's folder reads the params.yaml that is there" {
+    cairn train "${small[@]}" -S train.epochs=4 --run-dir whole --quiet
+    for how in "--resume begun" "begun --resume" "--resume --run-dir begun"; do
+        rm -rf begun
+        cairn train "${small[@]}" --run-dir begun --quiet
+        cairn train $how -S train.epochs=4 # params.yaml here names data that are missing
+        [ "$code" -eq 0 ]
+        grep -q 'resuming after 2 epochs' err
+        same_run whole begun
+        cairn train $how
+        [ "$code" -eq 0 ] && [ ! -s out ]
+        grep -q 'all 4 epochs are done' err
+    done
+    # Another one that is given counts.
+    cairn train params.yaml --run-dir begun --resume
+    [ "$code" -eq 2 ]
+    grep -q 'now it is' err
+    cairn train --resume begun --params params.yaml
+    [ "$code" -eq 2 ]
+    grep -q 'now it is' err
+    cairn train --resume begun --run-dir whole
+    [ "$code" -eq 2 ]
+    grep -q 'one of the two' err
+    # A folder that --run-dir names may not be there yet; one that is given alone has to be a run's.
+    cairn train "${small[@]}" --resume --run-dir fresh
+    [ "$code" -eq 0 ]
+    grep -q 'no checkpoint in fresh' err
+    mkdir empty
+    for folder in empty nowhere; do
+        cairn train "${small[@]}" --resume $folder
+        [ "$code" -eq 2 ]
+        grep -q "^cairn: $folder.*: " err
+    done
+    # Without --resume a folder is no params.yaml.
+    cairn train begun
+    [ "$code" -eq 2 ]
+}
+
 @test "another run's folder is refused, and replaced by --overwrite" {
     cairn train "${small[@]}" --quiet
     cairn train "${small[@]}" -S train.lr=0.01
