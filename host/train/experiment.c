@@ -171,13 +171,12 @@ static cairn_status prepare(cairn_experiment *run) {
 /* After every step where that costs nothing; else some times a second, since it waits. */
 static cairn_status watch_loss(cairn_experiment *run, double time) {
     enum { LOOKS_A_SECOND = 4 };
-    const cairn_stats *seen = &run->seen;
     if (!run->session.executor->backend->immediate && time - run->loss_read < 1.0 / LOOKS_A_SECOND)
         return CAIRN_OK;
     run->loss_read = time;
     cairn_status status = cairn_executor_get_stats(run->session.executor, &run->seen);
     return status ? status
-                  : cairn_progress_check_loss(run, "train", seen->loss / (double)seen->seen);
+                  : cairn_progress_check_loss(run, "train", cairn_progress_mean_loss(&run->seen));
 }
 
 /* The rest of the epoch under way, from step at.step_in_epoch on; at.step_in_epoch is 0 again when
@@ -220,7 +219,7 @@ static cairn_status take_means(cairn_experiment *run, double *loss, double *accu
     cairn_status status = cairn_executor_get_stats(run->session.executor, &stats);
     if (status)
         return status;
-    *loss = stats.loss / (double)stats.seen;
+    *loss = cairn_progress_mean_loss(&stats);
     *accuracy = (double)stats.correct / (double)stats.seen;
     run->seen = zero;
     return cairn_executor_set_stats(run->session.executor, &zero);

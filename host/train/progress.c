@@ -52,6 +52,10 @@ cairn_status cairn_progress_add(cairn_experiment *run, const cairn_epoch_row *ro
     return cairn_progress_complete(run, run->at.epoch - 1);
 }
 
+double cairn_progress_mean_loss(const cairn_stats *stats) {
+    return fabs(stats->loss / (double)stats->seen);
+}
+
 /* A hundred times the loss of a guess that gives every class the same chance. */
 static void note_high_loss(cairn_experiment *run, const char *which, double loss) {
     double guess = log(fmax(run->session.data->classes, 2));

@@ -133,8 +133,8 @@ cairn_status cairn_recording_take_step(cairn_experiment *run, const cairn_step *
     int64_t samples = cairn_progress_samples_per_step(run);
     cairn_timing parts[CAIRN_TIMINGS];
     cairn_stats before = {0}, after = {0};
-    const double seen = (double)run->seen.seen;
-    const double so_far[] = {run->seen.loss / seen, (double)run->seen.correct / seen};
+    const double so_far[] = {cairn_progress_mean_loss(&run->seen),
+                             (double)run->seen.correct / (double)run->seen.seen};
     cairn_step_record record = {.epoch = step->epoch + 1,
                                 .step = (int64_t)step->step + 1,
                                 .count = step->count,

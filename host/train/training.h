@@ -62,6 +62,9 @@ double cairn_progress_rate(const cairn_experiment *run, uint32_t epoch, uint32_t
 cairn_status cairn_progress_add(cairn_experiment *run, const cairn_epoch_row *row);
 cairn_status cairn_progress_complete(cairn_experiment *run, uint32_t from);
 
+/* No loss is below 0, so that a sign can only be a NaN's, which printf would show. */
+double cairn_progress_mean_loss(const cairn_stats *stats);
+
 /* A loss that is no number any more: an error, or a word to the user, as train.on_nan has it. One
  * that is far too high: a word, once. */
 cairn_status cairn_progress_check_loss(cairn_experiment *run, const char *which, double loss);

@@ -199,6 +199,11 @@ interrupt() {
     ! grep -E 'guess|schedule.warmup' err || false
     cairn train "${small[@]}" -S optimizer.name=adam -S train.lr=1 --overwrite
     [ "$(grep -c 'loss is .*e+.* in epoch 1, after step .* a guess among the classes has 2.3; .*train.lr' err)" -eq 1 ]
+    # What is no number has no sign.
+    cairn train "${small[@]}" -S optimizer.name=sgd -S train.lr=20 --overwrite
+    [ "$code" -eq 1 ] && grep -q 'loss is nan;' err
+    cairn train "${small[@]}" -S optimizer.name=sgd -S train.lr=20 -S train.on_nan=continue --overwrite
+    [ "$code" -eq 0 ] && grep -q 'loss is nan in epoch 1' err && grep -q 'train loss nan ' out
     for warmup in 8:0 9:1; do # 4 steps an epoch
         cairn train "${small[@]}" -S schedule.name=cosine -S schedule.warmup="${warmup%:*}" --overwrite
         [ "$(grep -c 'schedule.warmup: 9 steps are more than the whole run.s 8' err)" -eq "${warmup#*:}" ]
