@@ -1,7 +1,7 @@
 /* The table of backends, and the calls of executor.h: each checks its arguments, then passes on. */
 #include "cairn/executor.h"
-#include "cairn/text.h"
 
+#include "cairn/text.h"
 #include "cairn/threads.h"
 
 #ifdef CAIRN_WITH_ONEDNN
@@ -14,6 +14,7 @@
 #include "views.h"
 
 #include <inttypes.h>
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -292,7 +293,10 @@ cairn_status cairn_executor_use_average(cairn_executor *executor, bool use) {
 }
 
 cairn_status cairn_executor_get_stats(cairn_executor *executor, cairn_stats *stats) {
-    return executor->ops->get_stats(executor, stats);
+    cairn_status status = executor->ops->get_stats(executor, stats);
+    if (!status && isnan(stats->loss))
+        stats->loss = NAN; /* whose sign, a processor's whim, would be printed */
+    return status;
 }
 
 cairn_status cairn_executor_set_stats(cairn_executor *executor, const cairn_stats *stats) {

@@ -17,6 +17,11 @@ static cairn_status in_use(const char *path, int fd) {
     struct flock held = {.l_type = F_WRLCK, .l_whence = SEEK_SET};
     if (fcntl(fd, F_GETLK, &held) != 0 || held.l_type == F_UNLCK)
         return cairn_error_set(CAIRN_BAD_INPUT, "%s: another process holds this lock", path);
+    if (held.l_pid <= 0) /* it has no number here */
+        return cairn_error_set(CAIRN_BAD_INPUT,
+                               "%s: a process in another container or on another host holds this "
+                               "lock",
+                               path);
     return cairn_error_set(CAIRN_BAD_INPUT, "%s: process %ld holds this lock", path,
                            (long)held.l_pid);
 }

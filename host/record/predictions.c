@@ -29,7 +29,7 @@ int cairn_softmax(const float *logits, int classes, double *probabilities) {
     for (int i = 0; i < classes; i++)
         sum += probabilities[i] = exp((double)logits[i] - (double)logits[best]);
     for (int i = 0; i < classes; i++)
-        probabilities[i] /= sum;
+        probabilities[i] = isnan(sum) ? NAN : probabilities[i] / sum; /* of one sign */
     return best;
 }
 

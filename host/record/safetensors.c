@@ -13,10 +13,10 @@
  * Files come from strangers, so nothing is believed: the reader proves that every tensor lies
  * inside the file, has the bytes that its shape needs, and shares none of them. */
 #include "cairn/safetensors.h"
-#include "cairn/text.h"
 
 #include "cairn/digest.h"
 #include "cairn/file.h"
+#include "cairn/text.h"
 #include "dtype.h"
 #include "tensor_list.h"
 

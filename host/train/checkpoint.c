@@ -73,7 +73,8 @@ static cairn_status check_finite(const cairn_safetensors *file) {
                                        "training diverged: value %zu of %s is %g; a lower train.lr "
                                        "may help. The last good checkpoint, if there is one, is "
                                        "kept",
-                                       k, file->tensor[i].name, (double)file->tensor[i].values[k]);
+                                       k, file->tensor[i].name,
+                                       fabs((double)file->tensor[i].values[k]));
     return CAIRN_OK;
 }
 

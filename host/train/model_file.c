@@ -69,6 +69,15 @@ static bool same_shape(const cairn_tensor *tensor, const cairn_parameter *parame
            memcmp(tensor->dim, parameter->dim, (size_t)tensor->rank * sizeof tensor->dim[0]) == 0;
 }
 
+/* "[32, 3, 3, 3]" */
+static const char *format_shape(char out[96], const int *dim, int rank) {
+    int used = snprintf(out, 96, "[");
+    for (int i = 0; i < rank && used < 80; i++)
+        used += snprintf(out + used, 96 - (size_t)used, "%s%d", i ? ", " : "", dim[i]);
+    snprintf(out + used, 96 - (size_t)used, "]");
+    return out;
+}
+
 cairn_status cairn_tensors_set(const cairn_safetensors *file, cairn_executor *executor,
                                cairn_tensor_kind kind, const char *path) {
     const cairn_net *net = executor->net;
@@ -81,11 +90,13 @@ cairn_status cairn_tensors_set(const cairn_safetensors *file, cairn_executor *ex
         if (!tensor)
             return cairn_error_set(CAIRN_BAD_INPUT, "%s: has no tensor '%s', which the model needs",
                                    path, name.text);
-        if (!same_shape(tensor, parameter))
+        if (!same_shape(tensor, parameter)) {
+            char found[96], wanted[96];
             return cairn_error_set(CAIRN_BAD_INPUT,
-                                   "%s: tensor '%s' has %zu values in another shape than the "
-                                   "model's %zu",
-                                   path, name.text, tensor->count, parameter->count);
+                                   "%s: tensor '%s' has the shape %s, the model's is %s", path,
+                                   name.text, format_shape(found, tensor->dim, tensor->rank),
+                                   format_shape(wanted, parameter->dim, parameter->rank));
+        }
         cairn_status status = cairn_executor_set(executor, kind, k, tensor->values);
         if (status)
             return status;

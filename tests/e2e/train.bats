@@ -230,6 +230,18 @@ interrupt() {
     [ ! -s tty ]
 }
 
+@test "a loss that is no number prints without a sign, everywhere" {
+    cairn train "${small[@]}" --quiet --dvclive -S optimizer.name=sgd -S train.lr=1000 -S train.on_nan=continue
+    [ "$code" -eq 0 ]
+    cat out err >runs/small/said
+    cairn eval --run-dir runs/small
+    [ "$code" -eq 0 ]
+    cat out >>runs/small/said
+    grep -q 'loss nan' runs/small/said
+    grep -q ',nan$' runs/small/predictions.csv
+    ! grep -rail -- -nan runs/small
+}
+
 @test "eval gives the recorded numbers, of the best model" {
     cairn train "${small[@]}" --quiet
     cairn eval "${small[@]}" --json

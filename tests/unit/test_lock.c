@@ -10,8 +10,10 @@
 #include <stdint.h>
 #include <cmocka.h>
 
+#include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 #include <sys/wait.h>
 #include <unistd.h>
 
@@ -105,6 +107,39 @@ static void waiting_can_be_stopped(void **state) {
     cairn_lock_release(&lock);
 }
 
+/* In a namespace of its own, as in a container, a process sees no number for those outside. */
+static void a_holder_elsewhere_has_no_number(void **state) {
+    (void)state;
+    char path[sizeof folder + 16], text[512] = "";
+    cairn_lock held = {0};
+    int ends[2];
+    snprintf(path, sizeof path, "%s/x.lock", folder);
+    assert_int_equal(cairn_lock_take(&held, path), CAIRN_OK);
+    assert_int_equal(pipe(ends), 0);
+    pid_t child = fork();
+    if (child == 0) {
+        if (unshare(CLONE_NEWUSER | CLONE_NEWPID) != 0)
+            _exit(0);
+        pid_t inside = fork();
+        if (inside == 0) {
+            cairn_lock lock = {0};
+            const char *said = cairn_lock_take(&lock, path) ? cairn_error_message() : "taken";
+            _exit(write(ends[1], said, strlen(said)) < 0);
+        }
+        waitpid(inside, NULL, 0);
+        _exit(0);
+    }
+    close(ends[1]);
+    if (read(ends[0], text, sizeof text - 1) == 0)
+        strcpy(text, "");
+    close(ends[0]);
+    waitpid(child, NULL, 0);
+    cairn_lock_release(&held);
+    if (!*text)
+        skip(); /* no namespaces here */
+    assert_non_null(strstr(text, "x.lock: a process in another container or on another host"));
+}
+
 static int set_up(void **state) {
     return make_folder(state) || setenv("CAIRN_LOCKS", folder, 1);
 }
@@ -114,6 +149,7 @@ int main(void) {
         cmocka_unit_test(each_takes_a_free_device),
         cmocka_unit_test(one_too_many_waits),
         cmocka_unit_test(waiting_can_be_stopped),
+        cmocka_unit_test(a_holder_elsewhere_has_no_number),
     };
     return cmocka_run_group_tests(tests, set_up, remove_folder);
 }

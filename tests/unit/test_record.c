@@ -304,6 +304,9 @@ static void softmax_is_stable(void **state) {
     assert_int_equal(cairn_softmax((float[]){0, 1, 2}, 3, p), 2);
     assert_true(fabs(p[2] - 0.66524095577482187) < 1e-15);
     assert_true(fabs(p[0] + p[1] + p[2] - 1) < 1e-15);
+    cairn_softmax((float[]){-NAN, 0, 1}, 3, p);
+    for (int i = 0; i < 3; i++)
+        assert_true(isnan(p[i]) && !signbit(p[i])); /* a printed one has no sign */
 }
 
 static void predictions_and_confusion(void **state) {
