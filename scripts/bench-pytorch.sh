@@ -14,6 +14,7 @@
 # .venv/, or from the interpreter that CAIRN_PYTHON names.
 set -eu
 . "$(dirname "${BASH_SOURCE[0]}")/help.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/children.sh"
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -110,10 +111,11 @@ float32 | the same, max-autotune             |        | $last --compile max-auto
 work=$(mktemp -d)
 trap 'rm -rf "$work"' EXIT
 
+rate_of='.images_per_second * 10 | round / 10'
 # PRECISION -> images/s, or nothing where Cairn fails
 measure_cairn() {
     build/cairn bench --json --seconds "$seconds" --device "$device" \
-        -S "train.precision=$1" -S "train.batch_size=$batch" | jq .images_per_second
+        -S "train.precision=$1" -S "train.batch_size=$batch" | jq "$rate_of"
 }
 
 # ENVIRONMENT ARGUMENTS -> images/s, or nothing where PyTorch fails or the time is over
@@ -122,7 +124,7 @@ measure_pytorch() {
     # shellcheck disable=SC2086 # words
     timeout "$((left > 0 ? left : 1))" env $1 "$python" scripts/pytorch_simple_cnn.py speed \
         ${data:+--data "$data"} --device "$device" --batch-size "$batch" --seconds "$seconds" $2 \
-        2>"$work/stderr" | jq .images_per_second
+        2>"$work/stderr" | jq "$rate_of"
 }
 
 failed=0

@@ -9,6 +9,7 @@ misses the line through the two shortest, and the peak memory.
 """
 import argparse
 import os
+import signal
 import subprocess
 import sys
 import tempfile
@@ -24,7 +25,12 @@ def run(batch, epochs, folder, settings):
                "-S", f"train.batch_size={batch}", "-S", f"train.epochs={epochs}", *settings]
     begin = time.perf_counter()
     child = subprocess.Popen(command)
-    _, status, usage = os.wait4(child.pid, 0)
+    try:
+        _, status, usage = os.wait4(child.pid, 0)
+    except BaseException:
+        child.terminate()
+        child.wait()
+        raise
     seconds = time.perf_counter() - begin
     if status:
         sys.exit(f"bench-runs.py: cairn train ended with {os.waitstatus_to_exitcode(status)}")
@@ -42,6 +48,8 @@ def main():
     ap.add_argument("--device")
     ap.add_argument("-S", action="append", default=[], metavar="KEY=VALUE", help="as of cairn train")
     a = ap.parse_args()
+    for number in signal.SIGTERM, signal.SIGHUP:  # with the training that runs
+        signal.signal(number, lambda number, _: sys.exit(128 + number))
     if len(a.epochs) < 3 or a.epochs != sorted(set(a.epochs)):
         ap.error("--epochs: three or more, rising")
     settings = [word for setting in a.S for word in ("-S", setting)] + (["--device", a.device] if a.device else [])

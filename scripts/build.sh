@@ -8,6 +8,7 @@
 # CAIRN_TARGETS names what is built, if not all.
 set -eu -o pipefail
 . "$(dirname "${BASH_SOURCE[0]}")/help.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/children.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 preset=release
@@ -21,7 +22,6 @@ folder=build
 scripts/install-deps.sh build
 log=$(mktemp)
 trap 'rm -f "$log"' EXIT
-trap 'exit 130' INT TERM HUP
 read -ra targets <<<"${CAIRN_TARGETS:-all}"
 
 # Ninja's lines, `[STEP/STEPS] WHAT`, on stdin: on a terminal one line that is rewritten; elsewhere

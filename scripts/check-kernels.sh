@@ -7,6 +7,7 @@
 #                                         build/check-kernels unless given
 set -eu
 . "$(dirname "${BASH_SOURCE[0]}")/help.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/children.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 nvcc=$(command -v nvcc || echo /usr/local/cuda/bin/nvcc)

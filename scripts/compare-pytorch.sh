@@ -18,6 +18,7 @@
 # .venv/, or of the interpreter that CAIRN_PYTHON names.
 set -eu
 . "$(dirname "${BASH_SOURCE[0]}")/help.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/children.sh"
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
@@ -91,15 +92,16 @@ train_pytorch() { # NAME SEED
         "${overrides[@]}" -S "seed=$2" --out "$file" >&2
 }
 
+rate_of='.images_per_second * 10 | round / 10'
 measure() { # NAME: adds a line for each round and setting
     local round mine peer setting
     for ((round = 1; round <= rounds; round++)); do
         for setting in '' --compile; do
             mine=$("$cairn" bench --json --seconds "$seconds" "experiments/$1.yaml" \
-                "${overrides[@]}" | jq .images_per_second)
+                "${overrides[@]}" | jq "$rate_of")
             # shellcheck disable=SC2086 # a word or none
             peer=$(CAIRN=$cairn "$python" scripts/pytorch_train.py "experiments/$1.yaml" \
-                "${overrides[@]}" --speed "$seconds" $setting | jq .images_per_second) || peer=
+                "${overrides[@]}" --speed "$seconds" $setting | jq "$rate_of") || peer=
             echo "$1, round $round/$rounds, PyTorch${setting:+ compiled}: ${peer:-failed};" \
                 "Cairn: $mine" >&2
             jq -nc '$ARGS.named' --arg setting "$setting" --argjson cairn "$mine" \

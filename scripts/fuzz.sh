@@ -11,6 +11,7 @@
 # built when CAIRN_FUZZ_BUILT is set.
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/help.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/children.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 folder=$PWD/build-fuzz
 

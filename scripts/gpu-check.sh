@@ -15,6 +15,7 @@
 # CAIRN_PYTHON names a Python that has PyTorch; python3 unless set
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/help.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/children.sh"
 caller=$PWD
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 

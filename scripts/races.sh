@@ -9,6 +9,7 @@
 # among themselves would all be reported, since they do not say how they synchronise.
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/help.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/children.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 scripts/install-deps.sh build test check || exit

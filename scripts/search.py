@@ -239,6 +239,8 @@ def shorten(value):
 
 
 def main():
+    for number in signal.SIGTERM, signal.SIGHUP:  # as Ctrl-C: with the training that runs
+        signal.signal(number, signal.default_int_handler)
     parser = argparse.ArgumentParser(description=__doc__,
                                      formatter_class=argparse.RawDescriptionHelpFormatter)
     parser.add_argument("--space", default="search.yaml")

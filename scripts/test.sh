@@ -7,6 +7,7 @@
 # tests/README.md says how the tests are laid out. CAIRN_PRESET builds and tests another preset.
 set -eu
 . "$(dirname "${BASH_SOURCE[0]}")/help.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/children.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.."
 
 preset=${CAIRN_PRESET:-release}

@@ -14,6 +14,7 @@
 # tests/valgrind.supp says what is left out, and why.
 set -u
 . "$(dirname "${BASH_SOURCE[0]}")/help.sh"
+. "$(dirname "${BASH_SOURCE[0]}")/children.sh"
 cd "$(dirname "${BASH_SOURCE[0]}")/.." || exit
 
 command -v valgrind >/dev/null || {

@@ -313,6 +313,30 @@ SH
     stand_in compute-sanitizer <<<'echo "compute-sanitizer $*" >>"$CALLS"'
 }
 
+# SIGNAL CODE: ends bench-pytorch.sh once the stand-in `bench` runs, and sees it gone.
+ends_with() {
+    local script code=0
+    rm -f process
+    "$root/scripts/bench-pytorch.sh" --built --device cuda 3>&- 2>/dev/null >&2 &
+    script=$!
+    while [ ! -s process ]; do sleep 0.05; done
+    grep -q '^State:.[^ZX]' "/proc/$(cat process)/status"
+    kill "-$1" "$script"
+    wait "$script" || code=$?
+    [ "$code" -eq "$2" ]
+    [ -z "$(grep -s '^State:.[^ZX]' "/proc/$(cat process)/status")" ]
+}
+
+@test "a script that is ended takes with it what it started, in groups of their own too" {
+    stand_in_for_both
+    export STARTED=$PWD/process
+    stand_in bench <<<'echo $$ >"$STARTED"; exec sleep 300'
+    CAIRN_PYTHON=$PWD/bin/bench ends_with TERM 143 # below `timeout`
+    cp bin/bench "$root/build/cairn"
+    ends_with TERM 143
+    ends_with HUP 129
+}
+
 @test "gpu-check.sh builds with what is there, and runs the sanitizers last" {
     stand_in_for_tools
     run "$root/scripts/gpu-check.sh" --out out
