@@ -47,7 +47,7 @@ static void faulty_folders_are_refused(void **state) {
     (void)state;
     expect_refusal("/train", "there is no such folder");
     write_image("train/a/x.png", SIDE, 1, false);
-    expect_refusal("/train", "holds 1 folders");
+    expect_refusal("/train", "holds 1 folder;");
     assert_int_equal(mkdir(path_of("train/b"), 0777), 0);
     expect_refusal("/train/b", "holds no images");
     write_image("train/b/x.png", SIDE, 2, false);
