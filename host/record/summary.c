@@ -75,7 +75,7 @@ static bool fill(cJSON *object, const cairn_run *run, const cairn_snapshot *at) 
     const cairn_epoch_row none = {.held_out = run->held_out};
     const cairn_epoch_row *last = at->epochs ? &at->rows[at->epochs - 1] : &none;
     double speed = at->train_seconds > 0 ? (double)at->trained_images / at->train_seconds : 0;
-    return cairn_json_text(object, "run", cairn_run_setting(run, "run.name")) &&
+    return cairn_json_text(object, "run", run->name) &&
            cairn_json_text(object, "status", states[at->state]) && add_row(object, "final", last) &&
            add_row(object, "best", at->best ? at->best : &none) &&
            cairn_json_number(object, "seconds", at->seconds) &&

@@ -74,6 +74,32 @@ static cairn_status make_start(cairn_experiment *run, cairn_run_start *start) {
     return status;
 }
 
+/* Where it starts: in which folder, after what. */
+static void announce_start(const cairn_experiment *run, const cairn_run_start *start) {
+    if (!start->from && *start->notice)
+        cairn_recorders_note(run->recorders, "%s, which is kept: this one goes into %s",
+                             start->notice, run->folder.folder);
+    if (start->from && *start->notice)
+        cairn_recorders_note(run->recorders, "%s: going on from %s", start->notice, start->from);
+    if (*start->elsewhere)
+        cairn_recorders_note(run->recorders,
+                             "computed so far by %s: what follows may differ in its last digits "
+                             "from an unbroken run, there or here",
+                             start->elsewhere);
+    cairn_progress_note_warmup(run);
+    if (start->from && run->at.epoch >= run->config->train.epochs)
+        cairn_recorders_note(run->recorders, "%s%u %s done already",
+                             run->at.epoch == 1 ? "" : "all ", run->at.epoch,
+                             cairn_noun(run->at.epoch, "epoch is", "epochs are"));
+    else if (start->from)
+        cairn_recorders_note(run->recorders, "resuming after %u %s and %u %s", run->at.epoch,
+                             cairn_noun(run->at.epoch, "epoch", "epochs"), run->at.step_in_epoch,
+                             cairn_noun(run->at.step_in_epoch, "step", "steps"));
+    else if (run->options->resume)
+        cairn_recorders_note(run->recorders, "no checkpoint in %s: starting from the beginning",
+                             run->folder.folder);
+}
+
 static void announce(const cairn_experiment *run, const cairn_run_start *start) {
     const cairn_executor_options *options = &run->session.executor->options;
     char device[256], choices[2048];
@@ -115,25 +141,7 @@ static void announce(const cairn_experiment *run, const cairn_run_start *start) 
             cairn_recorders_note(run->recorders,
                                  "%s: cannot lock: %s; nothing keeps another run away",
                                  locks[i]->path, strerror(locks[i]->refused));
-    if (start->from && *start->notice)
-        cairn_recorders_note(run->recorders, "%s: going on from %s", start->notice, start->from);
-    if (*start->elsewhere)
-        cairn_recorders_note(run->recorders,
-                             "computed so far by %s: what follows may differ in its last digits "
-                             "from an unbroken run, there or here",
-                             start->elsewhere);
-    cairn_progress_note_warmup(run);
-    if (start->from && run->at.epoch >= run->config->train.epochs)
-        cairn_recorders_note(run->recorders, "%s%u %s done already",
-                             run->at.epoch == 1 ? "" : "all ", run->at.epoch,
-                             cairn_noun(run->at.epoch, "epoch is", "epochs are"));
-    else if (start->from)
-        cairn_recorders_note(run->recorders, "resuming after %u %s and %u %s", run->at.epoch,
-                             cairn_noun(run->at.epoch, "epoch", "epochs"), run->at.step_in_epoch,
-                             cairn_noun(run->at.step_in_epoch, "step", "steps"));
-    else if (run->options->resume)
-        cairn_recorders_note(run->recorders, "no checkpoint in %s: starting from the beginning",
-                             run->folder.folder);
+    announce_start(run, start);
 }
 
 static cairn_status prepare(cairn_experiment *run) {
@@ -149,6 +157,8 @@ static cairn_status prepare(cairn_experiment *run) {
         status = make_start(run, &start);
     if (!status)
         status = cairn_progress_complete(run, 0);
+    if (!status)
+        status = cairn_run_folder_take(&run->folder, run->config, run->options, &start);
     if (!status)
         status = cairn_recording_open(run);
     if (!status)
@@ -321,12 +331,13 @@ static cairn_status finish(cairn_experiment *run, cairn_status trained) {
         status =
             cairn_recording_finish(run, interrupted ? CAIRN_RUN_INTERRUPTED : CAIRN_RUN_FINISHED);
     if (interrupted) {
-        cairn_recorders_note(run->recorders,
-                             "interrupted in epoch %u after %u %s; %s is saved: the same "
-                             "command with --resume goes on",
-                             run->at.epoch + 1, run->at.step_in_epoch,
-                             cairn_noun(run->at.step_in_epoch, "step", "steps"),
-                             run->folder.checkpoint);
+        bool numbered = !run->options->run_dir && run->folder.name != run->config->run.name;
+        cairn_recorders_note(
+            run->recorders, "interrupted in epoch %u after %u %s; %s is saved: %s%s goes on",
+            run->at.epoch + 1, run->at.step_in_epoch,
+            cairn_noun(run->at.step_in_epoch, "step", "steps"), run->folder.checkpoint,
+            numbered ? "cairn train --resume " : "the same command with --resume",
+            numbered ? run->folder.folder : "");
         return status ? status : CAIRN_INTERRUPTED;
     }
     return status;

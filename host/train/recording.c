@@ -50,6 +50,7 @@ cairn_status cairn_recording_open(cairn_experiment *run) {
     const cairn_executor *executor = run->session.executor;
     cairn_run_description *described = &run->description;
     cairn_run *known = &described->run;
+    known->name = run->folder.name;
     known->folder = run->folder.folder;
     known->config_digest = described->config_digest;
     known->device = executor->backend->name;

@@ -13,6 +13,8 @@ typedef struct {
     char folder[PATH_MAX];
     char params[PATH_MAX], metrics[PATH_MAX], model[PATH_MAX], checkpoint[PATH_MAX],
         previous[PATH_MAX];
+    const char *name; /* of the run, for its records */
+    bool made;        /* the folder was not there before, and nothing is written */
     cairn_lock lock;
     int place; /* the folder that was locked, open; plus one; 0: none */
 } cairn_run_folder;
@@ -26,16 +28,24 @@ typedef struct {
     cairn_checkpoint at;
     cairn_safetensors tensors;
     char elsewhere[CAIRN_COMPUTED_BY_MAX]; /* what computed so far, where that is another; "" */
-    char notice[PATH_MAX + 64]; /* why not from the last checkpoint but the one before; "" */
+    /* Why not from the last checkpoint but the one before; or, of a new run, what keeps it from the
+     * folder that was asked for; "". */
+    char notice[PATH_MAX + 128];
 } cairn_run_start;
 void cairn_run_start_free(cairn_run_start *start);
 
-/* Locks the folder, where there is one, and decides what to do with what it holds: a run goes on
- * from the last checkpoint or, where that is missing or damaged, from the one before. Refuses to
- * lose another run. Makes the lock's file and changes nothing. */
+/* For a folder that was given, or a run that is resumed or replaced: locks the folder, where there
+ * is one, and decides what to do with what it holds: a run goes on from the last checkpoint or,
+ * where that is missing or damaged, from the one before. Refuses to lose another run. Makes the
+ * lock's file and changes nothing. */
 cairn_status cairn_run_folder_check(cairn_run_folder *run, const cairn_config *config,
                                     const cairn_experiment_options *options,
                                     cairn_run_start *start);
+
+/* For any other run: makes and locks the first folder that holds no run, <run.name> or <run.name>-2
+ * or -3 and so on. Of runs that begin at once each gets its own. */
+cairn_status cairn_run_folder_take(cairn_run_folder *run, const cairn_config *config,
+                                   const cairn_experiment_options *options, cairn_run_start *start);
 
 /* Makes and locks the folder; removes what a killed process left half-written and, for a fresh
  * start, an earlier run's files; writes params.yaml. */
@@ -45,7 +55,7 @@ cairn_status cairn_run_folder_begin(cairn_run_folder *run, const cairn_config *c
  * that was locked. */
 cairn_status cairn_run_folder_in_place(const cairn_run_folder *run);
 
-/* Unlocks it. */
+/* Unlocks it; removes it where this run made it and wrote nothing. */
 void cairn_run_folder_end(cairn_run_folder *run);
 
 #endif

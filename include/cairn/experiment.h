@@ -9,7 +9,7 @@
 #include <stdbool.h>
 
 typedef struct {
-    const char *run_dir; /* NULL: <run.out_dir>/<run.name> */
+    const char *run_dir; /* NULL: <run.out_dir>/<run.name>, or that with a number */
     bool resume;         /* go on from the folder's checkpoint; without one, start */
     bool overwrite;      /* replace whatever run the folder holds */
     bool quiet;
@@ -23,11 +23,11 @@ typedef struct {
  *   params.yaml metrics.json summary.json model.safetensors checkpoint.safetensors
  *   checkpoint.previous.safetensors predictions.csv confusion.csv
  * While it runs it holds a lock on the folder, and brings the files up to date at an epoch's end
- * where that takes no more than a twentieth of the time. A folder that holds an unfinished run is
- * refused (CAIRN_BAD_INPUT) unless told to resume or overwrite, one that holds another
- * configuration's run unless told to overwrite. A run may be resumed with more epochs where its
- * schedule does not depend on their number. A finished run of the same configuration is trained
- * again. CAIRN_INTERRUPTED after a stop, with the checkpoint saved. */
+ * where that takes no more than a twentieth of the time. Told neither to resume nor to overwrite, a
+ * run keeps what it finds: a run_dir that holds a run is refused (CAIRN_BAD_INPUT); without one the
+ * first of <run.name>, <run.name>-2, <run.name>-3, ... that holds none is taken. To resume another
+ * configuration's run is refused, but that more epochs may be asked where the schedule does not
+ * depend on their number. CAIRN_INTERRUPTED after a stop, with the checkpoint saved. */
 cairn_status cairn_experiment_run(const cairn_config *config,
                                   const cairn_experiment_options *options);
 

@@ -37,6 +37,7 @@ typedef struct {
     const char *trace;   /* where to write one; NULL: none is wanted */
     int64_t trace_steps; /* how many steps of each epoch are shown by their parts */
     /* Known when recorders are opened. */
+    const char *name;   /* the run's: run.name, or its folder's where that is numbered */
     const char *folder; /* the run's; it may not be there before `begin` */
     const char *config_digest;
     const char *device, *device_description, *precision;

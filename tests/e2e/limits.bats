@@ -233,6 +233,17 @@ C
     fails_with 1 'File name too long'
 }
 
+@test "a name that leaves no room for a number ends a second run in one line" {
+    name=$(printf '%0254d' 0)
+    cairn train --quiet -S "run.name=$name"
+    [ "$code" -eq 0 ]
+    before=$(md5sum "runs/$name"/*)
+    cairn train --quiet -S "run.name=$name" -S train.epochs=1
+    fails_with 1 'File name too long'
+    [ "$(md5sum "runs/$name"/*)" = "$before" ]
+    [ "$(ls runs | wc -l)" -eq 1 ]
+}
+
 @test "a full disk ends the run in order; with more room it goes on to the same end" {
     disk 24
     cairn train --quiet --run-dir whole
@@ -255,6 +266,8 @@ C
     fails_with 1 'Read-only file system'
     [ ! -s out ]
     cairn train --run-dir disk/runs
+    fails_with 1 'Read-only file system'
+    cairn train -S run.out_dir=disk -S run.name=runs
     fails_with 1 'Read-only file system'
 }
 

@@ -98,7 +98,7 @@ interrupt() {
         [ ! -e "cut-$signal/predictions.csv" ]
         cairn train "${long[@]}" --run-dir "cut-$signal"
         [ "$code" -eq 2 ]
-        grep -q 'unfinished run.*--resume.*--overwrite' err
+        grep -q '[01] of 3 epochs done.*--resume.*--overwrite' err
         cairn train "${long[@]}" --run-dir "cut-$signal" --resume
         [ "$code" -eq 0 ]
         same_run whole "cut-$signal"
@@ -166,24 +166,112 @@ interrupt() {
     [ "$code" -eq 2 ]
 }
 
-@test "another run's folder is refused, and replaced by --overwrite" {
+@test "a second run under one name is numbered, and the earlier one is kept" {
+    cairn train "${small[@]}"
+    ! grep -q 'is kept' err || false
+    grep -q 'results in runs/small$' err
+    kept=$(md5sum runs/small/*)
+    for number in 2 3; do
+        cairn train "${small[@]}" -S train.lr=0.01
+        [ "$code" -eq 0 ]
+        [ "$(grep -c "^runs/small holds another run, which is kept: this one goes into runs/small-$number$" err)" -eq 1 ]
+        grep -q "results in runs/small-$number$" err
+        jq -e --arg run "small-$number" '.run == $run' "runs/small-$number/summary.json"
+        grep -q 'name: small$' "runs/small-$number/params.yaml"
+    done
+    cairn train "${small[@]}" -S train.epochs=3
+    grep -q '^runs/small holds a run with 2 of 3 epochs done (--resume goes on with it)' err
+    # The first free number, and what is no run's counts as taken.
+    rm -r runs/small-2
+    mkdir runs/small-2
+    echo 'seed: 1' >runs/small-2/params.yaml
+    rm -r runs/small-3
     cairn train "${small[@]}" --quiet
-    cairn train "${small[@]}" -S train.lr=0.01
+    [ "$code" -eq 0 ] && [ ! -s err ]
+    [ "$(ls runs | tr '\n' ' ')" = 'small small-2 small-3 small-4 ' ]
+    same_run runs/small runs/small-3
+    [ "$(cat runs/small-2/params.yaml)" = 'seed: 1' ]
+    [ "$(md5sum runs/small/*)" = "$kept" ]
+    # What the name alone means elsewhere is the folder as named.
+    cairn eval "${small[@]}" --json
+    jq -e --slurpfile s runs/small/summary.json '.test_acc == $s[0].best_test_acc' out
+    # A folder that was made for nothing is gone.
+    cairn train "${small[@]}" --profile nowhere/trace.json
+    [ "$code" -eq 2 ] && [ ! -e runs/small-5 ]
+}
+
+@test "runs that begin at once under one name get a folder each" {
+    for run in 1 2 3 4; do # the first two alike to the byte
+        "$CAIRN" train "${small[@]}" -S "train.lr=0.00$((run > 1 ? run : 2))" >/dev/null \
+            2>"err$run" 3>&- &
+        pids[run]=$!
+    done
+    for run in 1 2 3 4; do wait "${pids[run]}"; done
+    [ "$(ls runs | tr '\n' ' ')" = 'small small-2 small-3 small-4 ' ]
+    for run in 1 2 3 4; do folder[run]=$(sed -n 's/.*results in //p' "err$run"); done
+    [ "$(printf '%s\n' "${folder[@]}" | sort -u | wc -l)" -eq 4 ]
+    [ "$(jq -s 'map([.lr, .status])' "${folder[@]/%//summary.json}" | jq -c .)" = \
+        '[[0.002,"finished"],[0.002,"finished"],[0.003,"finished"],[0.004,"finished"]]' ]
+    same_run "${folder[1]}" "${folder[2]}"
+}
+
+@test "an interrupted run in a numbered folder says how to go on with it" {
+    cairn train "${small[@]}" --quiet
+    interrupt INT "${small[@]}" -S train.epochs=9999
+    [ "$code" -eq 130 ]
+    again=$(sed -n 's/.*is saved: cairn \(.*\) goes on$/\1/p' err)
+    [ "$again" = 'train --resume runs/small-2' ]
+    epochs=$(($(jq .final_epoch runs/small-2/summary.json) + 1))
+    # shellcheck disable=SC2086 # words
+    cairn $again/ -S "train.epochs=$epochs"
+    [ "$code" -eq 0 ]
+    jq -e '.run == "small-2" and .status == "finished"' runs/small-2/summary.json
+    [ "$(ls runs | tr '\n' ' ')" = 'small small-2 ' ]
+}
+
+@test "a folder that is given is refused when it holds a run, and replaced by --overwrite" {
+    cairn train "${small[@]}" --quiet --run-dir mine
+    kept=$(md5sum mine/*)
+    cairn train "${small[@]}" -S train.lr=0.01 --run-dir mine
     [ "$code" -eq 2 ] && [ ! -s out ]
     grep -q 'train.lr: 0.0005, now it is 0.01' err
-    cairn train "${small[@]}" -S train.lr=0.01 --overwrite
-    [ "$code" -eq 0 ]
-    # What DVC followed goes with the run that it is of.
-    cairn train "${small[@]}" -S train.lr=0.01 --quiet --dvclive
-    [ -s runs/small/dvclive/metrics.json ]
-    cairn train "${small[@]}" -S train.lr=0.01 --quiet
-    [ "$code" -eq 0 ] && [ ! -e runs/small/dvclive ]
-    # The reference's own run folders hold metrics.json alone.
-    mkdir mine
-    echo '[]' >mine/metrics.json
     cairn train "${small[@]}" --run-dir mine
     [ "$code" -eq 2 ]
-    [ "$(cat mine/metrics.json)" = '[]' ]
+    grep -q 'mine: holds this run already.*--overwrite' err
+    cairn train "${small[@]}" -S train.epochs=3 --run-dir mine
+    [ "$code" -eq 2 ]
+    grep -q 'mine: holds a run with 2 of 3 epochs done.*--resume.*--overwrite' err
+    [ "$(md5sum mine/*)" = "$kept" ]
+    cairn train "${small[@]}" -S train.lr=0.01 --quiet --dvclive --overwrite --run-dir mine
+    [ "$code" -eq 0 ] && [ -s mine/dvclive/metrics.json ]
+    # What DVC followed goes with the run that it is of.
+    cairn train "${small[@]}" -S train.lr=0.01 --quiet --overwrite --run-dir mine
+    [ "$code" -eq 0 ] && [ ! -e mine/dvclive ]
+    # The reference's own run folders hold metrics.json alone.
+    mkdir reference
+    echo '[]' >reference/metrics.json
+    cairn train "${small[@]}" --run-dir reference
+    [ "$code" -eq 2 ]
+    [ "$(cat reference/metrics.json)" = '[]' ]
+}
+
+@test "--run-dir . leaves a params.yaml of one's own as it is, even one that cairn printed" {
+    cairn params "${small[@]}" --print
+    mv out params.yaml
+    cp params.yaml own
+    for how in '' --resume; do
+        # shellcheck disable=SC2086 # none or one
+        cairn train --run-dir . -S train.lr=0.01 $how
+        [ "$code" -eq 2 ]
+        grep -q 'params.yaml: is there without a checkpoint.*--overwrite' err
+        cmp params.yaml own
+    done
+    cairn train --run-dir . -S train.epochs=1 -S run.name=other
+    [ "$code" -eq 2 ]
+    cmp params.yaml own
+    cairn train --quiet --run-dir . # which writes the same file
+    [ "$code" -eq 0 ]
+    cmp params.yaml own
 }
 
 @test "missing data end with 2, say how to get them, and leave no folder" {

@@ -31,6 +31,7 @@ static cairn_run run;
 static int set_up(void **state) {
     run = (cairn_run){.settings = settings,
                       .setting_count = sizeof settings / sizeof settings[0],
+                      .name = "a \"b\"",
                       .folder = folder,
                       .config_digest = "cd",
                       .device = "cpu",

@@ -14,7 +14,7 @@ static void no_run_is_lost_in_silence(void **state) {
     (void)state;
     steps_to_stop = 2;
     assert_int_equal(run_with(other, NULL, FRESH), CAIRN_INTERRUPTED);
-    assert_refused(run_with(other, NULL, FRESH), "unfinished run", "--overwrite");
+    assert_refused(run_with(other, NULL, FRESH), "0 of 2 epochs done", "--overwrite");
     for (int how = FRESH; how <= RESUME; how++) {
         assert_refused(run_with(other, "train.lr=0.002", how), "train.lr: 0.001",
                        "now it is 0.002");
@@ -22,6 +22,8 @@ static void no_run_is_lost_in_silence(void **state) {
                        "now it is 4");
     }
     assert_int_equal(run_with(other, NULL, RESUME), CAIRN_OK); /* all of it is still there */
+    assert_same_run(whole, other);
+    assert_refused(run_with(other, NULL, FRESH), "holds this run already", "--overwrite");
     assert_same_run(whole, other);
 
     unlink(path_of(other, "checkpoint.safetensors"));
@@ -35,6 +37,45 @@ static void no_run_is_lost_in_silence(void **state) {
     assert_false(cairn_file_exists(path_of(other, "metrics.json")));
     assert_false(cairn_file_exists(path_of(other, "model.safetensors")));
     assert_false(cairn_file_exists(path_of(other, "predictions.csv")));
+}
+
+/* A run by its name alone, run.name and nothing else. */
+static cairn_status run_named(const char *override) {
+    char out_dir[sizeof root + 16];
+    snprintf(out_dir, sizeof out_dir, "run.out_dir=%s", root);
+    const char *const overrides[] = {out_dir, "run.name=other", override};
+    return run(NULL, overrides, override ? 3 : 2, FRESH);
+}
+
+/* Every kind of folder that a run finds under its name; the new one is beside it, and that is as it
+ * was. */
+static void a_run_by_name_alone_is_numbered(void **state) {
+    (void)state;
+    char second[sizeof other + 2], third[sizeof other + 2];
+    snprintf(second, sizeof second, "%s-2", other);
+    snprintf(third, sizeof third, "%s-3", other);
+    steps_to_stop = 2;
+    assert_int_equal(run_with(other, NULL, FRESH), CAIRN_INTERRUPTED);
+    assert_int_equal(run_named("train.lr=0.002"), CAIRN_OK);
+    steps_to_stop = 5;
+    assert_int_equal(run_named(NULL), CAIRN_INTERRUPTED);
+    assert_int_equal(run_with(other, NULL, RESUME), CAIRN_OK);
+    assert_same_run(whole, other);
+    assert_int_equal(run_with(third, NULL, RESUME), CAIRN_OK);
+    assert_same_run(whole, third);
+    assert_int_equal(clear(third), 0);
+
+    /* A checkpoint that cannot be read is somebody's as well. */
+    assert_int_equal(truncate(path_of(second, "checkpoint.safetensors"), 100), 0);
+    unlink(path_of(second, "checkpoint.previous.safetensors"));
+    assert_int_equal(run_named(NULL), CAIRN_OK);
+    assert_int_equal(clear(third), 0);
+
+    /* A failure before anything is written leaves no folder. */
+    writes_to_fail = 1;
+    assert_int_equal(run_named(NULL), CAIRN_FAILED);
+    assert_false(cairn_folder_exists(third));
+    assert_int_equal(clear(second), 0);
 }
 
 /* What a killed process left half-written goes; a user's own files stay. */
@@ -143,11 +184,9 @@ static void wrong_models_are_refused(void **state) {
 
 int main(void) {
     const struct CMUnitTest tests[] = {
-        TEST(no_run_is_lost_in_silence),
-        TEST(half_written_files_are_swept),
-        TEST(a_folder_in_use_is_refused_with_its_pid),
-        TEST(unusable_data_leave_no_folder),
-        TEST(wrong_models_are_refused),
+        TEST(no_run_is_lost_in_silence),     TEST(a_run_by_name_alone_is_numbered),
+        TEST(half_written_files_are_swept),  TEST(a_folder_in_use_is_refused_with_its_pid),
+        TEST(unusable_data_leave_no_folder), TEST(wrong_models_are_refused),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -232,7 +232,8 @@ static void train(const char *extra, bool resume) {
     cairn_config config;
     assert_int_equal(cairn_config_parse(&config, params, strlen(params), "here", &extra, 1),
                      CAIRN_OK);
-    const cairn_experiment_options options = {.run_dir = folder, .resume = resume, .quiet = true};
+    const cairn_experiment_options options = {
+        .run_dir = folder, .resume = resume, .overwrite = !resume, .quiet = true};
     assert_int_equal(cairn_experiment_run(&config, &options), CAIRN_OK);
 }
 
