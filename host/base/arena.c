@@ -40,15 +40,16 @@ static bool fits(cairn_arena *arena, size_t bytes) {
 }
 
 /* Zeroed; *whole is what to free. Of a large one the kernel makes the pages, as zeros, when they
- * are used. */
+ * are used. Whether pages are to be huge is said before the first is. */
 static void *allocate(size_t bytes, size_t alignment, void **whole) {
-    if (bytes >= large) {
-        *whole = calloc(1, bytes + alignment);
-        const uintptr_t begin = (uintptr_t)*whole;
-        return *whole ? (char *)*whole + (alignment - begin % alignment) % alignment : NULL;
-    }
-    *whole = aligned_alloc(alignment, bytes);
-    return *whole ? memset(*whole, 0, bytes) : NULL;
+    *whole = bytes < large ? aligned_alloc(alignment, bytes) : calloc(1, bytes + alignment);
+    if (!*whole)
+        return NULL;
+    const uintptr_t begin = (uintptr_t)*whole;
+    void *memory = (char *)*whole + (alignment - begin % alignment) % alignment;
+    if (alignment == huge_page)
+        (void)madvise(memory, bytes, MADV_HUGEPAGE); /* advice: refusal costs only speed */
+    return bytes < large ? memset(memory, 0, bytes) : memory;
 }
 
 void *cairn_arena_alloc(cairn_arena *arena, size_t bytes) {
@@ -68,8 +69,6 @@ void *cairn_arena_alloc(cairn_arena *arena, size_t bytes) {
             (double)bytes * 0x1p-20, (double)arena->bytes * 0x1p-20);
         return NULL;
     }
-    if (alignment == huge_page)
-        (void)madvise(memory, rounded, MADV_HUGEPAGE); /* advice: refusal costs only speed */
     *entry = (block){arena->blocks, whole};
     arena->blocks = entry;
     arena->bytes += rounded;

@@ -254,7 +254,7 @@ static cairn_status print_json(const report *r) {
         cairn_json_number(part, "gflops", 1e-9 * r->parts[i].flops / r->parts[i].seconds);
         cJSON_AddItemToArray(parts, part);
     }
-    cJSON *compared = r->device ? cJSON_AddArrayToObject(root, "contests") : NULL;
+    cJSON *compared = r->device ? cJSON_AddArrayToObject(root, "autotuning") : NULL;
     for (int i = 0; i < r->compared_count; i++) {
         cJSON *row = cJSON_CreateObject();
         cJSON_AddStringToObject(row, "name", r->compared[i].name);

@@ -120,6 +120,7 @@ SH
 }
 
 @test "what was skipped is listed by its reason, with what would run it" {
+    unset CAIRN_PRESET
     mkdir -p Testing/Temporary
     cat >Testing/Temporary/LastTest.log <<'LOG'
 Start testing: now
