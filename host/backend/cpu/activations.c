@@ -2,10 +2,8 @@
  * so that they vectorise. */
 #include "activations.h"
 
-#include "bf16.h"
+#include "elements.h"
 #include "gelu.h"
-
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* Threads share out parts of so many elements; below some of these a parallel region costs more
  * than it saves. */
@@ -47,17 +45,6 @@ typedef struct {
     void *out;
     size_t first, last;
 } part;
-
-ALWAYS_INLINE float load(const void *x, size_t i, bool bf16) {
-    return bf16 ? from_bf16(((const bfloat16 *)x)[i]) : ((const float *)x)[i];
-}
-
-ALWAYS_INLINE void store(void *y, size_t i, float value, bool bf16) {
-    if (bf16)
-        ((bfloat16 *)y)[i] = to_bf16(value);
-    else
-        ((float *)y)[i] = value;
-}
 
 ALWAYS_INLINE void run_loop(cairn_op_kind kind, const part *p, bool bf16) {
     const void *x = p->x, *dy = p->dy;

@@ -7,12 +7,10 @@
  * samples, so bytes do not depend on the number of threads. */
 #include "norm_kernels.h"
 
-#include "bf16.h"
+#include "elements.h"
 #include "gelu.h"
 
 #include <math.h>
-
-#define ALWAYS_INLINE static inline __attribute__((always_inline))
 
 /* Of all planes: two sums [block] each; of all channels: factors. */
 typedef struct {
@@ -47,17 +45,6 @@ typedef struct {
     float *sums;        /* [2][block] */
     const float *factor[4];
 } plane;
-
-ALWAYS_INLINE float load(const void *x, size_t i, bool bf16) {
-    return bf16 ? from_bf16(((const bfloat16 *)x)[i]) : ((const float *)x)[i];
-}
-
-ALWAYS_INLINE void store(void *y, size_t i, float value, bool bf16) {
-    if (bf16)
-        ((bfloat16 *)y)[i] = to_bf16(value);
-    else
-        ((float *)y)[i] = value;
-}
 
 /* sums: the mean, and the sum of squares around it. */
 ALWAYS_INLINE void measure_plane(const plane *p, size_t block, bool bf16) {
